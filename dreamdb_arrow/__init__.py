@@ -1,0 +1,1 @@
+"""dreamdb_arrow"""
