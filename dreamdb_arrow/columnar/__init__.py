@@ -1,1 +1,1 @@
-"""columnar"""
+"""The columnar layer: rows of a Space as stripes that engines read natively. Spec 1000."""

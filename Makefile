@@ -1,0 +1,74 @@
+# Everything starts here: `make help` lists the targets.
+#
+# Needed: Python 3.11 or newer, make, pip. All else goes into .venv, which is made again when pyproject.toml changes.
+# pip may warn about find-links locations that do not exist on this machine; that is harmless.
+
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+
+# What the user may add: make demo DEMO_ARGS="...", make test TEST_ARGS="-k layers -x"
+DEMO_ARGS ?=
+TEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check format bench bench-full interop docs clean
+
+help:  ## print this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP)  ## make .venv and install the package into it, editable, with all extras
+
+demo: $(STAMP)  ## fetch real data, build a Space, show a tour of SQL
+	@$(RUN) -c 'import sys; from dreamdb_arrow.cli import main; sys.exit(main())' demo $(DEMO_ARGS)
+
+test: $(STAMP)  ## run all tests but the long soaks
+	@$(RUN) -m pytest -n 2 -m "not slow" $(TEST_ARGS)
+
+check: $(STAMP)  ## lint, formatting, types
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+format: $(STAMP)  ## let ruff write what `make check` asks for
+	@$(RUN) -m ruff check --fix-only .
+	@$(RUN) -m ruff format .
+
+bench: $(STAMP)  ## a quick comparison with plain Parquet, as a table
+	@$(RUN) benchmarks/run.py --quick
+
+bench-full: $(STAMP)  ## the same at the sizes that the issues name
+	@$(RUN) benchmarks/run.py
+
+interop: $(STAMP)  ## the long soak with the reference SDK as the other party
+	@$(RUN) -m pytest -m "slow or not slow" tests/interop tests/properties $(TEST_ARGS)
+
+docs: $(STAMP)  ## write docs/coverage.md again, then run every block of the documents
+	@$(RUN) conformance/coverage.py --write
+	@$(RUN) -m pytest tests/test_docs.py tests/test_repository.py $(TEST_ARGS)
+
+clean:  ## remove .venv, caches and what builds left behind
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml
+	@$(new_venv)
+	@echo "installing into $(VENV); the first time this takes a few minutes"
+	@$(RUN) -m pip install -qq --disable-pip-version-check -e '.[all,test]'
+	@touch $@
+
+# Debian keeps ensurepip in a package of its own. Root fetches it; others lend the pip that they have.
+define new_venv
+set -e; \
+if [ -x $(RUN) ] && $(RUN) -m pip --version >/dev/null 2>&1; then exit 0; fi; \
+if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12" >&2; exit 1; fi; \
+if ! $(PYTHON) -c 'import ensurepip' 2>/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	apt-get update -qq && apt-get install -y -qq python3-venv; fi; \
+if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv --clear $(VENV); \
+elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+	$(PYTHON) -m venv --clear --without-pip $(VENV); \
+	$(PYTHON) -m pip --python $(RUN) install -qq --disable-pip-version-check pip; \
+else echo "$(PYTHON) can make no virtual environment: install python3-venv, then try again" >&2; exit 1; fi
+endef

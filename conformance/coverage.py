@@ -1,0 +1,114 @@
+"""docs/coverage.md: each requirement of spec/, and where code and tests name its id.
+
+python conformance/coverage.py           says whether the page is up to date (exit 1 when not)
+python conformance/coverage.py --write   writes it
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PAGE: Final = "docs/coverage.md"
+CODE: Final = ("dreamdb_arrow/**/*.py", "sql/*.sql")
+PROOF: Final = ("tests/**/*.py", "conformance/vectors/**/*.json")
+
+_ID: Final = re.compile(r"\b\d{4}-R\d+\b")
+_REQUIREMENT: Final = re.compile(r"^- \[(\d{4}-R\d+)\] (.*(?:\n  .*)*)", re.MULTILINE)
+_SENTENCE: Final = re.compile(r"(?<=[.!?:]) (?=[A-Z(])")
+_SUMMARY_CHARACTERS: Final = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One list item of a spec document that begins with an id."""
+
+    id: str
+    text: str
+
+    @property
+    def summary(self) -> str:
+        """Return the first sentence, cut at a word when it is long."""
+        first = _SENTENCE.split(self.text)[0]
+        if len(first) <= _SUMMARY_CHARACTERS:
+            return first
+        return f"{first[:_SUMMARY_CHARACTERS].rsplit(' ', 1)[0]} ..."
+
+
+def read_requirements(text: str) -> list[Requirement]:
+    """Return the requirements of one document, in its order."""
+    return [Requirement(m[1], " ".join(m[2].split())) for m in _REQUIREMENT.finditer(text)]
+
+
+def find_mentions(root: Path, patterns: Iterable[str]) -> dict[str, list[str]]:
+    """Return for each id the files that name it, sorted."""
+    found: dict[str, set[str]] = {}
+    for pattern in patterns:
+        for path in root.glob(pattern):
+            for name in _ID.findall(path.read_text(encoding="utf-8")):
+                found.setdefault(name, set()).add(path.relative_to(root).as_posix())
+    return {name: sorted(paths) for name, paths in found.items()}
+
+
+def render_page(root: Path) -> str:
+    """Return the whole page."""
+    code, proof = find_mentions(root, CODE), find_mentions(root, PROOF)
+    documents = [path for path in sorted(root.glob("spec/*.md")) if path.name != "README.md"]
+    parts = [_render_document(path, code, proof) for path in documents]
+    return "\n".join([_render_head(documents, code, proof), *parts])
+
+
+def _render_head(
+    documents: Iterable[Path], code: Mapping[str, list[str]], proof: Mapping[str, list[str]]
+) -> str:
+    ids = [each.id for path in documents for each in read_requirements(path.read_text(encoding="utf-8"))]
+    in_code, in_tests = sum(name in code for name in ids), sum(name in proof for name in ids)
+    return (
+        "# Coverage\n\nMade by `make docs` from the ids in `spec/`, in the code and in the tests; not written by hand.\n\n"
+        f"{len(ids)} requirements: {in_code} are named in the code, {in_tests} in a test.\n"
+    )
+
+
+def _render_document(path: Path, code: Mapping[str, list[str]], proof: Mapping[str, list[str]]) -> str:
+    text = path.read_text(encoding="utf-8")
+    title = text.splitlines()[0].removeprefix("# ")
+    rows = [
+        f"| {each.id} | {_cell(each.summary)} | {_links(code.get(each.id, ()))} | {_links(proof.get(each.id, ()))} |"
+        for each in read_requirements(text)
+    ]
+    head = [
+        f"## [{title}](../spec/{path.name})",
+        "",
+        "| id | requirement | code | tests |",
+        "| --- | --- | --- | --- |",
+    ]
+    return "\n".join([*head, *rows, ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _links(paths: Iterable[str]) -> str:
+    return ", ".join(f"[{path.removeprefix('dreamdb_arrow/')}](../{path})" for path in paths)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or compare it; return the exit code."""
+    page, wanted = ROOT / PAGE, render_page(ROOT)
+    if "--write" in arguments:
+        page.write_text(wanted, encoding="utf-8")
+        return 0
+    if page.exists() and page.read_text(encoding="utf-8") == wanted:
+        return 0
+    print(f"{PAGE} is out of date; run: make docs", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

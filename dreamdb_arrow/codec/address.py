@@ -1,0 +1,86 @@
+"""Addresses: bytes to their content name, and the text form of it. Spec 0002.
+
+An Address is 0x1e, the code of BLAKE3-256, and the 32 bytes of the digest of all bytes of the object: no
+length, type or salt goes in, so equal bytes have one Address wherever they are stored. Its text form is RFC
+4648 base32 of those 33 bytes, in lower case and without padding: 53 characters, the first always "d".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import blake3
+
+from dreamdb_arrow.errors import LayoutError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+BLAKE3_CODE: Final = 0x1E
+ADDRESS_BYTES: Final = 33
+ADDRESS_CHARACTERS: Final = 53
+_PREFIX: Final = bytes([BLAKE3_CODE])
+_THREADED_BYTES: Final = 1 << 20  # below this, starting threads costs more than it saves
+
+
+class Address(bytes):
+    """The name of an object: 33 bytes, valid once built; `str(address)` is the text form.
+
+    Raises LayoutError for anything but 33 bytes that start with 0x1e.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, value: bytes) -> Self:
+        """Check the value and make it an Address."""
+        if len(value) != ADDRESS_BYTES or value[0] != BLAKE3_CODE:
+            raise LayoutError(f"not an address: {bytes(value[:40]).hex()} ({len(value)} bytes)")
+        return super().__new__(cls, value)
+
+    def __str__(self) -> str:
+        return base64.b32encode(self)[:ADDRESS_CHARACTERS].decode("ascii").lower()
+
+    def __repr__(self) -> str:
+        return f"Address({str(self)!r})"
+
+
+def address_of(data: Buffer) -> Address:
+    """Return the Address of these bytes: of anything with a contiguous buffer, which is not copied."""
+    view = memoryview(data).cast("B")
+    threads = blake3.blake3.AUTO if len(view) > _THREADED_BYTES else 1
+    return Address(_PREFIX + blake3.blake3(view, max_threads=threads).digest())
+
+
+def parse_address(text: str) -> Address:
+    """Return the Address that has this text form.
+
+    Raises LayoutError for anything that `str` of an Address does not write: another length or case, padding,
+    or a last character that carries a bit too many.
+    """
+    if len(text) != ADDRESS_CHARACTERS or not text.isascii():
+        raise LayoutError(f"not the text form of an address: {text[:80]!r}")
+    try:
+        address = Address(base64.b32decode(text.upper() + "==="))
+    except binascii.Error:
+        raise LayoutError(f"not the text form of an address: {text!r}") from None
+    if str(address) != text:
+        raise LayoutError(f"not the text form of an address: {text!r}")
+    return address
+
+
+def as_address(value: Any) -> Address:
+    """Return a value that came out of CBOR as an Address. Raises LayoutError when it is none."""
+    if not isinstance(value, bytes):
+        raise LayoutError(f"an address must be a byte string, found {type(value).__name__}")
+    return Address(value)
+
+
+def is_address_text(text: str) -> bool:
+    """Whether this is the text form of an Address."""
+    try:
+        parse_address(text)
+    except LayoutError:
+        return False
+    return True

@@ -1,0 +1,276 @@
+"""Canonical CBOR for whole columns: many short arrays of the same items, encoded and decoded at once. Spec 0007.
+
+Index pages and inline indexes hold thousands of small arrays, *rows*, of unsigned integers, byte strings, text,
+booleans and Addresses. Encoding goes column by column and then joins the rows; decoding walks once over the heads to
+find where rows begin (plain Python, a table step an item), then reads each column in one go. Both are as strict as
+codec.cbor, which remains the definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged, join, numbers_at, rows_at
+from dreamdb_arrow.errors import LayoutError
+
+ADDRESS_HEAD: Final = b"\x58\x21"
+UINT, BYTES, TEXT, ARRAY = 0, 2, 3, 4  # CBOR major types
+_LIMITS: Final = np.array([24, 1 << 8, 1 << 16, 1 << 32], np.uint64)  # the first argument too wide for
+_CLASS_SIZES: Final = np.array([1, 2, 3, 5, 9], np.int64)  # a head of 1, 2, 3, 5 bytes
+_WIDTHS: Final = ((0x18, ">u1", 24), (0x19, ">u2", 1 << 8), (0x1A, ">u4", 1 << 16), (0x1B, ">u8", 1 << 32))
+
+
+class Item(Enum):
+    """What one column of the rows holds."""
+
+    UINT = "unsigned integer"
+    FLAG = "boolean"
+    BYTES = "byte string"
+    TEXT = "text"
+    ADDRESS = "address"
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """The contents of n byte strings or texts within the bytes they were read from: int64 (n,) both."""
+
+    starts: Ints
+    lengths: Ints
+
+
+# --- encoding -----------------------------------------------------------------------------------------------
+
+
+def encode_heads(major: int, arguments: NDArray[Any]) -> Ragged:
+    """Return the shortest head of a CBOR major type for each argument, uint64 (n,)."""
+    numbers = np.asarray(arguments).astype(np.uint64)
+    classes = np.searchsorted(_LIMITS, numbers, side="right")
+    lengths = _CLASS_SIZES[classes]
+    rows = np.empty((len(numbers), 9), np.uint8)
+    rows[:, 0] = (major << 5) | np.where(classes == 0, numbers, 23 + classes.astype(np.uint64)).astype(np.uint8)
+    # The big-endian digits, moved to the left until the significant ones come first.
+    shifts = np.array([0, 56, 48, 32, 0], np.uint64)[classes]
+    rows[:, 1:] = (numbers << shifts).astype(">u8").view(np.uint8).reshape(-1, 8)
+    return _left_parts(rows, lengths)
+
+
+def head_sizes(arguments: NDArray[Any]) -> Ints:
+    """Return how long the shortest head of each argument, uint64 (n,), is."""
+    return _CLASS_SIZES[np.searchsorted(_LIMITS, arguments, side="right")]
+
+
+def encode_flags(flags: NDArray[np.bool_]) -> Ragged:
+    """Return the CBOR of booleans, (n,)."""
+    return Ragged.of_rows(np.where(flags, 0xF5, 0xF4).astype(np.uint8)[:, None])
+
+
+def encode_addresses(addresses: Bytes) -> Ragged:
+    """Return Addresses, uint8 (n, 33), as CBOR byte strings."""
+    head = np.broadcast_to(np.frombuffer(ADDRESS_HEAD, np.uint8), (len(addresses), 2))
+    return Ragged.of_rows(np.concatenate([head, addresses], axis=1))
+
+
+def encode_bytes(strings: Ragged) -> Ragged:
+    """Return byte strings as CBOR byte strings."""
+    return join([encode_heads(BYTES, strings.lengths), strings])
+
+
+def encode_text(strings: Ragged) -> Ragged:
+    """Return UTF-8 strings as CBOR text."""
+    return join([encode_heads(TEXT, strings.lengths), strings])
+
+
+def encode_rows(columns: Sequence[Ragged]) -> Ragged:
+    """Return n CBOR arrays, each made of one encoded item of every column."""
+    head = Ragged.repeat(bytes([ARRAY << 5 | len(columns)]), len(columns[0]))
+    return join([head, *columns])
+
+
+def array_head(count: int) -> bytes:
+    """Return the head of a CBOR array of this many items."""
+    return encode_heads(ARRAY, np.array([count], np.uint64)).data.tobytes()
+
+
+def _left_parts(rows: Bytes, lengths: Ints) -> Ragged:
+    """Return the first `length` bytes of each row."""
+    if len(lengths) and lengths.min() == lengths.max():
+        return Ragged.of_rows(rows[:, : lengths[0]])
+    return Ragged(rows[np.arange(rows.shape[1]) < lengths[:, None]], lengths)
+
+
+# --- decoding -----------------------------------------------------------------------------------------------
+
+
+def read_array_head(data: bytes, at: int) -> tuple[int, int]:
+    """Return the count of the CBOR array whose head lies here, and where its first item begins.
+
+    Raises LayoutError when there is no array head, when it is not the shortest, or when the items cannot fit.
+    """
+    count, after = read_head(data, at, ARRAY)
+    if count > len(data) - after:
+        raise LayoutError(f"an array of {count} items cannot fit in its page")
+    return count, after
+
+
+def read_head(data: bytes, at: int, major: int) -> tuple[int, int]:
+    """Return the argument of the head of this major type that lies here, and where it ends.
+
+    Raises LayoutError for another type, a head that is cut off and one that is not the shortest.
+    """
+    initial = data[at] if at < len(data) else 0xFF
+    info = initial & 0x1F
+    if initial >> 5 != major or info > 0x1B:
+        raise LayoutError(f"unexpected item at byte {at}")
+    if info < 24:
+        return info, at + 1
+    end = at + 1 + (1 << (info - 24))
+    argument = int.from_bytes(data[at + 1 : end], "big")
+    if end > len(data) or argument < _WIDTHS[info - 24][2]:
+        raise LayoutError(f"a head that is cut off or not the shortest at byte {at}")
+    return argument, end
+
+
+def find_rows(data: bytes, at: int, count: int, shapes: Mapping[int, Sequence[Item]]) -> tuple[Ints, int]:
+    """Return where each of `count` rows begins, int64 (count,), and where the last one ends.
+
+    Args:
+        data: the page.
+        at: where the first row begins.
+        count: the number of rows, which the caller has bounded by the size of the page.
+        shapes: what a row of so many items holds.
+
+    Raises:
+        LayoutError: a row of another shape, or one that reaches beyond the page.
+    """
+    steps = {ARRAY << 5 | size: [_STEPS[item] for item in shape] for size, shape in shapes.items()}
+    starts = []
+    try:
+        for _ in range(count):
+            starts.append(at)
+            tables = steps[data[at]]
+            at += 1
+            for table in tables:
+                at += table[data[at]] or _string_size(data, at, table)
+    except (IndexError, KeyError):
+        raise LayoutError(f"an entry at byte {starts[-1]} has another shape, or is cut off") from None
+    if at > len(data):
+        raise LayoutError("the last entry is cut off")
+    return np.array(starts, np.int64), at
+
+
+def read_columns(data: Bytes, at: Ints, shape: Sequence[Item]) -> tuple[list[Any], Ints]:
+    """Read items of rows that find_rows has measured, column by column.
+
+    Args:
+        data: the page.
+        at: where the first item to read lies in each row, int64 (n,).
+        shape: this item and those after it.
+
+    Returns:
+        For each item of the shape: uint64 (n,) for UINT, bool (n,) for FLAG, uint8 (n, 33) for ADDRESS, Spans for
+        BYTES and TEXT; and where the last one ends in each row.
+
+    Raises:
+        LayoutError: an item of another type, or one that is not canonical.
+    """
+    columns = []
+    for item in shape:
+        column, at = _READERS[item](data, at)
+        columns.append(column)
+    return columns, at
+
+
+def _read_uints(data: Bytes, at: Ints) -> tuple[NDArray[np.uint64], Ints]:
+    return read_arguments(data, at, UINT)
+
+
+def read_arguments(data: Bytes, at: Ints, major: int) -> tuple[NDArray[np.uint64], Ints]:
+    """Return the arguments of the heads of one major type that lie at these places, and where the heads end.
+
+    Raises LayoutError for another type, a head that is cut off and one that is not the shortest.
+    """
+    initials = data[at]
+    infos = initials & 0x1F
+    if np.any((initials >> 5 != major) | (infos > 0x1B)):
+        raise LayoutError(f"an item is not of CBOR type {major}")
+    arguments = infos.astype(np.uint64)
+    for info, dtype, least in _WIDTHS:
+        rows = np.flatnonzero(infos == info)
+        if len(rows):
+            arguments[rows] = _numbers_within(data, at[rows] + 1, dtype)
+            if np.any(arguments[rows] < least):
+                raise LayoutError("a head is not the shortest")
+    return arguments, at + _HEAD_SIZES[infos]
+
+
+def _numbers_within(data: Bytes, at: Ints, dtype: str) -> NDArray[Any]:
+    if at.max() + np.dtype(dtype).itemsize > len(data):
+        raise LayoutError("an item is cut off")
+    return numbers_at(data, at, dtype)
+
+
+def _read_flags(data: Bytes, at: Ints) -> tuple[NDArray[np.bool_], Ints]:
+    initials = data[at]
+    if np.any(initials & 0xFE != 0xF4):
+        raise LayoutError("an item is not a boolean")
+    return initials == 0xF5, at + 1
+
+
+def _read_strings(major: int) -> Callable[[Bytes, Ints], tuple[Spans, Ints]]:
+    def read(data: Bytes, at: Ints) -> tuple[Spans, Ints]:
+        sizes, starts = read_arguments(data, at, major)
+        lengths = np.minimum(sizes, len(data) + 1).astype(np.int64)
+        if np.any(starts + lengths > len(data)):
+            raise LayoutError("a string is cut off")
+        return Spans(starts, lengths), starts + lengths
+
+    return read
+
+
+def _read_addresses(data: Bytes, at: Ints) -> tuple[Bytes, Ints]:
+    if len(at) and at.max() + 35 > len(data):
+        raise LayoutError("an address is cut off")
+    rows = rows_at(data, at, 35)
+    if np.any(rows[:, :3] != np.frombuffer(ADDRESS_HEAD + b"\x1e", np.uint8)):
+        raise LayoutError("an item is not an address")
+    return rows[:, 2:], at + 35
+
+
+def _string_size(data: bytes, at: int, table: bytes) -> int:
+    """Return the size of a string whose length lies after its first byte; that it is canonical shows later."""
+    info = data[at] - _LONG_STRINGS.get(table, 0x100)
+    if info == 24:
+        return 2 + data[at + 1]
+    if not 24 < info < 28:
+        raise KeyError(at)
+    end = at + 1 + (1 << (info - 24))
+    return end - at + int.from_bytes(data[at + 1 : end], "big")
+
+
+def _string_steps(major: int) -> bytes:
+    return bytes((major << 5 <= b < (major << 5) + 24) and 1 + (b & 0x1F) for b in range(256))
+
+
+_HEAD_SIZES: Final = np.array([1] * 24 + [2, 3, 5, 9] + [0] * 4, np.int64)
+# For each first byte of an item, the size of the whole item; 0 where it takes more than the first byte to say.
+_STEPS: Final = {
+    Item.UINT: bytes(int(_HEAD_SIZES[b]) if b < 0x1C else 0 for b in range(256)),
+    Item.FLAG: bytes(int(b in (0xF4, 0xF5)) for b in range(256)),
+    Item.BYTES: _string_steps(BYTES),
+    Item.TEXT: _string_steps(TEXT),
+    Item.ADDRESS: bytes(35 if b == 0x58 else 0 for b in range(256)),
+}
+_LONG_STRINGS: Final = {_STEPS[Item.BYTES]: BYTES << 5, _STEPS[Item.TEXT]: TEXT << 5}
+_READERS: Final[Mapping[Item, Callable[[Bytes, Ints], tuple[Any, Ints]]]] = {
+    Item.UINT: _read_uints,
+    Item.FLAG: _read_flags,
+    Item.BYTES: _read_strings(BYTES),
+    Item.TEXT: _read_strings(TEXT),
+    Item.ADDRESS: _read_addresses,
+}

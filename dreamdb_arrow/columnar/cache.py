@@ -1,0 +1,105 @@
+"""The local cache: files beside no Space, named by address, that engines may map. Spec 1000.
+
+It holds stripes made from Tracks that others wrote (projections), and copies of stripes whose store has no local
+files. Everything in it comes from immutable objects, so nothing in it can be stale; all of it may be deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of
+from dreamdb_arrow.errors import CorruptDataError, NotFoundError, ObjectNotFoundError
+from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.store.urls import open_store
+from dreamdb_arrow.store.verified import Verifier, fetch
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+DEFAULT_ROOT: Final = Path("~/.cache/dreamdb-arrow")
+
+
+class LocalCache:
+    """A folder of verified objects, and of notes about them.
+
+    Args:
+        root: the folder. None takes a temporary one that goes with this object.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = DEFAULT_ROOT) -> None:
+        if root is None:
+            folder = tempfile.TemporaryDirectory(prefix="dreamdb-arrow-", ignore_cleanup_errors=True)
+            weakref.finalize(self, folder.cleanup)
+            root = folder.name
+        self.root = Path(root).expanduser().absolute()
+        self._files = open_store(self.root, create=True, sync=False)
+        self._verifier = Verifier()
+
+    def __repr__(self) -> str:
+        return f"LocalCache({str(self.root)!r})"
+
+    def put(self, data: Buffer) -> Address:
+        """Keep an object and return its address."""
+        address = address_of(data)
+        if not self.has_whole(address):
+            self._replace(_object_path(address), data)
+        return address
+
+    def local(self, address: Address) -> Path:
+        """Return the verified file of a kept object. Raises ObjectNotFoundError, DigestMismatchError."""
+        path = _object_path(address)
+        found = self._verifier.verified_path(self._files, path, address)
+        if found is None:
+            raise ObjectNotFoundError(path)
+        return found
+
+    def hold(self, store: Store, path: str, address: Address) -> Path:
+        """Return a verified local file with the bytes of a store's object, copied here if need be."""
+        in_store = self._verifier.verified_path(store, path, address)
+        if in_store is not None:
+            return in_store
+        if not self.has_whole(address):
+            self._replace(_object_path(address), fetch(store, path, address))
+        return self.local(address)
+
+    def has_whole(self, address: Address) -> bool:
+        """Whether `local` would succeed."""
+        try:
+            self.local(address)
+        except (CorruptDataError, NotFoundError):
+            return False
+        return True
+
+    def read_note(self, key: str) -> bytes | None:
+        """Return the note of this key, or None when there is none that is whole."""
+        try:
+            data = self._files.get(_note_path(key))
+        except NotFoundError:
+            return None
+        head, body = data[:ADDRESS_BYTES], data[ADDRESS_BYTES:]
+        return body if head == address_of(body) else None
+
+    def write_note(self, key: str, body: bytes) -> None:
+        """Keep a note under a key, in place of an older one."""
+        self._replace(_note_path(key), bytes(address_of(body)) + body)
+
+    def _replace(self, path: str, data: Buffer) -> None:
+        # The cache is no Space: what went bad here may be thrown away.
+        self._files.delete(path)
+        with contextlib.suppress(CorruptDataError):  # another process was faster, with as good a note
+            self._files.put(path, data)
+
+
+def _object_path(address: Address) -> str:
+    text = str(address)
+    return f"objects/{text[-2:]}/{text}"
+
+
+def _note_path(key: str) -> str:
+    return f"notes/{address_of(key.encode())}"

@@ -1,0 +1,169 @@
+"""Projections: rows that only Tracks hold, decoded to the form of stripes. Spec 1000.
+
+The Tracks keep a column inverted and a vector by cell. What another SDK appended is decoded once, field by field,
+and joined by anchor; the result lies in the local cache under the addresses it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dreamdb_arrow.codec.address import Address, as_address
+from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, MEDIA_REF, TIME, stored_type, stripe_schema
+from dreamdb_arrow.columnar.vectors import F32, I64
+from dreamdb_arrow.columnar.vendor import read_track
+from dreamdb_arrow.errors import UnsupportedError
+from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
+from dreamdb_arrow.objects.schema import Field
+from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.tracks.media import MediaItems, read_media_items
+from dreamdb_arrow.tracks.scalars import ScalarColumn, read_scalars
+from dreamdb_arrow.tracks.vectors import read_vectors
+
+Known = Mapping[str, frozenset[Address]]
+VISIBLE_ANCHOR_MAX = 2**63 - 2  # the reference neither counts nor iterates anchors above
+
+
+@dataclass(slots=True)
+class Projection:
+    """Rows out of Tracks: a table with the columns of a stripe, vectors by field, and fields that cannot be read."""
+
+    table: pa.Table
+    vectors: dict[str, tuple[I64, F32]] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
+
+
+def row_entry(manifest: Manifest, name: str) -> TrackEntry | None:
+    """Return the active entry of a schema field."""
+    return find_entry(manifest.tracks, name)
+
+
+def project(store: Store, manifest: Manifest, fields: Iterable[Field], known: Known) -> Projection:
+    """Decode the Tracks of these fields, leaving out the payloads that `known` lists by field."""
+    fields = tuple(fields)
+    scalars: dict[str, ScalarColumn] = {}
+    media: dict[str, MediaItems] = {}
+    result = Projection(pa.table({}))
+    for f in fields:
+        try:
+            _read_field(store, manifest, f, known.get(f.name, frozenset()), scalars, media, result)
+        except UnsupportedError as error:
+            result.unavailable[f.name] = str(error)
+    result.table = _join_columns(fields, scalars, media, result.vectors)
+    return result
+
+
+def _read_field(
+    store: Store,
+    manifest: Manifest,
+    f: Field,
+    known: frozenset[Address],
+    scalars: dict[str, ScalarColumn],
+    media: dict[str, MediaItems],
+    result: Projection,
+) -> None:
+    entry = row_entry(manifest, f.name)
+    if entry is None or f.kind == "constant":
+        return
+    if f.kind == "scalar":
+        scalars[f.name] = read_scalars(store, read_track(store, entry), str(f.options["value_type"]), known=known)
+    elif f.kind in MEDIA_KINDS:
+        media[f.name] = read_media_items(store, read_track(store, entry), known=known)
+    elif f.kind == "embedding":
+        read = read_vectors(store, read_track(store, entry), dim_of(f), known=known)
+        result.vectors[f.name] = (read.anchors, read.vectors)
+    else:
+        raise UnsupportedError(f"field {f.name!r} of kind {f.kind!r} cannot be read yet")
+
+
+def dim_of(f: Field) -> int:
+    """Return the dimension of an embedding field."""
+    return int(f.options["dim"])
+
+
+def spatial_index_address(manifest: Manifest, modality: str) -> Address:
+    """Return the address of the (first) SpatialIndex that the registry names for a modality."""
+    listed = manifest.registry.get(modality, {}).get("spatial_index")
+    if not isinstance(listed, list) or not listed:
+        raise UnsupportedError(f"the registry names no spatial index for {modality}")
+    return as_address(listed[0])
+
+
+def _join_columns(
+    fields: tuple[Field, ...],
+    scalars: Mapping[str, ScalarColumn],
+    media: Mapping[str, MediaItems],
+    vectors: Mapping[str, tuple[I64, F32]],
+) -> pa.Table:
+    parts = [c.anchors for c in scalars.values()] + [m.anchors for m in media.values()]
+    parts += [a for a, _ in vectors.values()]
+    anchors = np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
+    anchors = anchors[(anchors >= 0) & (anchors <= VISIBLE_ANCHOR_MAX)]
+    schema = stripe_schema(f for f in fields if f.name in scalars or f.name in media)
+    columns = {ANCHOR: pa.array(anchors, pa.int64()), TIME: pa.array(anchors, pa.timestamp("ns"))}
+    for f in fields:
+        if f.name in scalars:
+            columns[f.name] = _scalar_array(anchors, scalars[f.name], f)
+        elif f.name in media:
+            columns[f.name] = _media_array(anchors, media[f.name])
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _spread(anchors: I64, held: I64) -> tuple[I64, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Return for each row of `anchors` its position in `held` (ascending, a subset), and whether it is there."""
+    if len(held) == 0:
+        return np.zeros(len(anchors), dtype=np.int64), np.zeros(len(anchors), dtype=bool)
+    at = np.minimum(np.searchsorted(held, anchors), len(held) - 1)
+    return at, held[at] == anchors
+
+
+def _scalar_array(anchors: I64, column: ScalarColumn, f: Field) -> pa.Array:
+    kind = stored_type(f)
+    values = pa.array(column.values, type=pa.int64() if kind == pa.timestamp("ns") else kind).cast(kind)
+    at, there = _spread(anchors, column.anchors)
+    codes = column.codes[at] if len(column.codes) else at
+    return values.take(pa.array(codes, mask=~there))
+
+
+def _media_array(anchors: I64, items: MediaItems) -> pa.Array:
+    at, there = _spread(anchors, items.anchors)
+    names = pa.array([bytes(a) for a in items.addresses], MEDIA_REF.field("address").type)
+    stored = pa.StructArray.from_arrays(
+        [names, pa.array(items.offsets, pa.int64()), pa.array(items.sizes, pa.int64()), pa.array(items.chunked)],
+        fields=list(MEDIA_REF),
+    )
+    return stored.take(pa.array(at, mask=~there))
+
+
+def merge_rows(stripe: pa.Table, extra: pa.Table) -> pa.Table:
+    """Bring values of `extra` into the rows of `stripe` that have the same anchor.
+
+    A value where the stripe has none is taken. Of two scalars at one anchor the larger stays, as the reference
+    shows it; of two media items the one out of the Track.
+    """
+    wanted = np.asarray(stripe[ANCHOR].combine_chunks())
+    at, there = _spread(wanted, np.asarray(extra[ANCHOR].combine_chunks()))
+    positions = pa.array(at, mask=~there)
+    columns = []
+    for name in stripe.column_names:
+        old = stripe[name].combine_chunks()
+        if name in (ANCHOR, TIME) or name not in extra.column_names:
+            columns.append(old)
+        else:
+            columns.append(_winner(old, extra[name].combine_chunks().take(positions)))
+    return pa.Table.from_arrays(columns, schema=stripe.schema)
+
+
+def _winner(old: pa.Array, new: pa.Array) -> pa.Array:
+    if pa.types.is_struct(old.type):
+        return pc.if_else(new.is_valid(), new, old)
+    if pa.types.is_boolean(old.type):
+        return pc.or_kleene(pc.coalesce(old, new), pc.coalesce(new, old))
+    larger = pc.fill_null(pc.greater(new, old), False)
+    return pc.if_else(pc.or_(larger, pc.and_(new.is_valid(), old.is_null())), new, old)

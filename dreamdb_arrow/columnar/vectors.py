@@ -1,0 +1,85 @@
+"""Vector stripes: the embeddings of one field and one commit as one Arrow IPC object. Spec 1000.
+
+Two columns, `_anchor` ascending and `vector` a FixedSizeList<float32>, in one record batch and never compressed:
+a reader maps the file and works on the very bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from dreamdb_arrow.columnar.stripe import ANCHOR
+from dreamdb_arrow.errors import CorruptDataError, LayoutError
+
+VECTOR: Final = "vector"
+
+I64 = np.ndarray[Any, np.dtype[np.int64]]
+F32 = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStripe:
+    """Anchors int64 (n,), ascending, and vectors float32 (n, d), row for row; views, read-only."""
+
+    anchors: I64
+    vectors: F32
+
+
+def encode_vectors(anchors: I64, vectors: F32) -> pa.Buffer:
+    """Return the Arrow IPC bytes of vectors float32 (n, d) with their anchors int64 (n,), ascending."""
+    n, d = vectors.shape
+    assert anchors.shape == (n,)
+    values = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).reshape(-1)), d)
+    batch = pa.record_batch([pa.array(anchors, pa.int64()), values], names=[ANCHOR, VECTOR])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue()
+
+
+def open_vectors(path: Path, dim: int) -> VectorStripe:
+    """Map a verified vector stripe into memory. Raises LayoutError when it is none, or of another dimension."""
+    try:
+        file = pa.ipc.open_file(pa.memory_map(str(path)))
+        batch = file.get_batch(0) if file.num_record_batches == 1 else None
+    except pa.ArrowInvalid as error:
+        raise LayoutError(f"not a vector stripe: {path.name}: {error}") from error
+    if batch is None or batch.schema.names != [ANCHOR, VECTOR] or batch.column(1).type.list_size != dim:
+        raise LayoutError(f"not a stripe of vectors of {dim} dimensions: {path.name}")
+    vectors = batch.column(1).flatten().to_numpy().reshape(-1, dim)
+    return VectorStripe(batch.column(0).to_numpy(), vectors)
+
+
+def gather_vectors(stripes: Sequence[VectorStripe], anchors: I64, dim: int) -> tuple[F32, np.ndarray[Any, Any]]:
+    """Look up vectors by anchor.
+
+    anchors  (n,) int64, in any order
+    Returns vectors (n, dim) float32, zero where there is none, and found (n,) bool.
+    """
+    n = len(anchors)
+    out = np.zeros((n, dim), dtype=np.float32)
+    found = np.zeros(n, dtype=bool)
+    if n == 0:
+        return out, found
+    low, high = anchors.min(), anchors.max()
+    for stripe in stripes:
+        held = stripe.anchors
+        if len(held) == 0 or held[0] > high or held[-1] < low:
+            continue
+        at = np.minimum(np.searchsorted(held, anchors), len(held) - 1)
+        hits = np.flatnonzero(held[at] == anchors)
+        out[hits] = stripe.vectors[at[hits]]
+        found[hits] = True
+    return out, found
+
+
+def check_ascending(anchors: I64, name: str) -> None:
+    """Refuse anchors that are not strictly ascending: every lookup relies on the order."""
+    if len(anchors) > 1 and not bool((anchors[1:] > anchors[:-1]).all()):
+        raise CorruptDataError(f"anchors of {name} are not ascending")

@@ -1,0 +1,128 @@
+"""The vendor Tracks behind which the columnar layer lives in a Space. Spec 1000.
+
+Four user modalities, all of kind `continuous` with object kind `fragment`: the one combination that the
+reference SDK keeps through its commits, protects from its gc, and unites in a union merge. The registry says
+the same on every branch for ever; whatever changes from commit to commit lies inside the fragments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dreamdb_arrow.codec.address import Address, as_address
+from dreamdb_arrow.codec.time_key import encode_time_key
+from dreamdb_arrow.errors import LayoutError
+from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
+from dreamdb_arrow.objects.track import EMPTY_COVERAGE, Track, decode_track, encode_track
+from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.store.verified import fetch
+from dreamdb_arrow.tracks.pages import build_media_index, encode_inline_entry, walk_media_entries
+
+STRIPE = "org.dreamdb.arrow.stripe.v1"
+VECTORS = "org.dreamdb.arrow.vectors.v1"
+MEDIA = "org.dreamdb.arrow.media.v1"
+COVER = "org.dreamdb.arrow.cover.v1"
+VENDOR_MODALITIES = (STRIPE, VECTORS, MEDIA, COVER)
+
+FLUSH_MODES = ("manual", "commit")
+ZERO_TIME = encode_time_key(0)
+INLINE_ENTRIES_MAX = 128  # 1000-R8: paged early, so that a commit rewrites one leaf and not the list
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One object of a vendor Track: the half-open range of anchors it holds, its size and its address."""
+
+    t0: int
+    t1: int
+    size: int
+    address: Address
+
+
+def registry_entries(flush: str) -> dict[str, dict[str, str]]:
+    """Return what the registry of a Space with a columnar layer says, from its first Manifest on."""
+    plain = {"kind": "continuous", "object_kind": "fragment"}
+    return {m: {**plain, "flush": flush} if m == STRIPE else dict(plain) for m in VENDOR_MODALITIES}
+
+
+def has_columnar_layer(manifest: Manifest) -> bool:
+    """Tell whether stripes may be written: a Space made elsewhere says nothing of them, and stays so."""
+    return STRIPE in manifest.registry
+
+
+def flush_mode(manifest: Manifest) -> str:
+    """Return `manual` or `commit`; Spaces without a columnar layer have only their Tracks, so `commit`."""
+    entry: Mapping[str, Any] = manifest.registry.get(STRIPE, {"flush": "commit"})
+    mode = str(entry.get("flush", "manual"))
+    return mode if mode in FLUSH_MODES else "manual"
+
+
+def vendor_field(modality: str, field: str = "") -> str:
+    """Return the name under which a vendor Track is listed; Tracks of vectors exist once an embedding."""
+    return f"{modality}:{field}" if field else modality
+
+
+def vendor_entry(manifest: Manifest, modality: str, field: str = "") -> TrackEntry | None:
+    """Return the active entry of one vendor Track, or None."""
+    return find_entry(manifest.tracks, vendor_field(modality, field))
+
+
+def read_fragments(store: Store, manifest: Manifest, modality: str, field: str = "") -> list[Fragment]:
+    """Return the fragments of one vendor Track, in the order of their first anchor."""
+    entry = vendor_entry(manifest, modality, field)
+    if entry is None:
+        return []
+    track = read_track(store, entry)
+    fragments = [_as_fragment(raw) for raw in walk_media_entries(store, track)]
+    return sorted(fragments, key=lambda f: (f.t0, f.t1, f.address))
+
+
+def read_track(store: Store, entry: TrackEntry) -> Track:
+    """Fetch and decode the Track behind an active entry."""
+    return decode_track(fetch(store, track_path(entry), entry.address))
+
+
+def track_path(entry: TrackEntry) -> str:
+    """Return the path of the Track object behind an entry."""
+    return f"{entry.timeline}/{entry.modality}/track/{entry.address}"
+
+
+def payload_directory(timeline: Address, modality: str) -> str:
+    """Return where the fragments of a vendor Track lie."""
+    return f"{timeline}/{modality}/{ZERO_TIME}"
+
+
+def fragment_path(timeline: Address, modality: str, address: Address) -> str:
+    """Return the path of one fragment."""
+    return f"{payload_directory(timeline, modality)}/{address}"
+
+
+def write_fragments(
+    batch: Batch, timeline: Address, modality: str, fragments: Iterable[Fragment], field: str = ""
+) -> TrackEntry:
+    """Add the Track object of these fragments to the batch and return its active entry."""
+    ordered = sorted(set(fragments), key=lambda f: (f.t0, f.t1, f.address))
+    raw = [encode_inline_entry(f.t0, f.t1, f.size, f.address) for f in ordered]
+    index = raw if len(raw) <= INLINE_ENTRIES_MAX else build_media_index(batch, timeline, modality, raw)
+    coverage = (ordered[0].t0, max(f.t1 for f in ordered)) if ordered else EMPTY_COVERAGE
+    track = Track(coverage=coverage, modality=modality, timeline=timeline, object_index=index)
+    address = batch.add(f"{timeline}/{modality}/track", encode_track(track))
+    return TrackEntry(
+        kind="continuous",
+        role="base",
+        field=vendor_field(modality, field),
+        address=address,
+        coverage=coverage,
+        modality=modality,
+        timeline=timeline,
+    )
+
+
+def _as_fragment(raw: Any) -> Fragment:
+    if not isinstance(raw, list) or len(raw) != 4:
+        raise LayoutError(f"not a fragment of a vendor track: {raw!r:.80}")
+    t0, t1, size, address = raw
+    return Fragment(int(t0), int(t1), int(size), as_address(address))

@@ -1,0 +1,68 @@
+"""Late columns: embeddings and media, fetched for the rows that are looked at. Spec 1000."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.projection import dim_of, row_entry
+from dreamdb_arrow.columnar.rows import RowSet
+from dreamdb_arrow.columnar.vectors import I64, gather_vectors
+from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
+from dreamdb_arrow.objects.schema import Field
+from dreamdb_arrow.tracks.media import MediaItems, fetch_media
+
+
+def find_field(rows: RowSet, name: str, kinds: tuple[str, ...] = ()) -> Field:
+    """Return a field of the version. Raises InvalidInputError with the fields there are, or what kind is wanted."""
+    found = next((f for f in rows.fields if f.name == name), None)
+    if found is None:
+        known = ", ".join(f.name for f in rows.fields if not kinds or f.kind in kinds)
+        raise InvalidInputError(f"no field {name!r}; fields: {known or 'none'}")
+    if name in rows.unavailable:
+        raise UnsupportedError(f"field {name!r} is unavailable: {rows.unavailable[name]}")
+    if kinds and found.kind not in kinds:
+        raise InvalidInputError(f"field {name!r} is of kind {found.kind}, wanted {' or '.join(kinds)}")
+    return found
+
+
+def vector_column(rows: RowSet, name: str, anchors: I64) -> pa.Array:
+    """Return the vectors of these anchors, FixedSizeList<float32> with null where there is none."""
+    f = find_field(rows, name, ("embedding",))
+    dim = dim_of(f)
+    low, high = (int(anchors.min()), int(anchors.max()) + 1) if len(anchors) else (0, 0)
+    vectors, found = gather_vectors(rows.vector_stripes(name, low, high), anchors, dim)
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim, mask=pa.array(~found))
+
+
+def media_column(rows: RowSet, name: str, refs: pa.Array) -> pa.Array:
+    """Return the bytes that media references of a stripe name, large_binary, null where the reference is."""
+    find_field(rows, name)
+    entry = row_entry(rows.manifest, name)
+    assert entry is not None
+    present = np.asarray(refs.is_valid())
+    held = refs.filter(refs.is_valid()) if refs.null_count else refs
+    items = items_of(held)
+    wanted = np.arange(len(held))
+    blobs = fetch_media(rows.store, entry.timeline, entry.modality, items, wanted) if len(held) else []
+    return pa.array(blobs, pa.large_binary()).take(pa.array(np.cumsum(present) - 1, mask=~present))
+
+
+def items_of(refs: pa.Array, anchors: I64 | None = None) -> MediaItems:
+    """Return media references, none of them null, as placed items."""
+    n = len(refs)
+    at = np.zeros(n, dtype=np.int64) if anchors is None else anchors
+    chunked = np.asarray(refs.field("chunked").to_numpy(zero_copy_only=False), dtype=bool)
+    names: list[Any] = refs.field("address").to_pylist()
+    return MediaItems(
+        anchors=at,
+        stops=at + 1,
+        sizes=np.asarray(refs.field("size")),
+        addresses=[Address(a) for a in names],
+        offsets=np.asarray(refs.field("offset")),
+        packed=~chunked,
+        chunked=chunked,
+    )

@@ -1,0 +1,108 @@
+"""Create: the first version of a dataset. Spec 0006."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.cover_note import CoverNote, encode_cover_note
+from dreamdb_arrow.columnar.vendor import (
+    COVER,
+    FLUSH_MODES,
+    MEDIA,
+    STRIPE,
+    VECTORS,
+    Fragment,
+    payload_directory,
+    registry_entries,
+    write_fragments,
+)
+from dreamdb_arrow.dataset.spatial import index_of_new_field
+from dreamdb_arrow.errors import InvalidInputError, RefConflictError, UnsupportedError
+from dreamdb_arrow.history.commit import Clock, writer_tag
+from dreamdb_arrow.history.manifests import MANIFESTS
+from dreamdb_arrow.objects.genesis import Genesis, encode_genesis
+from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, encode_manifest, order_tracks
+from dreamdb_arrow.objects.scalar_index import encode_scalar_index, scalar_index_of
+from dreamdb_arrow.objects.schema import MEDIA_KINDS, SCHEMA_KEY, Field, encode_schema, modality_of, track_kind_of
+from dreamdb_arrow.objects.track import EMPTY_COVERAGE, Track, encode_track
+from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.interface import Absent, Store
+from dreamdb_arrow.store.names import check_ref_name
+from dreamdb_arrow.store.readback import swap_confirmed
+
+
+def create_dataset(store: Store, name: str, fields: Sequence[Field], flush: str, clock: Clock) -> Address:
+    """Write the first version of a dataset and make its Ref; return the version.
+
+    Raises RefConflictError when the name is taken, InvalidInputError for fields that cannot be.
+    """
+    check_ref_name(name)
+    if flush not in FLUSH_MODES:
+        raise InvalidInputError(f"flush must be one of {', '.join(FLUSH_MODES)}, not {flush!r}")
+    found = store.read_ref(name)
+    if not isinstance(found, Absent):
+        raise RefConflictError(name, "a new name", str(found))
+    batch = Batch(store)
+    timeline = batch.add("genesis", encode_genesis(Genesis(os.urandom(16))))
+    registry: dict[str, Any] = {SCHEMA_KEY: encode_schema(fields), **registry_entries(flush)}
+    entries = new_fields(store, batch, name, timeline, fields, registry, {})
+    now = clock()
+    entries += _vendor_entries(batch, timeline, fields, entries, now)
+    manifest = Manifest(now, order_tracks(entries), writer_tag("create"), (), registry, (timeline,))
+    address = batch.add(MANIFESTS, encode_manifest(manifest))
+    batch.flush()
+    if not swap_confirmed(store, name, Absent(), address):
+        raise RefConflictError(name, "a new name", str(store.read_ref(name)))
+    return address
+
+
+def new_fields(
+    store: Store,
+    batch: Batch,
+    dataset_name: str,
+    timeline: Address,
+    fields: Sequence[Field],
+    registry: dict[str, Any],
+    taken: dict[str, int],
+) -> list[TrackEntry]:
+    """Put the empty Tracks of new fields into the batch, and what they need in the registry; return their entries.
+
+    `taken` counts, by modality, the embedding fields that are there already.
+    """
+    entries = []
+    for f in fields:
+        if f.kind not in (*MEDIA_KINDS, "scalar", "embedding"):
+            raise UnsupportedError(f"field {f.name!r} of kind {f.kind!r} cannot be created yet")
+        modality = modality_of(f)
+        if f.kind == "embedding":
+            taken[modality] = taken.get(modality, 0) + 1
+            modality = modality_of(f, version=taken[modality])
+            if f.options.get("compressor") is not None:
+                raise UnsupportedError(f"field {f.name!r} is compressed; writing codes comes with a later version")
+            index = index_of_new_field(store, batch, dataset_name, f)
+            registry[modality] = {"algorithm": f.options["algorithm"], "spatial_index": [bytes(index)]}
+        elif f.kind == "scalar":
+            data = encode_scalar_index(scalar_index_of(f.name, f.options["value_type"]))
+            registry[modality] = {"scalar_index_hash": bytes(batch.add("scalar-index", data))}
+        entries.append(_empty_entry(batch, f, modality, timeline))
+    return entries
+
+
+def _empty_entry(batch: Batch, f: Field, modality: str, timeline: Address) -> TrackEntry:
+    track = Track(EMPTY_COVERAGE, modality, timeline, [])
+    address = batch.add(f"{timeline}/{modality}/track", encode_track(track))
+    return TrackEntry(track_kind_of(f), "base", f.name, address, EMPTY_COVERAGE, modality, timeline)
+
+
+def _vendor_entries(
+    batch: Batch, timeline: Address, fields: Sequence[Field], entries: Sequence[TrackEntry], now_ns: int
+) -> list[TrackEntry]:
+    """Make the vendor Tracks, all empty but for a cover note: of empty Tracks, stripes hold every row."""
+    made = [write_fragments(batch, timeline, m, []) for m in (STRIPE, MEDIA)]
+    made += [write_fragments(batch, timeline, VECTORS, [], f.name) for f in fields if f.kind == "embedding"]
+    data = encode_cover_note(CoverNote({e.field: e.address for e in entries}, {}))
+    address = batch.add(payload_directory(timeline, COVER), data)
+    return [*made, write_fragments(batch, timeline, COVER, [Fragment(now_ns, now_ns + 1, len(data), address)])]

@@ -1,0 +1,349 @@
+"""Datasets: a Ref, the version it was opened at, and the verbs on it. Spec 0006.
+
+The names and arguments are the reference's. What they do lies in one file a verb beside this one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dreamdb_arrow.codec.address import Address, parse_address
+from dreamdb_arrow.columnar.cache import DEFAULT_ROOT
+from dreamdb_arrow.columnar.rows import RowSet
+from dreamdb_arrow.columnar.stripe import ANCHOR, TIME
+from dreamdb_arrow.dataset.append import append_rows, samples_writer
+from dreamdb_arrow.dataset.create import create_dataset
+from dreamdb_arrow.dataset.delete import delete_rows
+from dreamdb_arrow.dataset.flush import Progress, flush
+from dreamdb_arrow.dataset.incoming import as_table, table_of_samples
+from dreamdb_arrow.dataset.inspect import constants, history, metadata, refs
+from dreamdb_arrow.dataset.lookup import where_anchors
+from dreamdb_arrow.dataset.scan import TIME_MAX, count_rows, plan_scan, scan_batches, take_rows
+from dreamdb_arrow.dataset.schema import Schema, arrow_schema, describe, row_fields
+from dreamdb_arrow.dataset.search import search
+from dreamdb_arrow.dataset.space import Backend, Space
+from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.history.commit import Clock
+from dreamdb_arrow.history.refs import create_ref, create_snapshot
+from dreamdb_arrow.objects.manifest import Manifest
+
+ANCHORS = "_time_anchors"  # the reference's name for the anchors of a batch
+
+
+class Dataset:
+    """Rows of a Space, at one version of one Ref.
+
+    A handle stays at the version it was opened at; its own writes move it on, `refresh()` moves it to the Ref's tip.
+    Made by `create`, `open`, `open_ref` and `open_at`.
+    """
+
+    def __init__(self, space: Space, ref: str, version: Address, clock: Clock = time.time_ns) -> None:
+        self.space, self._ref, self._version, self._clock = space, ref, version, clock
+
+    # ---------------------------------------------------------------- opening
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        schema: Schema,
+        backend: Backend,
+        *,
+        flush: str = "manual",
+        cache_dir: str | os.PathLike[str] | None = DEFAULT_ROOT,
+        sync: bool = True,
+        clock: Clock = time.time_ns,
+    ) -> Self:
+        """Create an empty dataset.
+
+        Args:
+            name: its Ref: segments of a-z, 0-9, `_`, `-`, separated by `/`.
+            schema: its fields.
+            backend: `file:///path`, a path, `memory://name`, or a store.
+            flush: `manual` (when `flush()` is called) or `commit` (with each append): when the Tracks, which other
+                SDKs read, are brought up to date.
+            cache_dir: where projections are kept.
+            sync: flush writes to the disk before they count as done.
+            clock: nanoseconds since 1970.
+
+        Raises RefConflictError when the name is taken.
+        """
+        space = Space(backend, create=True, cache_dir=cache_dir, sync=sync)
+        version = create_dataset(space.store, name, schema.fields, flush, clock)
+        return cls(space, name, version, clock)
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        schema: Schema | None = None,
+        backend: Backend = "",
+        *,
+        as_of: str | datetime | int | None = None,
+        cache_dir: str | os.PathLike[str] | None = DEFAULT_ROOT,
+        sync: bool = True,
+    ) -> Self:
+        """Open a dataset at the tip of its Ref, or at a snapshot label, version or time.
+
+        Raises RefNotFoundError, with the Refs there are; InvalidInputError when a schema is given and differs.
+        """
+        space = Space(backend, cache_dir=cache_dir, sync=sync)
+        opened = cls(space, name, space.resolve(name, as_of))
+        if schema is not None and sorted(map(describe, schema.fields)) != sorted(map(describe, opened._rows.fields)):
+            raise InvalidInputError(f"the schema of {name!r} is {opened.schema!r}, not {schema!r}")
+        return opened
+
+    @classmethod
+    def open_ref(cls, ref_name: str, backend: Backend, **options: Any) -> Self:
+        """Open any Ref: a dataset, a branch or a snapshot."""
+        return cls.open(ref_name, backend=backend, **options)
+
+    @classmethod
+    def open_at(cls, version: Mapping[str, str] | str, backend: Backend, **options: Any) -> Self:
+        """Open the version that `snapshot` returned, or a snapshot's Ref name, or a Manifest address."""
+        space = Space(backend, **options)
+        if isinstance(version, str):
+            is_ref = "@" in version
+            found = space.resolve(version) if is_ref else parse_address(version)
+            return cls(space, version, found)
+        try:
+            label, manifest = version["label"], version["manifest"]
+        except KeyError as error:
+            raise InvalidInputError(f"a version has label, manifest and timeline; {error} is missing") from None
+        return cls(space, label, parse_address(manifest))
+
+    @classmethod
+    def open_by_manifest(cls, manifest_hash: str, backend: Backend, **options: Any) -> Self:
+        """Open a version by the text form of its Manifest's address."""
+        return cls.open_at(manifest_hash, backend, **options)
+
+    # ---------------------------------------------------------------- what it is
+
+    @property
+    def _rows(self) -> RowSet:
+        return self.space.rows(self._version)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The Manifest of this version."""
+        return self._rows.manifest
+
+    @property
+    def schema(self) -> Schema:
+        """The fields, as this version declares them."""
+        return Schema(list(self._rows.fields))
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """The Arrow schema of a scan, with what each field is as metadata."""
+        return arrow_schema(self._rows.fields, self._rows.unavailable)
+
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        """Fields that cannot be read, with the reason."""
+        return self._rows.unavailable
+
+    def ref_name(self) -> str:
+        """Return the Ref that this handle was opened at."""
+        return self._ref
+
+    def current_manifest(self) -> str:
+        """Return the version, as the text form of its Manifest's address."""
+        return str(self._version)
+
+    def timeline(self) -> str:
+        """Return the address of the timeline."""
+        return str(self._rows.timeline)
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __repr__(self) -> str:
+        fields = ", ".join(describe(f) for f in self._rows.fields)
+        return f"Dataset({self._ref!r} at {str(self._version)[:12]}.., {self.space.store.url}, {fields})"
+
+    def count(self, start_ns: int = 0, end_ns: int | None = None) -> int:
+        """Return how many live rows there are, all or in [start_ns, end_ns)."""
+        return count_rows(self._rows, start_ns, TIME_MAX if end_ns is None else end_ns)
+
+    def history(self, max_depth: int | None = 50) -> list[dict[str, Any]]:
+        """Return this version and those before it by first parents, newest first."""
+        return history(self.space.store, self._version, max_depth)
+
+    def list_refs(self) -> list[str]:
+        """Return the names of all Refs of the Space."""
+        return [row["ref"] for row in refs(self.space.store)]
+
+    def meta(self) -> dict[str, str]:
+        """Return the texts that were set on the dataset."""
+        return metadata(self.manifest)
+
+    def description(self) -> str | None:
+        """Return the description, or None."""
+        return self.meta().get("dreamdb.description")
+
+    def constants(self) -> dict[str, Any]:
+        """Return the values of constant fields."""
+        return {name: found["value"] for name, found in constants(self._rows).items()}
+
+    def tombstone_set(self) -> list[int]:
+        """Return the deleted anchors, ascending."""
+        return [int(a) for a in self._rows.hidden]
+
+    # ---------------------------------------------------------------- writing
+
+    def append(self, data: Any, *, time: str | None = None) -> int:
+        """Append a table as one commit and return how many rows it had.
+
+        Args:
+            data: anything with an Arrow stream (pyarrow, Polars, pandas, a DuckDB relation), or a dict of columns.
+                Anchors are its `_anchor` column (int64 nanoseconds) or `_time`; without either they are assigned
+                from now on, a microsecond apart.
+            time: a column whose times become the anchors. Rows that share a time are spread by one nanosecond each,
+                in the order of the rows, after any that the Space already holds at that time.
+
+        Raises InvalidInputError, naming field and row, or AnchorConflict; nothing is written then.
+        """
+        table = as_table(data)  # a stream is read but once; a commit may have to be built twice
+        return self._append(lambda _: table, time)
+
+    def append_many(self, samples: Iterable[Mapping[str, Any]]) -> int:
+        """Append dicts, one a row, keyed by field, as one commit; return how many.
+
+        Each may carry `_anchor`, in nanoseconds; all of them or none.
+        """
+        rows = list(samples)
+        return self._append(samples_writer(rows, table_of_samples), None)
+
+    def _append(self, tabulate: Callable[[Any], pa.Table], time: str | None) -> int:
+        n, self._version, _ = append_rows(
+            self.space.store, self.space.cache, self._ref, tabulate, time, self._clock
+        )
+        return n
+
+    def delete(self, anchors: Any, reason: str | None = None) -> str:
+        """Hide rows from all later reads and return the new version; older versions still show them."""
+        self._version, _ = delete_rows(self.space.store, self._ref, anchors, reason, self._clock)
+        return str(self._version)
+
+    def flush(self, progress: Progress | None = None) -> int:
+        """Bring the Tracks, which other SDKs read, up to date with the rows; return how many stripes that took."""
+        done = flush(self.space.store, self.space.cache, self._ref, progress)
+        self.refresh()
+        return done
+
+    def snapshot(self, label: str) -> dict[str, str]:
+        """Name this version `<ref>@<label>` for good; the result is what `open_at` takes."""
+        name = create_snapshot(self.space.store, self._ref, label, self._version)
+        return {"label": name, "manifest": str(self._version), "timeline": self.timeline()}
+
+    def branch(self, new_name: str) -> Self:
+        """Make a Ref at this version and return a dataset on it; writes to it leave this Ref alone."""
+        create_ref(self.space.store, new_name, self._version)
+        return type(self)(self.space, new_name, self._version, self._clock)
+
+    def refresh(self) -> Self:
+        """Move this handle to the tip of its Ref."""
+        self._version = self.space.resolve(self._ref)
+        return self
+
+    # ---------------------------------------------------------------- reading
+
+    def iter_arrow_batches(
+        self,
+        batch_size: int = 256,
+        fields: Sequence[str] | None = None,
+        start_ns: int = 0,
+        end_ns: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as Arrow batches, ascending by `_anchor`, which comes first."""
+        plan = plan_scan(self._rows, self._columns(fields), start_ns, _end(end_ns))
+        return scan_batches(plan, batch_size)
+
+    def iter_stream(
+        self,
+        batch_size: int = 256,
+        fields: Sequence[str] | None = None,
+        start_ns: int = 0,
+        end_ns: int | None = None,
+    ) -> Iterator[dict[str, list[Any]]]:
+        """Yield the rows as dicts of lists, by field, with the anchors under `_time_anchors`."""
+        for batch in self.iter_arrow_batches(batch_size, fields, start_ns, end_ns):
+            yield _as_lists(batch)
+
+    def iter_vector(
+        self,
+        field: str,
+        query: Any,
+        top_k: int,
+        batch_size: int = 64,
+        where_eq: Mapping[str, Any] | None = None,
+        where: Sequence[tuple[str, str, Any]] | None = None,
+        as_numpy: bool = False,
+        nprobe: int | None = None,
+        fields: Sequence[str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the rows whose vectors are nearest to the query, nearest first, as dicts of lists.
+
+        Args:
+            field: the embedding field.
+            query: `dim` numbers.
+            top_k: how many rows.
+            batch_size: rows a dict.
+            where_eq: values that fields must have.
+            where: conditions `(field, op, value)`, all of which must hold; op is one of == != < <= > >= in.
+            as_numpy: give vectors as one array (b, dim).
+            nprobe: how many cells to read; None compares every vector.
+            fields: which fields to return; None for all.
+        """
+        queries = _as_query(query)
+        allowed = where_anchors(self._rows, where_eq, where)
+        anchors, _ = search(self._rows, field, queries, top_k, nprobe=nprobe, allowed=allowed)
+        hits = anchors[0][anchors[0] >= 0]
+        table = self._take(hits, fields)
+        return [_as_lists(b, field if as_numpy else None) for b in table.to_batches(max_chunksize=batch_size)]
+
+    def take(self, anchors: Any, fields: Sequence[str] | None = None) -> pa.Table:
+        """Return the live rows of these anchors, in their order; anchors without a row are left out."""
+        return self._take(np.asarray(anchors, dtype=np.int64), fields)
+
+    def _take(self, anchors: np.ndarray[Any, np.dtype[np.int64]], fields: Sequence[str] | None) -> pa.Table:
+        return take_rows(plan_scan(self._rows, self._columns(fields)), anchors)
+
+    def _columns(self, fields: Sequence[str] | None) -> list[str]:
+        names = [f.name for f in row_fields(self._rows.fields, self._rows.unavailable)]
+        return [ANCHOR, *(names if fields is None else [n for n in fields if n != ANCHOR])]
+
+
+def _end(end_ns: int | None) -> int:
+    return TIME_MAX if end_ns is None else end_ns
+
+
+def _as_query(query: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+    try:
+        return np.asarray(query, dtype=np.float32).reshape(1, -1)
+    except (TypeError, ValueError):
+        raise InvalidInputError(f"the query is no vector: {query!r:.60}") from None
+
+
+def _as_lists(batch: pa.RecordBatch, numpy_field: str | None = None) -> dict[str, Any]:
+    """Return a batch in the reference's form."""
+    out: dict[str, Any] = {}
+    for name in batch.schema.names:
+        column = batch.column(name)
+        if name == numpy_field:
+            out[name] = np.asarray(column.flatten()).reshape(len(column), -1)
+        elif name not in (ANCHOR, TIME):
+            if pa.types.is_timestamp(column.type):
+                column = pc.cast(column, pa.int64())
+            out[name] = column.to_pylist()
+    out[ANCHORS] = batch.column(ANCHOR).to_pylist()
+    return out

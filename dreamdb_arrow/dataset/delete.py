@@ -1,0 +1,65 @@
+"""Delete: anchors that no read shows any more. Specs 0006 and 0020."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dreamdb_arrow.codec.address import Address, as_address
+from dreamdb_arrow.columnar.projection import VISIBLE_ANCHOR_MAX
+from dreamdb_arrow.columnar.vectors import I64
+from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.history.commit import Change, Clock, commit
+from dreamdb_arrow.objects.manifest import Manifest
+from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.tracks.tombstones import add_tombstones, empty_tombstones, read_tombstones, write_tombstones
+
+TOMBSTONES_KEY = "dreamdb.tombstones"
+
+
+def delete_rows(
+    store: Store, name: str, anchors: Any, reason: str | None, clock: Clock = time.time_ns
+) -> tuple[Address, Manifest]:
+    """Hide anchors from every read of the versions to come; return the new version and its Manifest.
+
+    Anchors without a row may be named, as in the reference. The bytes stay until somebody collects them.
+
+    Raises InvalidInputError for what is no list of anchors.
+    """
+    wanted = as_anchors(anchors)
+    if reason is not None and not isinstance(reason, str):
+        raise InvalidInputError(f"reason must be a text, not {reason!r:.60}")
+
+    def build(parent: Manifest, _: Address, batch: Batch) -> Change:
+        entry = parent.registry.get(TOMBSTONES_KEY)
+        now_ms = max(clock(), parent.ts) // 1_000_000
+        held = read_tombstones(store, as_address(entry["head"])) if entry else empty_tombstones()
+        extended = add_tombstones(held, wanted, now_ms, reason)
+        if len(extended.anchors) == len(held.anchors):
+            return Change("delete")
+        head = write_tombstones(batch, parent.timelines[0], extended, now_ms)
+        return Change("delete", registry={TOMBSTONES_KEY: {**(entry or {}), "head": bytes(head)}})
+
+    return commit(store, name, build, clock=clock)
+
+
+def as_anchors(anchors: Any) -> I64:
+    """Return anchors, given as integers in a list or an array of NumPy or Arrow, as int64 (n,), ascending, distinct."""
+    if isinstance(anchors, pa.Array | pa.ChunkedArray):
+        anchors = anchors.to_pylist()
+    if isinstance(anchors, int | np.integer):
+        anchors = [anchors]
+    if not isinstance(anchors, Iterable):
+        raise InvalidInputError(f"anchors must be a list of integers, not {anchors!r:.60}")
+    listed = anchors.tolist() if isinstance(anchors, np.ndarray) else list(anchors)
+    for at, anchor in enumerate(listed):
+        if isinstance(anchor, bool) or not isinstance(anchor, int | np.integer):
+            raise InvalidInputError(f"anchors, item {at}: {anchor!r:.60} is no integer")
+        if not 0 <= anchor <= VISIBLE_ANCHOR_MAX:
+            raise InvalidInputError(f"anchors, item {at}: {anchor} is outside 0 .. {VISIBLE_ANCHOR_MAX}")
+    return np.unique(np.array(listed, dtype=np.int64))

@@ -1,0 +1,282 @@
+"""Flush: bring the Tracks, which every SDK reads, up to date with the stripes. Specs 0006 and 1000."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.cache import LocalCache
+from dreamdb_arrow.columnar.cover_note import CoverNote, encode_cover_note, merge_notes
+from dreamdb_arrow.columnar.projection import dim_of, row_entry, spatial_index_address
+from dreamdb_arrow.columnar.rows import Stripe, read_hidden, read_notes, space_stripes
+from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, conform, decode_stripe, stripe_schema
+from dreamdb_arrow.columnar.vectors import F32, I64, open_vectors
+from dreamdb_arrow.columnar.vendor import (
+    COVER,
+    STRIPE,
+    VECTORS,
+    Fragment,
+    has_columnar_layer,
+    payload_directory,
+    read_fragments,
+    read_track,
+    write_fragments,
+)
+from dreamdb_arrow.dataset.outgoing import Rows
+from dreamdb_arrow.dataset.spatial import load_spatial_index, publish_spatial_index, trained_index
+from dreamdb_arrow.errors import UnsupportedError
+from dreamdb_arrow.history.commit import Change, commit
+from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
+from dreamdb_arrow.objects.schema import Field, decode_schema
+from dreamdb_arrow.objects.track import encode_track
+from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.tracks.layout import Written
+from dreamdb_arrow.tracks.media import MediaItems, write_media
+from dreamdb_arrow.tracks.scalars import write_scalars
+from dreamdb_arrow.tracks.vectors import write_vectors
+
+FLUSH_ROWS_MAX: Final = 1_000_000  # in one commit: what a flush holds in memory
+NOTES_MAX: Final = 16  # cover notes beyond this are united into one
+BUCKET_MAX_BYTES: Final = 100 << 20
+
+Progress = Callable[[int, int], None]
+
+
+def flush(store: Store, cache: LocalCache, name: str, progress: Progress | None = None) -> int:
+    """Write the rows of stripes that no flush has seen into the Tracks; return how many stripes that were.
+
+    Each round is one commit of at most a million rows (or one stripe); a kill between two loses nothing.
+    """
+    done = 0
+    while True:
+        seen: list[int] = []
+
+        def build(parent: Manifest, _: Address, batch: Batch, seen: list[int] = seen) -> Change:
+            pending = pending_stripes(store, parent)
+            chosen = _next_round(store, cache, pending)
+            seen[:] = [len(chosen), len(pending)]
+            return flush_stripes(store, cache, parent, batch, chosen) if chosen else Change("flush")
+
+        commit(store, name, build)
+        done += seen[0]
+        if progress is not None:
+            progress(done, done + seen[1] - seen[0])
+        if seen[0] == seen[1]:
+            return done
+
+
+def pending_stripes(store: Store, manifest: Manifest) -> list[Stripe]:
+    """Return the stripes whose rows the Tracks do not hold yet, by first anchor."""
+    if not has_columnar_layer(manifest):
+        return []
+    flushed = merge_notes(read_notes(store, manifest)).stripes
+    return [s for s in space_stripes(store, manifest, STRIPE) if s.address not in flushed]
+
+
+def _next_round(store: Store, cache: LocalCache, pending: Sequence[Stripe]) -> list[Stripe]:
+    chosen: list[Stripe] = []
+    rows = 0
+    for stripe in pending:
+        rows += len(decode_stripe(stripe.local(store, cache), [ANCHOR]))
+        if chosen and rows > FLUSH_ROWS_MAX:
+            break
+        chosen.append(stripe)
+    return chosen
+
+
+def flush_stripes(
+    store: Store, cache: LocalCache, parent: Manifest, batch: Batch, stripes: Sequence[Stripe]
+) -> Change:
+    """Return the change that brings these stripes into the Tracks, but for rows deleted since."""
+    fields = decode_schema(parent.registry)
+    schema = stripe_schema(fields)
+    hidden = read_hidden(store, parent)
+    tables = [conform(decode_stripe(s.local(store, cache)), schema) for s in stripes]
+    table = pa.concat_tables(tables).combine_chunks().sort_by(ANCHOR)
+    rows = Rows(_alive(table, hidden))
+    names = [s.address for s in stripes]
+    for f in fields:
+        if f.kind == "embedding":
+            vectors, used = _pending_vectors(store, cache, parent, f, table, hidden)
+            names += used
+            if len(vectors[0]):
+                rows.vectors[f.name] = vectors
+    return flush_rows(store, parent, batch, rows, frozenset(names))
+
+
+def _alive(table: pa.Table, hidden: I64) -> pa.Table:
+    if len(hidden) == 0:
+        return table
+    return table.filter(pa.array(~np.isin(np.asarray(table[ANCHOR].combine_chunks()), hidden)))
+
+
+def _pending_vectors(
+    store: Store, cache: LocalCache, parent: Manifest, f: Field, table: pa.Table, hidden: I64
+) -> tuple[tuple[I64, F32], list[Address]]:
+    """Return the vectors of the rows that are being flushed, and the vector stripes they came from."""
+    wanted = np.asarray(table[ANCHOR].combine_chunks())
+    anchors, vectors, used = [np.empty(0, np.int64)], [np.empty((0, dim_of(f)), np.float32)], []
+    for stripe in space_stripes(store, parent, VECTORS, f.name):
+        if len(wanted) == 0 or not stripe.meets(int(wanted[0]), int(wanted[-1]) + 1):
+            continue
+        held = open_vectors(stripe.local(store, cache), dim_of(f))
+        ours = np.isin(held.anchors, wanted)
+        if ours.any():
+            used.append(stripe.address)
+            alive = ours & ~np.isin(held.anchors, hidden)
+            anchors.append(held.anchors[alive])
+            vectors.append(held.vectors[alive])
+    joined = np.concatenate(anchors)
+    order = np.argsort(joined, kind="stable")
+    return (joined[order], np.concatenate(vectors)[order]), used
+
+
+# ---------------------------------------------------------------- rows -> Tracks
+
+
+def flush_rows(
+    store: Store, parent: Manifest, batch: Batch, rows: Rows, stripes: frozenset[Address] = frozenset()
+) -> Change:
+    """Return the change that appends rows to the Tracks of their fields, with a cover note if there are stripes."""
+    written: dict[str, Written] = {}
+    registry: dict[str, Any] = {}
+    for f in decode_schema(parent.registry):
+        entry = row_entry(parent, f.name)
+        if entry is not None and f.kind != "constant":
+            done = _write_field(store, parent, batch, f, entry, rows, registry)
+            if done is not None:
+                written[f.name] = done
+    entries = [_new_entry(batch, row_entry(parent, name), done.track) for name, done in written.items()]
+    if has_columnar_layer(parent):
+        entries.append(_write_note(store, parent, batch, written, entries, stripes, rows))
+    return Change("flush", tuple(entries), registry)
+
+
+def _write_field(
+    store: Store,
+    parent: Manifest,
+    batch: Batch,
+    f: Field,
+    entry: TrackEntry,
+    rows: Rows,
+    registry: dict[str, Any],
+) -> Written | None:
+    if f.kind == "embedding":
+        held = rows.vectors.get(f.name)
+        return _write_vectors(store, parent, batch, f, entry, held, registry) if held else None
+    if f.name not in rows.table.column_names or rows.table[f.name].null_count == len(rows.table):
+        return None
+    column = rows.table[f.name].combine_chunks()
+    present = np.asarray(column.is_valid())
+    anchors = np.asarray(rows.table[ANCHOR].combine_chunks())[present]
+    held_values = column.filter(column.is_valid())
+    track = read_track(store, entry)
+    if f.kind in MEDIA_KINDS:
+        return write_media(store, batch, track, _media_items(anchors, held_values))
+    value_type = str(f.options["value_type"])
+    return write_scalars(store, batch, track, f.name, value_type, anchors, scalar_values(held_values))
+
+
+def scalar_values(column: pa.Array) -> Any:
+    """Return an Arrow column without nulls as what Tracks take: numbers as an ndarray, texts as a list."""
+    if pa.types.is_string(column.type):
+        return column.to_pylist()
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _media_items(anchors: I64, refs: pa.Array) -> MediaItems:
+    chunked = refs.field("chunked").to_numpy(zero_copy_only=False)
+    return MediaItems(
+        anchors=anchors,
+        stops=anchors + 1,
+        sizes=refs.field("size").to_numpy(),
+        addresses=[Address(a) for a in refs.field("address").to_pylist()],
+        offsets=refs.field("offset").to_numpy(),
+        packed=~chunked,
+        chunked=chunked,
+    )
+
+
+def _write_vectors(
+    store: Store,
+    parent: Manifest,
+    batch: Batch,
+    f: Field,
+    entry: TrackEntry,
+    held: tuple[I64, F32],
+    registry: dict[str, Any],
+) -> Written:
+    if f.options.get("compressor") is not None:
+        raise UnsupportedError(f"field {f.name!r} is compressed; writing codes comes with a later version")
+    address = spatial_index_address(parent, entry.modality)
+    index = load_spatial_index(store, address)
+    track = read_track(store, entry)
+    if not track.object_index and f.options.get("spatial_index") is None:
+        fresh = trained_index(index, held[1])
+        if fresh is not index:
+            index, address = fresh, publish_spatial_index(batch, fresh)
+            registry[entry.modality] = {**parent.registry[entry.modality], "spatial_index": [bytes(address)]}
+    return write_vectors(
+        store,
+        batch,
+        track,
+        index,
+        address,
+        held[0],
+        held[1],
+        rerank=bool(f.options.get("rerank")),
+        bucket_max_bytes=int(f.options.get("bucket_max_bytes") or BUCKET_MAX_BYTES),
+    )
+
+
+def _new_entry(batch: Batch, entry: TrackEntry | None, track: Any) -> TrackEntry:
+    assert entry is not None
+    address = batch.add(f"{entry.timeline}/{entry.modality}/track", encode_track(track))
+    return replace(entry, address=address, coverage=tuple(track.coverage))
+
+
+# ---------------------------------------------------------------- cover notes
+
+
+def _write_note(
+    store: Store,
+    parent: Manifest,
+    batch: Batch,
+    written: Mapping[str, Written],
+    entries: Sequence[TrackEntry],
+    stripes: frozenset[Address],
+    rows: Rows,
+) -> TrackEntry:
+    """Write what this flush brought together, and return the new entry of the Track of cover notes."""
+    before = read_notes(store, parent)
+    merged = merge_notes(before)
+    new_tracks = {e.field: e.address for e in entries}
+    covered = {
+        name: new_tracks.get(name, address)
+        for name, address in merged.tracks.items()
+        if (entry := row_entry(parent, name)) is not None and entry.address == address
+    }
+    payloads = {name: frozenset(done.payloads) for name, done in written.items()}
+    note = CoverNote(covered, payloads, stripes)
+    kept = read_fragments(store, parent, COVER)
+    if len(kept) >= NOTES_MAX:
+        note, kept = replace(merge_notes([*before, note]), tracks=covered), []
+    return add_note(batch, parent, note, kept)
+
+
+def add_note(batch: Batch, parent: Manifest, note: CoverNote, kept: Sequence[Fragment]) -> TrackEntry:
+    """Put a cover note into the batch, as the newest after those kept, and return the Track's entry."""
+    timeline = parent.timelines[0]
+    data = encode_cover_note(note)
+    address = batch.add(payload_directory(timeline, COVER), data)
+    # Notes are ordered by when they were written: each begins after all that came before.
+    at = max([parent.ts, *(f.t1 for f in kept)])
+    return write_fragments(batch, timeline, COVER, [*kept, Fragment(at, at + 1, len(data), address)])

@@ -1,0 +1,123 @@
+"""New rows as objects: stripes, vector stripes, packs of media. Specs 0006 and 1000."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from dreamdb_arrow.codec.address import Address, address_of
+from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_REF, TIME, encode_stripe, stripe_schema
+from dreamdb_arrow.columnar.vectors import F32, I64, encode_vectors
+from dreamdb_arrow.columnar.vendor import MEDIA, STRIPE, VECTORS, Fragment, payload_directory
+from dreamdb_arrow.dataset.incoming import Incoming
+from dreamdb_arrow.objects.schema import Field, modality_of
+from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.tracks.media import MediaItems, pack_media
+
+PACK_ITEMS: Final = 256  # of a media field that says nothing itself: a thousand images are a few objects
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows in stored form, ascending by anchor.
+
+    table     the columns of a stripe
+    vectors   by field: anchors int64 (m,) and vectors float32 (m, d)
+    payloads  what the media columns name: until a flush, only the vendor Track keeps these objects alive
+    """
+
+    table: pa.Table
+    vectors: dict[str, tuple[I64, F32]] = field(default_factory=dict)
+    payloads: list[Fragment] = field(default_factory=list)
+
+
+def store_rows(rows: Incoming, anchors: I64, fields: Sequence[Field], timeline: Address, batch: Batch) -> Rows:
+    """Sort rows by anchor, put their media into the batch, and return the rest in stored form."""
+    order = None if bool((anchors[1:] > anchors[:-1]).all()) else np.argsort(anchors, kind="stable")
+    ordered = anchors if order is None else anchors[order]
+    columns: dict[str, Any] = {ANCHOR: pa.array(ordered), TIME: pa.array(ordered).view(pa.timestamp("ns"))}
+    payloads: list[Fragment] = []
+    for f in fields:
+        held = rows.scalars.get(f.name, rows.media.get(f.name))
+        if held is None:
+            continue
+        values = held if order is None else held.take(pa.array(order))
+        if f.name in rows.media:
+            values = _store_media(f, values, ordered, timeline, batch, payloads)
+        columns[f.name] = values
+    schema = stripe_schema(f for f in fields if f.name in columns)
+    table = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+    vectors = {name: _order_vectors(anchors, order, *held) for name, held in rows.vectors.items() if held[0].any()}
+    return Rows(table, vectors, payloads)
+
+
+def _order_vectors(anchors: I64, order: I64 | None, present: Any, vectors: F32) -> tuple[I64, F32]:
+    held = anchors if present.all() else anchors[present]
+    if order is None:
+        return held, vectors
+    at = np.argsort(held, kind="stable")
+    return held[at], vectors[at]
+
+
+def _store_media(
+    f: Field, values: pa.Array, anchors: I64, timeline: Address, batch: Batch, payloads: list[Fragment]
+) -> pa.Array:
+    """Write the bytes of one media column and return where they lie, null where there are none."""
+    present = np.asarray(values.is_valid())
+    blobs = [memoryview(scalar.as_buffer()) for scalar in values.filter(values.is_valid())]
+    chunk_size = f.options.get("chunk_size")
+    pack_items = 1 if chunk_size else int(f.options.get("pack_items") or PACK_ITEMS)
+    held = anchors[present]
+    items = pack_media(
+        batch, timeline, modality_of(f), held, blobs, pack_items=pack_items, chunk_size=chunk_size
+    )
+    payloads += _item_payloads(items)
+    if chunk_size:
+        payloads += _chunk_payloads(held, blobs, int(chunk_size))
+    return media_refs(items).take(pa.array(np.cumsum(present) - 1, mask=~present))
+
+
+def _item_payloads(items: MediaItems) -> list[Fragment]:
+    """Return each object that the items name once, with the range of anchors it serves."""
+    found: dict[Address, Fragment] = {}
+    rows = zip(items.anchors.tolist(), items.offsets.tolist(), items.sizes.tolist(), items.addresses, strict=True)
+    for anchor, offset, size, name in rows:
+        address = Address(name)
+        low = found[address].t0 if address in found else anchor
+        found[address] = Fragment(low, anchor + 1, offset + size, address)
+    return list(found.values())
+
+
+def _chunk_payloads(anchors: I64, blobs: Sequence[memoryview], chunk_size: int) -> list[Fragment]:
+    chunks = []
+    for anchor, blob in zip(anchors.tolist(), blobs, strict=True):
+        parts = [blob[at : at + chunk_size] for at in range(0, len(blob), chunk_size)]
+        chunks += [Fragment(anchor, anchor + 1, len(part), address_of(part)) for part in parts]
+    return chunks
+
+
+def media_refs(items: MediaItems) -> pa.Array:
+    """Return placed media items as the struct column of a stripe."""
+    names = pa.array([bytes(a) for a in items.addresses], MEDIA_REF.field("address").type)
+    columns = [names, pa.array(items.offsets, pa.int64()), pa.array(items.sizes, pa.int64()), pa.array(items.chunked)]
+    return pa.StructArray.from_arrays(columns, fields=list(MEDIA_REF))
+
+
+def write_stripes(rows: Rows, timeline: Address, batch: Batch) -> dict[tuple[str, str], list[Fragment]]:
+    """Put the stripes of one commit into the batch; return their fragments by vendor modality and field."""
+    anchors = np.asarray(rows.table[ANCHOR].combine_chunks())
+    made = {(STRIPE, ""): [_put(batch, timeline, STRIPE, encode_stripe(rows.table), anchors)]}
+    for name, (held, vectors) in rows.vectors.items():
+        made[VECTORS, name] = [_put(batch, timeline, VECTORS, encode_vectors(held, vectors), held)]
+    if rows.payloads:
+        made[MEDIA, ""] = rows.payloads
+    return made
+
+
+def _put(batch: Batch, timeline: Address, modality: str, data: Any, anchors: I64) -> Fragment:
+    address = batch.add(payload_directory(timeline, modality), data)
+    return Fragment(int(anchors[0]), int(anchors[-1]) + 1, memoryview(data).nbytes, address)

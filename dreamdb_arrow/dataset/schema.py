@@ -1,0 +1,202 @@
+"""Schemas: which fields a dataset has, said in the reference's words. Spec 0001."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Self
+
+import pyarrow as pa
+
+from dreamdb_arrow.columnar.projection import dim_of
+from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, SCALAR_TYPES, TIME
+from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.objects.schema import Field, check_new_field
+
+PARTITION_ALGORITHMS: Final = (
+    "dreamdb.lsh-cosine",
+    "dreamdb.lsh-l2",
+    "dreamdb.ivf-cosine",
+    "dreamdb.imi-cosine",
+)
+RESERVED_NAMES: Final = frozenset({ANCHOR, TIME, "_distance", "_time_anchors"})
+
+
+@dataclass(slots=True)
+class Schema:
+    """The fields of a dataset, added one by one; each `add_` returns the schema, so that calls chain.
+
+    Example:
+        >>> Schema().add_image("image").add_scalar_categorical("label").names
+        ['image', 'label']
+    """
+
+    fields: list[Field] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the fields, in the order they were added."""
+        return [f.name for f in self.fields]
+
+    def __repr__(self) -> str:
+        return f"Schema({', '.join(describe(f) for f in self.fields)})"
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def add_image(
+        self,
+        name: str,
+        mime: str = "jpeg",
+        required: bool = True,
+        chunk_size: int | None = None,
+        pack_items: int | None = None,
+    ) -> Self:
+        """Add images; `pack_items` of one append share an object, `chunk_size` cuts large ones."""
+        return self._add_media("image", name, mime, required, chunk_size, pack_items)
+
+    def add_audio(
+        self,
+        name: str,
+        mime: str = "wav",
+        required: bool = True,
+        chunk_size: int | None = None,
+        pack_items: int | None = None,
+    ) -> Self:
+        """Add audio items."""
+        return self._add_media("audio", name, mime, required, chunk_size, pack_items)
+
+    def add_video(
+        self,
+        name: str,
+        mime: str = "mp4",
+        required: bool = True,
+        chunk_size: int | None = None,
+        pack_items: int | None = None,
+    ) -> Self:
+        """Add video items."""
+        return self._add_media("video", name, mime, required, chunk_size, pack_items)
+
+    def add_embedding(
+        self,
+        name: str,
+        dim: int,
+        algorithm: str = "dreamdb.lsh-cosine",
+        required: bool = True,
+        lsh_bits: int | None = None,
+        compressor: bytes | None = None,
+        spatial_index: bytes | None = None,
+        rerank: bool = False,
+        bucket_max_bytes: int | None = None,
+    ) -> Self:
+        """Add vectors of `dim` float32 numbers.
+
+        Args:
+            name: the field.
+            dim: how many numbers a vector has.
+            algorithm: how vectors become cells: `dreamdb.lsh-cosine`, `lsh-l2`, `ivf-cosine` or `imi-cosine`.
+                IVF and IMI without a `spatial_index` are trained on the rows of their first flush.
+            required: whether every row has one.
+            lsh_bits: hyperplanes of `lsh-cosine`, 20 unless given.
+            compressor: address of a published VectorCompressor; writing codes comes with a later version.
+            spatial_index: address of a published SpatialIndex of this algorithm.
+            rerank: keep the exact vectors beside the cells.
+            bucket_max_bytes: where a cell's bucket is cut.
+        """
+        if algorithm not in PARTITION_ALGORITHMS:
+            raise InvalidInputError(f"unknown algorithm {algorithm!r}; use one of {', '.join(PARTITION_ALGORITHMS)}")
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= 65_536:
+            raise InvalidInputError(f"dim of {name!r} must be 1 to 65536, not {dim!r}")
+        if algorithm == "dreamdb.lsh-l2" and (rerank or compressor or lsh_bits not in (None, 64)):
+            raise InvalidInputError(f"{algorithm} takes no rerank, compressor or lsh_bits other than 64 ({name!r})")
+        options = {
+            "dim": dim,
+            "algorithm": algorithm,
+            "lsh_bits": lsh_bits,
+            "compressor": compressor,
+            "spatial_index": spatial_index,
+            "rerank": rerank or None,
+            "bucket_max_bytes": bucket_max_bytes,
+        }
+        return self._add("embedding", name, required, options)
+
+    def add_scalar_int(self, name: str, required: bool = True) -> Self:
+        """Add 64-bit integers."""
+        return self._add("scalar", name, required, {"value_type": "int"})
+
+    def add_scalar_float(self, name: str, required: bool = True) -> Self:
+        """Add 64-bit floats; NaN and infinities are refused."""
+        return self._add("scalar", name, required, {"value_type": "float"})
+
+    def add_scalar_string(self, name: str, required: bool = True) -> Self:
+        """Add texts of up to 8192 bytes of UTF-8."""
+        return self._add("scalar", name, required, {"value_type": "string"})
+
+    def add_scalar_categorical(self, name: str, required: bool = True) -> Self:
+        """Add texts out of a small set."""
+        return self._add("scalar", name, required, {"value_type": "categorical"})
+
+    def add_scalar_bool(self, name: str, required: bool = True) -> Self:
+        """Add truth values."""
+        return self._add("scalar", name, required, {"value_type": "bool"})
+
+    def add_scalar_timestamp(self, name: str, required: bool = True) -> Self:
+        """Add times, in nanoseconds since 1970."""
+        return self._add("scalar", name, required, {"value_type": "timestamp"})
+
+    def _add_media(
+        self, kind: str, name: str, mime: str, required: bool, chunk_size: int | None, pack_items: int | None
+    ) -> Self:
+        for what, value in (("chunk_size", chunk_size), ("pack_items", pack_items)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InvalidInputError(f"{what} of {name!r} must be a positive integer, not {value!r}")
+        options = {"mime": mime, "chunk_size": chunk_size, "pack_items": pack_items}
+        return self._add(kind, name, required, options)
+
+    def _add(self, kind: str, name: str, required: bool, options: Mapping[str, Any]) -> Self:
+        if name in RESERVED_NAMES:
+            raise InvalidInputError(f"{name!r} is a reserved name; choose another for the field")
+        if name in self.names:
+            raise InvalidInputError(f"field {name!r} is there already")
+        given = {k: v for k, v in options.items() if v is not None}
+        self.fields.append(check_new_field(Field(kind, name, required, given)))
+        return self
+
+
+def describe(f: Field) -> str:
+    """Return a field in a few characters: `label: categorical`, `embedding: embedding[512]?`."""
+    kind = {"scalar": f.options.get("value_type"), "embedding": f"embedding[{f.options.get('dim')}]"}
+    text = kind.get(f.kind) or f"{f.kind}/{f.options['mime']}" if f.kind in MEDIA_KINDS else kind.get(f.kind, f.kind)
+    return f"{f.name}: {text}{'' if f.required else '?'}"
+
+
+def public_type(f: Field) -> pa.DataType | None:
+    """Return the Arrow type in which users meet a field, or None for a field that is no column."""
+    if f.kind == "scalar":
+        return SCALAR_TYPES.get(str(f.options.get("value_type")))
+    if f.kind == "embedding":
+        return pa.list_(pa.float32(), dim_of(f))
+    return pa.large_binary() if f.kind in MEDIA_KINDS else None
+
+
+def row_fields(fields: Iterable[Field], unavailable: Mapping[str, str]) -> list[Field]:
+    """Return the fields that are columns of a scan."""
+    return [f for f in fields if f.name not in unavailable and public_type(f) is not None]
+
+
+def arrow_schema(fields: Iterable[Field], unavailable: Mapping[str, str] = MappingProxyType({})) -> pa.Schema:
+    """Return the schema of a scan: `_anchor`, `_time`, then the fields, with what they are as metadata."""
+    columns = [
+        pa.field(ANCHOR, pa.int64(), nullable=False, metadata={"dreamdb.kind": "anchor", "dreamdb.unit": "ns"}),
+        pa.field(TIME, pa.timestamp("ns"), nullable=False, metadata={"dreamdb.kind": "time"}),
+    ]
+    for f in row_fields(fields, unavailable):
+        columns.append(pa.field(f.name, public_type(f), metadata=field_metadata(f)))
+    return pa.schema(columns)
+
+
+def field_metadata(f: Field) -> dict[str, str]:
+    """Return what the Arrow schema says of a field: its kind and those options that are text or numbers."""
+    told = {k: v for k, v in f.options.items() if isinstance(v, str | int)}
+    return {"dreamdb.kind": f.kind, **{f"dreamdb.{k}": str(v) for k, v in told.items()}}

@@ -1,0 +1,134 @@
+"""Search: the k rows whose vectors are nearest to a query. Spec 0004.
+
+Without `nprobe` the answer is exact: every vector is compared. With it, the cells that the spatial index ranks first
+are read, as the reference does, and rows that no flush has brought into cells are searched beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from dreamdb_arrow.columnar.cover_note import merge_notes
+from dreamdb_arrow.columnar.projection import dim_of, row_entry, spatial_index_address
+from dreamdb_arrow.columnar.rows import RowSet, read_notes
+from dreamdb_arrow.columnar.vectors import F32, I64, open_vectors
+from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
+from dreamdb_arrow.dataset.columns import find_field
+from dreamdb_arrow.dataset.scan import TIME_MAX
+from dreamdb_arrow.dataset.spatial import load_spatial_index
+from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.objects.schema import Field
+from dreamdb_arrow.spatial.partitioners import probe_cells
+from dreamdb_arrow.spatial.search import nearest
+from dreamdb_arrow.tracks.vectors import read_cells
+
+K_MAX = 1_000_000
+Block = tuple[I64, F32]
+
+
+def metric_of(f: Field) -> str:
+    """Return `l2` or `cosine`."""
+    return "l2" if f.options.get("algorithm") == "dreamdb.lsh-l2" else "cosine"
+
+
+def search(
+    rows: RowSet,
+    name: str,
+    queries: F32,
+    k: int,
+    *,
+    nprobe: int | None = None,
+    t0: int = 0,
+    t1: int = TIME_MAX,
+    allowed: I64 | None = None,
+) -> tuple[I64, Any]:
+    """Return the k nearest live rows of each query, nearest first.
+
+    Args:
+        rows: the version.
+        name: the embedding field.
+        queries: float32 (q, d).
+        k: how many.
+        nprobe: how many cells to read; None compares every vector, and the answer is exact.
+        t0: the first anchor that counts.
+        t1: the first anchor after those that count.
+        allowed: the anchors that count, int64 ascending; None for all.
+
+    Returns:
+        anchors int64 (q, j) and distances float64 (q, j), j = min(k, rows); with `nprobe`, rows of -1 and infinity
+        fill up a query whose cells hold fewer.
+
+    Raises InvalidInputError for a wrong field, k or nprobe, and for queries that do not fit.
+    """
+    f = find_field(rows, name, ("embedding",))
+    check_query(f, queries)
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= K_MAX:
+        raise InvalidInputError(f"k must be a whole number of 1 to {K_MAX}, not {k!r}")
+    keep = (rows, t0, t1, allowed)
+    if nprobe is None:
+        return nearest((_kept(*keep, b) for b in _flat_blocks(rows, name, t0, t1)), queries, k, metric_of(f))
+    found = [_probe(f, query, k, nprobe, keep) for query in queries]
+    return _pad([a for a, _ in found], -1), _pad([d for _, d in found], np.inf)
+
+
+def check_query(f: Field, queries: F32) -> None:
+    """Refuse queries that do not fit a field. Raises InvalidInputError."""
+    if queries.ndim != 2 or queries.shape[1] != dim_of(f):
+        found = queries.shape[1] if queries.ndim == 2 else f"shape {queries.shape}"
+        raise InvalidInputError(f"field {f.name!r} has {dim_of(f)} dimensions, the query has {found}")
+    if not np.isfinite(queries).all():
+        raise InvalidInputError("the query holds NaN or an infinity")
+
+
+def _flat_blocks(rows: RowSet, name: str, t0: int, t1: int) -> Iterator[Block]:
+    for stripe in rows.vector_stripes(name, t0, t1):
+        yield stripe.anchors, stripe.vectors
+
+
+def _kept(rows: RowSet, t0: int, t1: int, allowed: I64 | None, block: Block) -> Block:
+    """Drop the rows of a block that are deleted, outside the range, or not allowed."""
+    anchors, vectors = block
+    if len(anchors) == 0:
+        return block
+    low, high = int(anchors.min()), int(anchors.max()) + 1
+    keep = np.ones(len(anchors), dtype=bool)
+    if low < t0 or high > t1:
+        keep &= (anchors >= t0) & (anchors < t1)
+    hidden = rows.hidden_between(low, high)
+    if len(hidden):
+        keep &= ~np.isin(anchors, hidden)
+    if allowed is not None:
+        keep &= np.isin(anchors, allowed)
+    return block if keep.all() else (anchors[keep], vectors[keep])
+
+
+def _probe(
+    f: Field, query: F32, k: int, nprobe: int, keep: tuple[RowSet, int, int, I64 | None]
+) -> tuple[I64, Any]:
+    rows = keep[0]
+    entry = row_entry(rows.manifest, f.name)
+    assert entry is not None
+    index = load_spatial_index(rows.store, spatial_index_address(rows.manifest, entry.modality))
+    track = read_track(rows.store, entry)
+    cells = read_cells(rows.store, track, dim_of(f), probe_cells(index, query, nprobe))
+    blocks = [(cells.anchors, cells.vectors), *_unflushed_blocks(rows, f)]
+    anchors, distances = nearest((_kept(*keep, b) for b in blocks), query[None, :], k, metric_of(f))
+    return anchors[0], distances[0]
+
+
+def _unflushed_blocks(rows: RowSet, f: Field) -> Iterator[Block]:
+    if not has_columnar_layer(rows.manifest):
+        return
+    flushed = merge_notes(read_notes(rows.store, rows.manifest)).stripes
+    for stripe in rows.vectors.get(f.name, ()):
+        if stripe.path and stripe.address not in flushed:
+            held = open_vectors(stripe.local(rows.store, rows.cache), dim_of(f))
+            yield held.anchors, held.vectors
+
+
+def _pad(parts: list[Any], fill: float) -> Any:
+    width = max((len(p) for p in parts), default=0)
+    return np.stack([np.pad(p, (0, width - len(p)), constant_values=fill) for p in parts])

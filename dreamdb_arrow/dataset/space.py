@@ -1,0 +1,64 @@
+"""A Space that is open: its store, its local cache, and the versions that were looked at. Spec 0006."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from threading import Lock
+from typing import Final
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.cache import DEFAULT_ROOT, LocalCache
+from dreamdb_arrow.columnar.rows import RowSet, resolve_rows
+from dreamdb_arrow.history.manifests import load_manifest
+from dreamdb_arrow.history.refs import resolve_as_of, resolve_ref
+from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.store.urls import open_store
+
+VERSIONS_KEPT: Final = 64
+
+Backend = str | os.PathLike[str] | Store
+
+
+class Space:
+    """A store with what reading it needs. Safe to share between threads.
+
+    Args:
+        backend: a URL, a path or a store.
+        create: make the directory when it is missing.
+        cache_dir: where projections and copies are kept; None for a temporary folder.
+        sync: flush writes to the disk before they count as done.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        create: bool = False,
+        cache_dir: str | os.PathLike[str] | None = DEFAULT_ROOT,
+        sync: bool = True,
+    ) -> None:
+        self.store = open_store(backend, create=create, sync=sync)
+        self.cache = LocalCache(cache_dir)
+        self._versions: OrderedDict[Address, RowSet] = OrderedDict()
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"Space({self.store.url!r})"
+
+    def rows(self, version: Address) -> RowSet:
+        """Return the rows of a version; they cannot change, so they are kept."""
+        with self._lock:
+            if version in self._versions:
+                self._versions.move_to_end(version)
+                return self._versions[version]
+        found = resolve_rows(self.store, self.cache, load_manifest(self.store, version), version)
+        with self._lock:
+            self._versions[version] = found
+            while len(self._versions) > VERSIONS_KEPT:
+                self._versions.popitem(last=False)
+        return found
+
+    def resolve(self, ref: str, as_of: object = None) -> Address:
+        """Return the version that a Ref, and perhaps `as_of`, name."""
+        return resolve_ref(self.store, ref) if as_of is None else resolve_as_of(self.store, ref, as_of)

@@ -1,0 +1,112 @@
+"""A version as a pyarrow Dataset: what Arrow, Acero and anything that takes a Dataset can scan.
+
+Prune with our keys, decide with Arrow: stripes that cannot match are left out, then Arrow applies the filter to
+what is read, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+
+from dreamdb_arrow.columnar.rows import RowSet
+from dreamdb_arrow.columnar.stripe import ANCHOR
+from dreamdb_arrow.dataset.scan import TIME_MAX, count_rows, plan_scan, scan_batches
+from dreamdb_arrow.dataset.schema import arrow_schema
+
+
+class DreamDBDataset(pads.Dataset):  # type: ignore[misc]
+    """The rows of one version, read lazily: `_anchor`, `_time`, one column a field.
+
+    Embeddings and media are fetched only when they are projected or filtered on.
+    """
+
+    def __init__(self, rows: RowSet, t0: int = 0, t1: int = TIME_MAX) -> None:
+        # pads.Dataset has no constructor of its own; `schema` and `scanner` are all that engines call.
+        self._rows, self._t0, self._t1 = rows, t0, t1
+        self._full = arrow_schema(rows.fields, rows.unavailable)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of a full scan."""
+        return self._full
+
+    def __repr__(self) -> str:
+        return f"DreamDBDataset(version {str(self._rows.address)[:12]}.., {', '.join(self._full.names)})"
+
+    def scanner(
+        self,
+        columns: Sequence[str] | dict[str, pc.Expression] | None = None,
+        filter: pc.Expression | None = None,  # noqa: A002 - pyarrow's name
+        batch_size: int = 65_536,
+        **options: Any,
+    ) -> pads.Scanner:
+        """Return a scanner; `columns` and `filter` as pyarrow's own Dataset takes them."""
+        del options  # hints on threads, readahead and fragments: nothing to hint at
+        names = self._needed(columns, filter)
+        plan = plan_scan(self._rows, names, *self._range(filter))
+        batches = scan_batches(plan, batch_size)
+        return pads.Scanner.from_batches(batches, schema=plan.schema, columns=columns, filter=filter)
+
+    def to_table(self, **options: Any) -> pa.Table:
+        """Return the rows as one table."""
+        return self.scanner(**options).to_table()
+
+    def to_batches(self, **options: Any) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as batches."""
+        return self.scanner(**options).to_batches()
+
+    def head(self, num_rows: int, **options: Any) -> pa.Table:
+        """Return the first rows, by anchor."""
+        return self.scanner(**options).head(num_rows)
+
+    def count_rows(self, filter: pc.Expression | None = None, **options: Any) -> int:  # noqa: A002
+        """Return how many rows there are."""
+        if filter is None:
+            return count_rows(self._rows, self._t0, self._t1)
+        return int(self.scanner(columns=[ANCHOR], filter=filter, **options).count_rows())
+
+    def get_fragments(self, filter: pc.Expression | None = None) -> Iterator[Any]:  # noqa: A002
+        """Refuse: the rows of a version are no list of files; deleted rows would show."""
+        raise NotImplementedError("a DreamDB dataset has no fragments; use scanner()")
+
+    def _needed(
+        self, columns: Sequence[str] | dict[str, pc.Expression] | None, wanted: pc.Expression | None
+    ) -> list[str]:
+        """Name the columns to read: those projected, and those the filter looks at."""
+        if columns is None or isinstance(columns, dict):
+            return list(self._full.names)
+        return [n for n in self._full.names if n in columns or (wanted is not None and self._mentions(wanted, n))]
+
+    def _mentions(self, wanted: pc.Expression, name: str) -> bool:
+        """Whether an expression cannot be bound without a column."""
+        without = pa.schema([f for f in self._full if f.name != name])
+        try:
+            pads.Scanner.from_batches(iter(()), schema=without, columns=[], filter=wanted)
+        except (pa.ArrowInvalid, pa.ArrowKeyError):
+            return True
+        return False
+
+    def _range(self, wanted: pc.Expression | None) -> tuple[int, int]:
+        """Narrow the time range to stripes that the filter's condition on `_anchor` leaves possible."""
+        if wanted is None:
+            return self._t0, self._t1
+        stripes = [s for s in self._rows.stripes if s.meets(self._t0, self._t1)]
+        left = [s for s in stripes if self._may_match(wanted, s.t0, s.t1)]
+        if not left:
+            return self._t0, self._t0
+        return max(self._t0, min(s.t0 for s in left)), min(self._t1, max(s.t1 for s in left))
+
+    def _may_match(self, wanted: pc.Expression, t0: int, t1: int) -> bool:
+        anchor = pc.field(ANCHOR)
+        guarantee = (anchor >= np.int64(t0)) & (anchor < np.int64(t1))
+        fragment = pads.FileSystemDataset.from_paths(
+            ["stripe"], schema=self._full, format=pads.ParquetFileFormat(), partitions=[guarantee], filesystem=pafs.LocalFileSystem()
+        )
+        return any(True for _ in fragment.get_fragments(filter=wanted))

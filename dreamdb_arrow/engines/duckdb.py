@@ -1,0 +1,445 @@
+"""DuckDB: a Space as table functions, and its Refs as views.
+
+DuckDB has no table functions written in Python, so each is a macro (one file in `sql/`) over a planning function
+that returns SQL text; the work is done by DuckDB's own Parquet reader. The macro hands over the transaction's id, which
+pins one version of a Ref for the whole statement, and a variable, which makes a prepared statement plan again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import json
+import re
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from dreamdb_arrow.codec.address import Address, parse_address
+from dreamdb_arrow.columnar.cache import DEFAULT_ROOT
+from dreamdb_arrow.columnar.rows import RowSet, read_tombstone_list
+from dreamdb_arrow.columnar.stripe import encode_stripe
+from dreamdb_arrow.columnar.vectors import I64
+from dreamdb_arrow.dataset.columns import media_column, vector_column
+from dreamdb_arrow.dataset.inspect import constants, history, objects, refs, schema_rows, tracks
+from dreamdb_arrow.dataset.scan import TIME_MAX
+from dreamdb_arrow.dataset.search import search
+from dreamdb_arrow.dataset.space import Backend, Space
+from dreamdb_arrow.engines.plans import (
+    MEDIA_REF_SQL,
+    files_sql,
+    identifier,
+    literal,
+    rows_table,
+    scan_sql,
+    track_sql,
+)
+from dreamdb_arrow.errors import DreamDBError, InvalidInputError
+
+PINS_MAX: Final = 4096
+HITS: Final = pa.list_(pa.struct([("_anchor", pa.int64()), ("_distance", pa.float64())]))
+FOUND: Final = pa.struct([("hits", HITS), ("error", pa.string())])
+FOUND_SQL: Final = 'STRUCT(hits STRUCT("_anchor" BIGINT, "_distance" DOUBLE)[], error VARCHAR)'
+_NAMES: Final = itertools.count(1)
+_OPEN: Final[weakref.WeakSet[Session]] = weakref.WeakSet()
+
+
+def connect(backend: Backend, database: str = ":memory:", **options: Any) -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB connection on a Space: its table functions, and a view for each Ref.
+
+    Args:
+        backend: `file:///path`, a path, `memory://name`, or a store.
+        database: where DuckDB keeps the user's own tables.
+        options: `cache_dir`, `create` and `sync`, as `Space` takes them.
+
+    Raises NotFoundError when there is no such Space.
+    """
+    space = Space(backend, **options)
+    con = duckdb.connect(database)
+    attach(con, space)
+    return con
+
+
+def attach(
+    con: duckdb.DuckDBPyConnection, backend: Backend | Space, as_: str | None = None, **options: Any
+) -> Session:
+    """Give a connection that is there already the table functions and views of a Space.
+
+    Args:
+        con: the connection.
+        backend: the Space.
+        as_: a schema to put them in, so that `FROM d.hello` and `FROM d.dreamdb_scan('hello')` work.
+        options: as for `connect`.
+    """
+    space = backend if isinstance(backend, Space) else Space(backend, **options)
+    return Session(con, space, as_)
+
+
+class Session:
+    """A Space attached to a connection. It lives as long as the connection's functions do.
+
+    `reads` counts what late columns have fetched, by kind.
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, space: Space, schema: str | None = None) -> None:
+        self.space, self.schema = space, schema
+        self.reads = {"vector": 0, "media": 0}
+        self._con, self._aux = con, con.cursor()
+        self._prefix = "__dreamdb_" if schema is None else f"__dreamdb_{next(_NAMES)}_"
+        self._pins: OrderedDict[tuple[int, str], Address] = OrderedDict()
+        self._lock = Lock()
+        self._functions: list[str] = []
+        self._create_functions()
+        self._create_macros()
+        self.refresh()
+        _OPEN.add(self)
+
+    def close(self) -> None:
+        """Take the functions away again; macros and views that are left say so when they are used."""
+        for name in self._functions:
+            try:
+                self._con.remove_function(name)
+            except duckdb.Error:  # the connection, or the function, is gone already
+                continue
+        self._functions.clear()
+        self._aux.close()
+
+    def refresh(self) -> None:
+        """Make a view for each Ref there is now, and drop those of Refs that are gone."""
+        place = "main" if self.schema is None else self.schema
+        for name in self.space.store.list_refs():
+            view = f"{identifier(place)}.{identifier(name)}"
+            call = f"{self._qualified('dreamdb_scan')}({literal(name)})"
+            try:
+                self._con.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {call}")
+            except duckdb.InvalidInputException:
+                continue  # a damaged Ref has no view; scanning it says why
+
+    # ---------------------------------------------------------------- set-up
+
+    def _qualified(self, macro: str) -> str:
+        return macro if self.schema is None else f"{identifier(self.schema)}.{macro}"
+
+    def _create_functions(self) -> None:
+        arrow = {"type": "arrow", "null_handling": "special"}
+        plan = ["VARCHAR", "VARCHAR", "VARCHAR", "UBIGINT", "VARCHAR"]
+        self._create("plan", self._plan, plan, "VARCHAR", null_handling="special", side_effects=True)
+        knn = ["VARCHAR", "VARCHAR", "FLOAT[]", "VARCHAR", "UBIGINT"]
+        self._create("knn", self._knn, knn, FOUND_SQL, **arrow, side_effects=True)
+        self._create("vector", self._vector, ["VARCHAR", "VARCHAR", "BIGINT"], "FLOAT[]", **arrow)
+        self._create("media", self._media, ["VARCHAR", "VARCHAR", MEDIA_REF_SQL], "BLOB", **arrow)
+        self._create("alive", self._alive, ["VARCHAR", "BIGINT"], "BOOLEAN", **arrow)
+        self._create("holder", self._holder, ["VARCHAR", "VARCHAR", "BIGINT"], "VARCHAR", **arrow)
+        self._create("address", self._address, ["BLOB"], "VARCHAR", **arrow)
+
+    def _create(self, name: str, function: Callable[..., Any], args: list[str], result: str, **how: Any) -> None:
+        full = f"{self._prefix}{name}"
+        self._con.create_function(full, function, args, result, **how)
+        self._functions.append(full)
+
+    def _create_macros(self) -> None:
+        if self.schema is not None:
+            self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(self.schema)}")
+        # Macros are bound when they are made: those they call come first.
+        texts = macro_texts()
+        later = [n for n in texts if n == "dreamdb_search"]
+        for name in [*(n for n in texts if n not in later), *later]:
+            text = re.sub(r"__dreamdb_(?=\w+\()", self._prefix, texts[name])
+            self._con.execute(re.sub(r"(?<![\w.])dreamdb_\w+(?=\()", lambda m: self._qualified(m[0]), text))
+
+    # ---------------------------------------------------------------- planning
+
+    def _plan(self, kind: str, ref: str | None, options: str, txid: int, _: str | None) -> str:
+        """Return the SQL of a table function; an error comes back behind `!`, and the macro raises it in one line."""
+        try:
+            return PLANS[kind](self, ref, json.loads(options), txid)
+        except (DreamDBError, OSError) as error:
+            return f"!dreamdb: {' '.join(str(error).split())}"
+
+    def version(self, ref: str | None, as_of: Any, txid: int) -> Address:
+        """Return the version of a Ref for a transaction: what it was when the transaction first asked."""
+        if ref is None:
+            raise InvalidInputError("ref must not be NULL")
+        if as_of is not None:
+            return self.space.resolve(ref, as_of)
+        with self._lock:
+            pinned = self._pins.get((txid, ref))
+        if pinned is None:
+            found = self.space.resolve(ref)
+            with self._lock:
+                pinned = self._pins.setdefault((txid, ref), found)
+                while len(self._pins) > PINS_MAX:
+                    self._pins.popitem(last=False)
+        return pinned
+
+    def _rows(self, ref: str | None, options: Mapping[str, Any], txid: int) -> RowSet:
+        return self.space.rows(self.version(ref, options.get("as_of"), txid))
+
+    def _scan_sql(self, ref: str | None, options: Mapping[str, Any], txid: int) -> str:
+        return scan_sql(self._rows(ref, options, txid), self._prefix, *time_range(options))
+
+    def _track_sql(self, ref: str | None, options: Mapping[str, Any], txid: int) -> str:
+        name = options.get("field")
+        if not isinstance(name, str):
+            raise InvalidInputError("field must be the name of a field")
+        return track_sql(self._rows(ref, options, txid), self._prefix, name, *time_range(options))
+
+    def _table_sql(self, table: pa.Table) -> str:
+        """Return a query of a small table, kept as Parquet in the local cache: no value becomes SQL text."""
+        address = self.space.cache.put(encode_stripe(table))
+        return f"FROM read_parquet({files_sql([self.space.cache.local(address)])})"
+
+    # ---------------------------------------------------------------- late columns
+
+    def _held(self, version: pa.ChunkedArray) -> RowSet:
+        return self.space.rows(parse_address(version[0].as_py()))
+
+    def _vector(self, version: Any, field: Any, anchors: Any) -> Any:
+        wanted = _numbers(anchors)
+        self.reads["vector"] += len(wanted)
+        if len(wanted) == 0:
+            return pa.array([], pa.list_(pa.float32()))
+        column = vector_column(self._held(version), field[0].as_py(), wanted)
+        return column.cast(pa.list_(pa.float32()))
+
+    def _media(self, version: Any, field: Any, refs_: Any) -> Any:
+        refs_ = _whole(refs_)
+        self.reads["media"] += len(refs_) - refs_.null_count
+        if len(refs_) == 0:
+            return pa.array([], pa.binary())
+        return media_column(self._held(version), field[0].as_py(), refs_).cast(pa.binary())
+
+    def _alive(self, version: Any, anchors: Any) -> Any:
+        wanted = _numbers(anchors)
+        if len(wanted) == 0:
+            return pa.array([], pa.bool_())
+        hidden = self._held(version).hidden_between(int(wanted.min()), int(wanted.max()) + 1)
+        if len(hidden) == 0:
+            return pa.array(np.ones(len(wanted), dtype=bool))
+        at = np.minimum(np.searchsorted(hidden, wanted), len(hidden) - 1)
+        return pa.array(hidden[at] != wanted)
+
+    def _holder(self, version: Any, field: Any, anchors: Any) -> Any:
+        wanted = _numbers(anchors)
+        if len(wanted) == 0:
+            return pa.array([], pa.string())
+        rows, name = self._held(version), field[0].as_py()
+        out: list[str | None] = [None] * len(wanted)
+        for stripe in rows.vectors.get(name, ()):
+            for i in np.flatnonzero((wanted >= stripe.t0) & (wanted < stripe.t1)):
+                out[i] = str(stripe.address)
+        return pa.array(out, pa.string())
+
+    def _address(self, addresses: Any) -> Any:
+        return pa.array([None if a is None else str(Address(a)) for a in _whole(addresses).to_pylist()], pa.string())
+
+    # ---------------------------------------------------------------- search
+
+    def _knn(self, ref: Any, field: Any, queries: Any, options: Any, txid: Any) -> Any:
+        """Answer a batch of queries; those that share their arguments are searched together."""
+        keys = list(zip(*(_whole(c).to_pylist() for c in (ref, field, options)), strict=True))
+        vectors = _whole(queries)
+        hits: list[list[dict[str, Any]]] = [[] for _ in keys]
+        for key in dict.fromkeys(keys):
+            at = [i for i, k in enumerate(keys) if k == key and vectors[i].is_valid]
+            try:
+                found = self._search(*key, vectors.take(pa.array(at, pa.int64())), txid[0].as_py()) if at else []
+            except (DreamDBError, OSError, duckdb.Error) as error:
+                message = f"dreamdb: {' '.join(str(error).split())}"
+                return pa.array([{"hits": [], "error": message}] * len(keys), FOUND)
+            for i, rows in zip(at, found, strict=True):
+                hits[i] = rows
+        return pa.array([{"hits": rows, "error": None} for rows in hits], FOUND)
+
+    def _search(self, ref: str, field: str, text: str, queries: pa.Array, txid: int) -> list[list[dict[str, Any]]]:
+        options = json.loads(text)
+        version = self.version(ref, options.get("as_of"), txid)
+        t0, t1 = time_range(options)
+        anchors, distances = search(
+            self.space.rows(version),
+            field,
+            _query_matrix(queries),
+            options["k"],
+            nprobe=options["nprobe"],
+            t0=t0,
+            t1=t1,
+            allowed=self._allowed(ref, version, options.get("filter"), t0, t1),
+        )
+        return [
+            [{"_anchor": a, "_distance": d} for a, d in zip(row, far, strict=True) if a >= 0]
+            for row, far in zip(anchors.tolist(), distances.tolist(), strict=True)
+        ]
+
+    def _allowed(self, ref: str, version: Address, condition: Any, t0: int, t1: int) -> I64 | None:
+        """Return the anchors that satisfy a condition, ascending. It is parsed as one expression, never pasted."""
+        if condition is None:
+            return None
+        if not isinstance(condition, str):
+            raise InvalidInputError("filter must be a condition as text")
+        call = f"{self._qualified('dreamdb_scan')}({literal(ref)}, as_of := {literal(str(version))}, t0 := {t0}, t1 := {t1})"
+        cursor = self._aux.cursor()
+        try:
+            wanted = duckdb.SQLExpression(condition)
+            table = cursor.sql(f"FROM {call}").filter(wanted).select(duckdb.ColumnExpression("_anchor")).to_arrow_table()
+        except duckdb.Error as error:
+            raise InvalidInputError(f"filter {condition!r}: {str(error).splitlines()[0]}") from None
+        finally:
+            cursor.close()
+        return np.sort(np.asarray(table["_anchor"].combine_chunks(), dtype=np.int64))
+
+
+# ---------------------------------------------------------------- arguments
+
+
+def time_range(options: Mapping[str, Any]) -> tuple[int, int]:
+    """Return t0 and t1 of a table function as nanoseconds. Raises InvalidInputError."""
+    t0, t1 = _as_time(options.get("t0"), "t0", 0), _as_time(options.get("t1"), "t1", TIME_MAX)
+    if t0 > t1:
+        raise InvalidInputError(f"t0 is after t1: {t0} > {t1}")
+    return t0, t1
+
+
+def _as_time(value: Any, name: str, default: int) -> int:
+    if value is None:
+        return default
+    if isinstance(value, int) and not isinstance(value, bool):
+        return min(max(value, 0), TIME_MAX)
+    try:
+        text, fraction = re.fullmatch(r"(.*?:\d\d)(?:\.(\d{1,9}))?(?:\+00)?", str(value)).groups()  # type: ignore[union-attr]
+        whole = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except (AttributeError, ValueError):
+        return _as_date(value, name)
+    return int(whole.timestamp()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
+
+
+def _as_date(value: Any, name: str) -> int:
+    try:
+        return int(datetime.fromisoformat(str(value)).replace(tzinfo=UTC).timestamp()) * 1_000_000_000
+    except ValueError:
+        raise InvalidInputError(f"{name} must be nanoseconds or a timestamp, not {value!r:.60}") from None
+
+
+def _query_matrix(queries: pa.Array) -> Any:
+    lengths = set(queries.value_lengths().to_pylist())
+    flat = queries.flatten()
+    if len(lengths) != 1 or flat.null_count:
+        raise InvalidInputError("the queries of one search must have the same number of dimensions, none missing")
+    return np.asarray(flat, dtype=np.float32).reshape(len(queries), -1)
+
+
+def _whole(column: Any) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _numbers(column: Any) -> I64:
+    return np.asarray(_whole(column).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+# ---------------------------------------------------------------- the Space as tables
+
+
+def _refs(session: Session, _: str | None, __: Mapping[str, Any], ___: int) -> str:
+    return session._table_sql(rows_table(refs(session.space.store), REFS))
+
+
+def _history(session: Session, ref: str | None, options: Mapping[str, Any], txid: int) -> str:
+    found = history(session.space.store, session.version(ref, options.get("as_of"), txid), None)
+    listed = [{**v, "time": v["ts_ns"], "tracks": v["tracks_count"]} for v in found]
+    return session._table_sql(rows_table(listed, HISTORY))
+
+
+def _lister(list_rows: Callable[[RowSet], list[dict[str, Any]]], schema: pa.Schema) -> Callable[..., str]:
+    def plan(session: Session, ref: str | None, options: Mapping[str, Any], txid: int) -> str:
+        return session._table_sql(rows_table(list_rows(session._rows(ref, options, txid)), schema))
+
+    return plan
+
+
+def _tombstones(session: Session, ref: str | None, options: Mapping[str, Any], txid: int) -> str:
+    rows = session._rows(ref, options, txid)
+    held = read_tombstone_list(rows.store, rows.manifest)
+    columns = [
+        pa.array(held.anchors, pa.int64()),
+        pa.array(held.deleted_at, pa.int64()).cast(pa.timestamp("ms")),
+        pa.array(held.reasons, pa.string()),
+    ]
+    return session._table_sql(pa.Table.from_arrays(columns, schema=TOMBSTONES))
+
+
+def _constant_rows(rows: RowSet) -> list[dict[str, Any]]:
+    return [
+        {
+            "field": name,
+            "modality": held["modality"],
+            "value": held["value"] if isinstance(held["value"], str) else json.dumps(held["value"]),
+        }
+        for name, held in constants(rows).items()
+    ]
+
+
+def _texts(*names: str) -> list[tuple[str, pa.DataType]]:
+    return [(name, pa.string()) for name in names]
+
+
+REFS: Final = pa.schema([*_texts("ref", "manifest"), ("is_snapshot", pa.bool_())])
+HISTORY: Final = pa.schema(
+    [
+        *_texts("manifest"),
+        ("time", pa.timestamp("ns")),
+        ("ts_ns", pa.int64()),
+        *_texts("operation"),
+        ("parents", pa.list_(pa.string())),
+        ("tracks", pa.int64()),
+        *_texts("writer"),
+    ]
+)
+SCHEMA: Final = pa.schema(
+    [
+        *_texts("field", "kind", "type"),
+        ("required", pa.bool_()),
+        *_texts("algorithm", "mime"),
+        ("available", pa.bool_()),
+        *_texts("reason"),
+    ]
+)
+RANGE: Final = [("t0", pa.uint64()), ("t1", pa.uint64())]
+TRACKS: Final = pa.schema([*_texts("field", "modality", "kind", "role"), *RANGE, *_texts("track", "path")])
+OBJECTS: Final = pa.schema([*_texts("kind", "field"), *RANGE, *_texts("address", "path")])
+TOMBSTONES: Final = pa.schema([("_anchor", pa.int64()), ("deleted_at", pa.timestamp("ms")), *_texts("reason")])
+CONSTANTS: Final = pa.schema(_texts("field", "modality", "value"))
+
+PLANS: Final[Mapping[str, Callable[..., str]]] = {
+    "scan": Session._scan_sql,
+    "track": Session._track_sql,
+    "refs": _refs,
+    "history": _history,
+    "schema": _lister(schema_rows, SCHEMA),
+    "tracks": _lister(lambda rows: tracks(rows.manifest), TRACKS),
+    "objects": _lister(objects, OBJECTS),
+    "tombstones": _tombstones,
+    "constants": _lister(_constant_rows, CONSTANTS),
+}
+
+
+def macro_texts() -> dict[str, str]:
+    """Return the SQL of each macro by name: package data in a wheel, the repository's `sql/` beside the sources."""
+    folder = Path(str(resources.files("dreamdb_arrow"))) / "sql"
+    if not folder.is_dir():
+        folder = folder.parent.parent / "sql"
+    return {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("dreamdb_*.sql"))}
+
+
+@atexit.register
+def _close_sessions() -> None:
+    """Break the circle of connection and functions before the interpreter ends; DuckDB would complain of leaks."""
+    for session in list(_OPEN):
+        session.close()

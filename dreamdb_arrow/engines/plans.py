@@ -1,0 +1,165 @@
+"""Plans: what a table function becomes, as DuckDB SQL over Parquet files. Pure but for opening files.
+
+This is the only place where SQL text is put together. Names and paths go in quoted, by `identifier` and `literal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from dreamdb_arrow.columnar.projection import dim_of, row_entry
+from dreamdb_arrow.columnar.rows import RowSet
+from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, TIME, field_id
+from dreamdb_arrow.columnar.vectors import I64
+from dreamdb_arrow.dataset.columns import find_field
+from dreamdb_arrow.dataset.schema import row_fields
+from dreamdb_arrow.errors import UnsupportedError
+from dreamdb_arrow.objects.schema import Field
+
+SCALAR_SQL: Final[Mapping[str, str]] = {
+    "int": "BIGINT",
+    "float": "DOUBLE",
+    "string": "VARCHAR",
+    "categorical": "VARCHAR",
+    "bool": "BOOLEAN",
+    "timestamp": "TIMESTAMP_NS",
+}
+MEDIA_REF_SQL: Final = 'STRUCT("address" BLOB, "offset" BIGINT, "size" BIGINT, "chunked" BOOLEAN)'
+LITERALS_MAX: Final = 8  # deleted anchors that a plain condition names; more are asked of a function
+INTERVALS_MAX: Final = 16
+
+
+def identifier(name: str) -> str:
+    """Return a name as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a text as a quoted SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def scan_sql(rows: RowSet, prefix: str, t0: int, t1: int) -> str:
+    """Return the SELECT of a scan of [t0, t1): Parquet columns as they are, the others as late functions."""
+    version = literal(str(rows.address))
+    columns = [ANCHOR, TIME]
+    for f in row_fields(rows.fields, rows.unavailable):
+        columns.append(_column_sql(f, prefix, version))
+    return f"SELECT {', '.join(columns)} FROM {source_sql(rows, t0, t1)}{where_sql(rows, prefix, t0, t1)}"
+
+
+def _column_sql(f: Field, prefix: str, version: str) -> str:
+    name = identifier(f.name)
+    if f.kind == "embedding":
+        call = f"{prefix}vector({version}, {literal(f.name)}, {ANCHOR})"
+        return f"{call}::FLOAT[{dim_of(f)}] AS {name}"
+    if f.kind in MEDIA_KINDS:
+        return f"{prefix}media({version}, {literal(f.name)}, {name}) AS {name}"
+    return name
+
+
+def source_sql(rows: RowSet, t0: int, t1: int) -> str:
+    """Return the table that a scan reads: the stripes that meet the range, by field id, so that none is probed."""
+    files = rows.stripe_files(t0, t1)
+    types = column_types(rows)
+    if not files:
+        nothing = ", ".join(f"NULL::{kind} AS {identifier(name)}" for name, kind in types.items())
+        return f"(SELECT {nothing} WHERE false)"
+    columns = ", ".join(
+        f"{field_id(name)}: {{name: {literal(name)}, type: {literal(kind)}, default_value: NULL}}"
+        for name, kind in types.items()
+    )
+    return f"read_parquet({files_sql(files)}, schema = MAP {{{columns}}})"
+
+
+def column_types(rows: RowSet) -> dict[str, str]:
+    """Return the stored columns of a version with their SQL types."""
+    types = {ANCHOR: "BIGINT", TIME: "TIMESTAMP_NS"}
+    for f in row_fields(rows.fields, rows.unavailable):
+        if f.kind in MEDIA_KINDS:
+            types[f.name] = MEDIA_REF_SQL
+        elif f.kind == "scalar":
+            types[f.name] = SCALAR_SQL[str(f.options["value_type"])]
+    return types
+
+
+def files_sql(files: Iterable[Path]) -> str:
+    """Return a list of files as a SQL list."""
+    return f"[{', '.join(literal(str(f)) for f in files)}]"
+
+
+def where_sql(rows: RowSet, prefix: str, t0: int, t1: int) -> str:
+    """Return the condition that a scan of [t0, t1) needs: the range, where stripes stick out, and live anchors."""
+    met = [s for s in rows.stripes if s.meets(t0, t1)]
+    conditions = []
+    if any(s.t0 < t0 for s in met):
+        conditions.append(f"{ANCHOR} >= {t0}")
+    if any(s.t1 > t1 for s in met):
+        conditions.append(f"{ANCHOR} < {t1}")
+    parts = [rows.hidden_between(max(s.t0, t0), min(s.t1, t1)) for s in met]
+    hidden = np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
+    if len(hidden):
+        conditions.append(_alive_sql(hidden, prefix, str(rows.address)))
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _alive_sql(hidden: I64, prefix: str, version: str) -> str:
+    """Return the condition that a row is not deleted.
+
+    A join would be faster on its own, but DuckDB fetches late columns for the rows of a top-N only when nothing
+    stands between it and the scan but filters. The function is called where anchors are near deleted ones.
+    """
+    if len(hidden) <= LITERALS_MAX:
+        return f"{ANCHOR} NOT IN ({', '.join(str(a) for a in hidden)})"
+    near = " OR ".join(f"{ANCHOR} BETWEEN {low} AND {high}" for low, high in intervals(hidden, INTERVALS_MAX))
+    return f"CASE WHEN {near} THEN {prefix}alive({literal(version)}, {ANCHOR}) ELSE true END"
+
+
+def intervals(values: I64, most: int) -> list[tuple[int, int]]:
+    """Cover ascending values with at most `most` closed intervals, leaving out the widest gaps."""
+    gaps = np.diff(values)
+    widest = np.argsort(gaps, kind="stable")[::-1][: most - 1]
+    cuts = np.sort(widest[gaps[widest] > 1])
+    starts = np.r_[0, cuts + 1]
+    ends = np.r_[cuts, len(values) - 1]
+    return [(int(values[a]), int(values[b])) for a, b in zip(starts, ends, strict=True)]
+
+
+def track_sql(rows: RowSet, prefix: str, name: str, t0: int, t1: int) -> str:
+    """Return the SELECT of one field: `_anchor`, `value`, and the address of the object that holds it."""
+    f = find_field(rows, name)
+    if f.kind not in (*MEDIA_KINDS, "scalar", "embedding"):
+        raise UnsupportedError(f"field {name!r} of kind {f.kind!r} is no column; see dreamdb_constants")
+    version = literal(str(rows.address))
+    column = _column_sql(f, prefix, version).removesuffix(f" AS {identifier(name)}")
+    if f.kind == "embedding":
+        holder = f"{prefix}holder({version}, {literal(name)}, {ANCHOR})"
+    elif f.kind == "scalar":
+        holder = _stripe_sql(rows, name)
+    else:
+        holder = f"{prefix}address({identifier(name)}.address)"
+    inner = f"SELECT {ANCHOR}, {column} AS value, {holder} AS object"
+    table = f"{source_sql(rows, t0, t1)}{where_sql(rows, prefix, t0, t1)}"
+    return f"FROM ({inner} FROM {table}) WHERE value IS NOT NULL"
+
+
+def _stripe_sql(rows: RowSet, name: str) -> str:
+    """Return an expression for the stripe of a row: its file's name is its address, but for local projections."""
+    if not any(s.meets(0, 2**63 - 1) for s in rows.stripes):
+        return "NULL::VARCHAR"
+    local = [literal(str(s.address)) for s in rows.stripes if not s.path]
+    file = "parse_filename(filename)"
+    entry = row_entry(rows.manifest, name)
+    if not local or entry is None:
+        return file
+    return f"CASE WHEN {file} IN ({', '.join(local)}) THEN {literal(str(entry.address))} ELSE {file} END"
+
+
+def rows_table(found: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Return plain values as a table of this schema."""
+    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in found], schema=schema)

@@ -1,0 +1,105 @@
+"""Commits: objects, then the Manifest, then the Ref, by compare-and-swap on the tip that was read. Spec 0008."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import quote
+
+from dreamdb_arrow._version import __version__
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.errors import CommitError, RefConflictError, RefNotFoundError, UnsupportedError
+from dreamdb_arrow.history.manifests import MANIFESTS, load_manifest
+from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, encode_manifest, order_tracks
+from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.interface import Absent, Store
+from dreamdb_arrow.store.names import check_ref_name
+from dreamdb_arrow.store.readback import swap_confirmed
+
+ATTEMPTS: Final = 16
+
+Clock = Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a commit does to its parent: entries that replace those of the same field, and registry keys."""
+
+    operation: str
+    entries: tuple[TrackEntry, ...] = ()
+    registry: Mapping[str, Any] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether the next Manifest would say nothing new."""
+        return not self.entries and not self.registry
+
+
+Build = Callable[[Manifest, Address, Batch], Change]
+
+
+def writer_tag(operation: str) -> str:
+    """Return the `writer` text of our Manifests."""
+    sdk = quote("python/dreamdb-arrow", safe="")
+    return f"dreamdb-writer/1;sdk={sdk};version={__version__};operation={operation}"
+
+
+def commit(
+    store: Store, name: str, build: Build, *, expect: Address | None = None, clock: Clock = time.time_ns
+) -> tuple[Address, Manifest]:
+    """Move a Ref to the Manifest that `build` makes of its tip, and return it.
+
+    Args:
+        store: where the Space lives.
+        name: the Ref.
+        build: adds the objects of the change to the batch and returns the change. It is called again on the new
+            tip when the race for the Ref is lost, so it must not have any other effect.
+        expect: the tip that the change was decided on; when given, another tip is a conflict and no retry.
+        clock: nanoseconds since 1970. `ts` never goes back along a branch, whatever the clock says.
+
+    Raises RefConflictError (with `expect`) or CommitError (without) when others were faster.
+    """
+    for _ in range(ATTEMPTS):
+        tip = store.read_ref(check_ref_name(name))
+        if isinstance(tip, Absent):
+            raise RefNotFoundError(name, store.list_refs())
+        if expect is not None and tip.address != expect:
+            raise RefConflictError(name, str(expect), str(tip.address))
+        parent = load_manifest(store, tip.address)
+        check_writable(parent)
+        batch = Batch(store)
+        change = build(parent, tip.address, batch)
+        if change.empty:
+            return tip.address, parent
+        manifest = apply_change(parent, tip.address, change, clock())
+        address = batch.add(MANIFESTS, encode_manifest(manifest))
+        batch.flush()
+        if swap_confirmed(store, name, tip, address):
+            return address, manifest
+    raise CommitError(name, ATTEMPTS)
+
+
+def check_writable(parent: Manifest) -> None:
+    """Refuse Manifests that may only be read. Raises UnsupportedError."""
+    if parent.tracks.read_only:
+        raise UnsupportedError(f"tracks of form {parent.tracks.form!r} can be read but not written")
+
+
+def apply_change(parent: Manifest, address: Address, change: Change, now_ns: int) -> Manifest:
+    """Return the Manifest after a change. Pure.
+
+    `lineage` and `edges` are left empty: both are accepted so, and a lineage that grows with each commit would
+    some day pass the limit of its container.
+    """
+    replaced = {entry.field for entry in change.entries}
+    active = [e for e in parent.tracks.active if e.field not in replaced]
+    return replace(
+        parent,
+        ts=max(now_ns, parent.ts + 1),
+        parents=(address,),
+        writer=writer_tag(change.operation),
+        registry={**parent.registry, **(change.registry or {})},
+        tracks=order_tracks([*active, *change.entries]),
+    )

@@ -1,0 +1,104 @@
+"""Names of versions: branches, snapshots, and how a user may spell a version. Spec 0008.
+
+A dataset, a branch and a snapshot are all Refs; a snapshot is a Ref called `<ref>@<label>` that does not move.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+from dreamdb_arrow.codec.address import Address, is_address_text, parse_address
+from dreamdb_arrow.errors import InvalidInputError, NotFoundError, RefConflictError, RefNotFoundError
+from dreamdb_arrow.history.ancestry import first_parents
+from dreamdb_arrow.store.interface import Absent, Ref, Store
+from dreamdb_arrow.store.names import check_ref_name, is_ref_name
+
+_DIGITS: Final = re.compile(r"\d{1,19}")
+_SECOND_NS: Final = 1_000_000_000
+
+
+def resolve_ref(store: Store, name: str) -> Address:
+    """Return what a Ref names. Raises RefNotFoundError with the names there are, InvalidInputError for no name."""
+    found = store.read_ref(check_ref_name(name))
+    if isinstance(found, Absent):
+        raise RefNotFoundError(name, store.list_refs())
+    return found.address
+
+
+def create_ref(store: Store, name: str, address: Address) -> None:
+    """Make a Ref that must not exist yet. Raises RefConflictError when it does."""
+    store.swap_ref(check_ref_name(name), Absent(), address)
+
+
+def create_snapshot(store: Store, ref: str, label: str, address: Address) -> str:
+    """Name a version `<ref>@<label>` for good and return that name.
+
+    Raises RefConflictError when the label already names another version; naming the same one again is fine.
+    """
+    name = snapshot_name(ref, label)
+    try:
+        create_ref(store, name, address)
+    except RefConflictError as error:
+        found = store.read_ref(name)
+        if not (isinstance(found, Ref) and found.address == address):
+            raise RefConflictError(name, "a new snapshot", str(found)) from error
+    return name
+
+
+def snapshot_name(ref: str, label: str) -> str:
+    """Return the Ref of a snapshot; a label that already names a snapshot of this Ref stays as it is."""
+    name = label if label.startswith(f"{ref}@") else f"{ref.split('@')[0]}@{label}"
+    if not is_ref_name(name):
+        raise InvalidInputError(
+            f"not a snapshot label: {label[:100]!r}; use letters a-z, digits, '_' and '-', 64 at most with the ref's name"
+        )
+    return name
+
+
+def resolve_as_of(store: Store, ref: str, as_of: object) -> Address:
+    """Return the version of a Ref that `as_of` names.
+
+    Args:
+        store: where the Space lives.
+        ref: the Ref that is asked for.
+        as_of: a snapshot label, `ref@label`, the text form of a Manifest address, or a time: a datetime, an
+            ISO 8601 text, or nanoseconds since 1970. A time gives the last version published up to then.
+    """
+    if isinstance(as_of, datetime | int):
+        return _at_time(store, ref, _as_ns(as_of))
+    text = str(as_of)
+    if is_address_text(text):
+        return parse_address(text)
+    for name in (text, f"{ref.split('@')[0]}@{text}") if "@" in text else (f"{ref.split('@')[0]}@{text}",):
+        if is_ref_name(name) and isinstance(found := store.read_ref(name), Ref):
+            return found.address
+    time_ns = _parse_time(text)
+    if time_ns is None:
+        raise RefNotFoundError(snapshot_name(ref, text), store.list_refs(f"{ref.split('@')[0]}@"))
+    return _at_time(store, ref, time_ns)
+
+
+def _parse_time(text: str) -> int | None:
+    if _DIGITS.fullmatch(text):
+        return int(text)
+    try:
+        return _as_ns(datetime.fromisoformat(text))
+    except ValueError:
+        return None
+
+
+def _as_ns(time: datetime | int) -> int:
+    if isinstance(time, int):
+        return time
+    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
+    whole = int(aware.replace(microsecond=0).timestamp())
+    return whole * _SECOND_NS + aware.microsecond * 1000
+
+
+def _at_time(store: Store, ref: str, time_ns: int) -> Address:
+    for address, manifest in first_parents(store, resolve_ref(store, ref)):
+        if manifest.ts <= time_ns:
+            return address
+    raise NotFoundError(f"ref {ref!r} has no version as old as {time_ns} ns")

@@ -1,0 +1,243 @@
+"""Lineage: the Tracks of one Manifest, current and superseded, and which came from which. Spec 0008."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+from dreamdb_arrow.codec.address import Address, is_address_text
+from dreamdb_arrow.codec.modality import check_modality
+from dreamdb_arrow.errors import LayoutError, UnsupportedError
+from dreamdb_arrow.objects.shape import (
+    expect_address,
+    expect_closed_map,
+    expect_list,
+    expect_map,
+    expect_range,
+    expect_text,
+)
+
+LINEAGE_FORM: Final = "lineage-v1"
+LIST_FORM: Final = "list"  # our name for the older plain array of active entries, which has no name
+TRACK_KINDS: Final = ("event", "continuous", "constant")
+BASE_ROLE: Final = "base"
+LAYER_PREFIX: Final = "layer-of:"
+
+_TRACKS_KEYS: Final = frozenset({"form", "edges", "active", "lineage"})
+_END_KEYS: Final = frozenset({"field", "address", "modality", "timeline"})
+_EDGE_KEYS: Final = frozenset({"child", "exact_parent"})
+_ENTRY_KEYS: Final = _END_KEYS | {"kind", "role", "coverage"}
+
+
+@dataclass(frozen=True, slots=True)
+class TrackEntry:
+    """A Track within a Manifest. `role` is "base", or "layer-of:" and the parent Track's address as text."""
+
+    kind: str
+    role: str
+    field: str
+    address: Address
+    coverage: tuple[int, int]
+    modality: str
+    timeline: Address
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeEnd:
+    """A Track as an edge names it."""
+
+    field: str
+    address: Address
+    modality: str
+    timeline: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """That one Track was made from another."""
+
+    child: EdgeEnd
+    exact_parent: EdgeEnd
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """The current Tracks, one entry a field, and those superseded ones they descend from.
+
+    `form` is "lineage-v1", or "list": the older form, which may be read but not written to.
+    """
+
+    active: tuple[TrackEntry, ...]
+    lineage: tuple[TrackEntry, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    form: str = LINEAGE_FORM
+
+    @property
+    def read_only(self) -> bool:
+        """Whether a commit on top of these must be refused."""
+        return self.form != LINEAGE_FORM
+
+
+def find_entry(tracks: Tracks, field_name: str) -> TrackEntry | None:
+    """Return the active entry of a field, or None."""
+    return next((entry for entry in tracks.active if entry.field == field_name), None)
+
+
+def order_tracks(
+    active: Iterable[TrackEntry], lineage: Iterable[TrackEntry] = (), edges: Iterable[Edge] = ()
+) -> Tracks:
+    """Return these in the order that Manifests keep them in."""
+    return Tracks(
+        active=tuple(sorted(active, key=_rank)),
+        lineage=tuple(sorted(lineage, key=_rank)),
+        edges=tuple(sorted(edges, key=_edge_rank)),
+    )
+
+
+def decode_tracks(value: Any) -> Tracks:
+    """Return the Tracks of a decoded value, form and entries checked, but not yet their order.
+
+    Raises LayoutError; UnsupportedError for a form that is not known.
+    """
+    if isinstance(value, list):
+        return Tracks(active=_decode_entries(value), form=LIST_FORM)
+    form = expect_text(expect_map(value, "tracks").get("form"), "form of tracks")
+    if form != LINEAGE_FORM:
+        raise UnsupportedError(f"tracks of form {form!r:.80} are not supported, only {LINEAGE_FORM!r}")
+    fields = expect_closed_map(value, "tracks", _TRACKS_KEYS)
+    return Tracks(
+        active=_decode_entries(fields["active"]),
+        lineage=_decode_entries(fields["lineage"]),
+        edges=tuple(map(_decode_edge, expect_list(fields["edges"], "edges of tracks"))),
+    )
+
+
+def _decode_entries(value: Any) -> tuple[TrackEntry, ...]:
+    return tuple(map(_decode_entry, expect_list(value, "entries of tracks")))
+
+
+def _decode_entry(value: Any) -> TrackEntry:
+    fields = expect_closed_map(value, "track entry", _ENTRY_KEYS)
+    kind = expect_text(fields["kind"], "kind of a track entry")
+    if kind not in TRACK_KINDS:
+        raise LayoutError(f"kind of a track entry is {kind!r:.80}, not one of {', '.join(TRACK_KINDS)}")
+    return TrackEntry(
+        kind=kind,
+        role=_decode_role(fields["role"]),
+        coverage=expect_range(fields["coverage"], "coverage of a track entry"),
+        **_decode_end_fields(fields, "track entry"),
+    )
+
+
+def _decode_role(value: Any) -> str:
+    role = expect_text(value, "role of a track entry")
+    parent = role.removeprefix(LAYER_PREFIX)
+    if role != BASE_ROLE and (parent == role or not is_address_text(parent)):
+        raise LayoutError(f"not a role of a track entry: {role!r:.80}")
+    return role
+
+
+def _decode_edge(value: Any) -> Edge:
+    fields = expect_closed_map(value, "edge", _EDGE_KEYS)
+    child, parent = (
+        expect_closed_map(fields[end], f"{end} of an edge", _END_KEYS) for end in ("child", "exact_parent")
+    )
+    return Edge(
+        EdgeEnd(**_decode_end_fields(child, "child of an edge")),
+        EdgeEnd(**_decode_end_fields(parent, "exact_parent of an edge")),
+    )
+
+
+def _decode_end_fields(fields: Mapping[str, Any], what: str) -> dict[str, Any]:
+    return {
+        "field": expect_text(fields["field"], f"field of a {what}"),
+        "address": expect_address(fields["address"], f"address of a {what}"),
+        "modality": check_modality(expect_text(fields["modality"], f"modality of a {what}")),
+        "timeline": expect_address(fields["timeline"], f"timeline of a {what}"),
+    }
+
+
+def tracks_value(tracks: Tracks) -> Any:
+    """Return the value that stands for these Tracks in a Manifest."""
+    active = [_entry_value(entry) for entry in tracks.active]
+    if tracks.form == LIST_FORM:
+        return active
+    return {
+        "form": tracks.form,
+        "edges": [
+            {"child": _end_value(e.child), "exact_parent": _end_value(e.exact_parent)} for e in tracks.edges
+        ],
+        "active": active,
+        "lineage": [_entry_value(entry) for entry in tracks.lineage],
+    }
+
+
+def _entry_value(entry: TrackEntry) -> dict[str, Any]:
+    return {"kind": entry.kind, "role": entry.role, "coverage": entry.coverage, **_end_value(entry)}
+
+
+def _end_value(end: EdgeEnd | TrackEntry) -> dict[str, Any]:
+    return {"field": end.field, "address": end.address, "modality": end.modality, "timeline": end.timeline}
+
+
+# --- order and closure --------------------------------------------------------------------------------------
+
+
+def check_tracks(tracks: Tracks, timelines: Sequence[Address]) -> None:
+    """Raise LayoutError unless entries and edges are in order, unique, and closed.
+
+    Order is by field name, then address. Where the timeline ranks is not known: with several of them, only
+    what appears twice is refused.
+    """
+    if tracks.form == LIST_FORM and (tracks.lineage or tracks.edges):
+        raise LayoutError("tracks of the list form have neither lineage nor edges")
+    if tracks.form not in (LINEAGE_FORM, LIST_FORM):
+        raise LayoutError(f"tracks of form {tracks.form!r:.80} cannot be written")
+    single = len(timelines) == 1
+    _check_order([(_rank(entry), entry.timeline) for entry in tracks.active], "active tracks", strict=single)
+    _check_order([(_rank(entry), entry.timeline) for entry in tracks.lineage], "lineage", strict=single)
+    ends = [(_edge_rank(edge), (edge.child.timeline, edge.exact_parent.timeline)) for edge in tracks.edges]
+    _check_order(ends, "edges", strict=single)
+    _check_closure(tracks)
+
+
+def _rank(end: TrackEntry | EdgeEnd) -> tuple[str, bytes]:
+    # Code points compare as their UTF-8 bytes do.
+    return end.field, bytes(end.address)
+
+
+def _edge_rank(edge: Edge) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
+    return _rank(edge.child), _rank(edge.exact_parent)
+
+
+def _check_order(ranks: Sequence[tuple[Any, Any]], what: str, *, strict: bool) -> None:
+    if len(set(ranks)) != len(ranks):
+        raise LayoutError(f"{what} name something twice")
+    if strict and any(left[0] >= right[0] for left, right in pairwise(ranks)):
+        raise LayoutError(f"{what} are not in order")
+
+
+def _check_closure(tracks: Tracks) -> None:
+    """Each end of an edge is an entry; each superseded entry is reached from an active one by edges."""
+    active, lineage = set(map(_end_of, tracks.active)), set(map(_end_of, tracks.lineage))
+    entries = active | lineage
+    parents: dict[EdgeEnd, list[EdgeEnd]] = {}
+    for edge in tracks.edges:
+        if edge.child not in entries or edge.exact_parent not in entries:
+            raise LayoutError(f"an edge of field {edge.child.field!r:.80} ends at no entry")
+        parents.setdefault(edge.child, []).append(edge.exact_parent)
+    reached, pending = set(active), list(active)
+    while pending:
+        found = set(parents.get(pending.pop(), ())) - reached
+        reached |= found
+        pending.extend(found)
+    if lost := lineage - reached:
+        raise LayoutError(
+            f"no active track descends from an entry of field {min(lost, key=_rank).field!r:.80}"
+        )
+
+
+def _end_of(entry: TrackEntry) -> EdgeEnd:
+    return EdgeEnd(entry.field, entry.address, entry.modality, entry.timeline)

@@ -1,0 +1,98 @@
+"""Manifests: one version of a Space. Spec 0008."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
+from dreamdb_arrow.errors import InvalidInputError, LayoutError
+from dreamdb_arrow.objects.lineage import (
+    LINEAGE_FORM,
+    LIST_FORM,
+    Edge,
+    EdgeEnd,
+    TrackEntry,
+    Tracks,
+    check_tracks,
+    decode_tracks,
+    find_entry,
+    order_tracks,
+    tracks_value,
+)
+from dreamdb_arrow.objects.shape import expect_addresses, expect_map, expect_text, expect_uint
+
+__all__ = [
+    "LINEAGE_FORM",
+    "LIST_FORM",
+    "Edge",
+    "EdgeEnd",
+    "Manifest",
+    "TrackEntry",
+    "Tracks",
+    "decode_manifest",
+    "encode_manifest",
+    "find_entry",
+    "order_tracks",
+]
+
+_KEYS: Final = ("ts", "tracks", "writer", "parents", "registry", "timelines")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One version: when, what, by whom, from which versions; `extra` holds keys of others, as decoded."""
+
+    ts: int
+    tracks: Tracks
+    writer: str
+    parents: tuple[Address, ...]
+    registry: Mapping[str, Any]
+    timelines: tuple[Address, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the canonical bytes. Raises InvalidInputError for what decode_manifest would refuse."""
+    try:
+        check_tracks(manifest.tracks, manifest.timelines)
+    except LayoutError as error:
+        raise InvalidInputError(f"manifest cannot be written: {error}") from error
+    if clash := set(_KEYS) & manifest.extra.keys():
+        raise InvalidInputError(f"extra manifest keys take the place of known ones: {sorted(clash)}")
+    known = {
+        "ts": manifest.ts,
+        "tracks": tracks_value(manifest.tracks),
+        "writer": manifest.writer,
+        "parents": manifest.parents,
+        "registry": dict(manifest.registry),
+        "timelines": manifest.timelines,
+    }
+    return encode_cbor(known | dict(manifest.extra))
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """Return the Manifest of these bytes; its Tracks are in order, unique, and closed under edges.
+
+    Raises CanonicalError or LayoutError; UnsupportedError for a form of Tracks that is not known.
+    """
+    # The reference SDK writes the registry entry of an array type once for each field that has the type.
+    fields = expect_map(decode_cbor(data, repeated_pairs=True), "manifest")
+    if missing := set(_KEYS) - fields.keys():
+        raise LayoutError(f"manifest lacks {sorted(missing)}")
+    timelines = expect_addresses(fields["timelines"], "timeline of a manifest")
+    if not timelines:
+        raise LayoutError("manifest has no timeline")
+    tracks = decode_tracks(fields["tracks"])
+    check_tracks(tracks, timelines)
+    return Manifest(
+        ts=expect_uint(fields["ts"], "ts of a manifest"),
+        tracks=tracks,
+        writer=expect_text(fields["writer"], "writer of a manifest"),
+        parents=expect_addresses(fields["parents"], "parent of a manifest"),
+        registry=expect_map(fields["registry"], "registry of a manifest"),
+        timelines=timelines,
+        extra={key: value for key, value in fields.items() if key not in _KEYS},
+    )

@@ -1,0 +1,243 @@
+"""Partitioners: vectors to the cells they lie in, queries to the cells worth reading. Spec 0004.
+
+A cell is named by a key of `bits` bits, as text of `0` and `1`. Each algorithm is two functions: `assign` gives
+each vector its key, `probe` gives a query the keys of the best cells, best first. Keys are rows of bits between
+the two, so that no width of a number limits them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.kernels.bits import Bits, bit_texts, distinct_rows, number_bits
+from dreamdb_arrow.kernels.blocks import row_blocks
+from dreamdb_arrow.kernels.distance import row_norms, unit_rows
+from dreamdb_arrow.kernels.kmeans import nearest_centroids
+from dreamdb_arrow.kernels.lsh import (
+    cheapest_flips,
+    hyperplanes,
+    line_axis,
+    line_positions,
+    plane_margins,
+    plane_sides,
+)
+from dreamdb_arrow.kernels.topk import smallest
+from dreamdb_arrow.objects.spatial_index import (
+    IMI_COSINE,
+    IVF_COSINE,
+    LSH_COSINE,
+    LSH_L2,
+    ImiCosineParams,
+    IvfCosineParams,
+    LshCosineParams,
+    LshL2Params,
+    SpatialIndex,
+    centroid_rows,
+)
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+DEFAULT_NPROBE: Final = 32
+MAX_NPROBE: Final = 1 << 20
+_MIDDLE: Final = 1 << 63  # the key of an l2 bin is its number above this
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """Where rows lie: the distinct keys in order, and for each row the place of its key, int64 (n,)."""
+
+    keys: list[str]
+    codes: I64
+
+
+def assign_cells(index: SpatialIndex, vectors: F32) -> Cells:
+    """Return the cells of vectors, float32 (n, dim).
+
+    Raises InvalidInputError, with the row, for a vector that has no cell: another dim, NaN or infinity, no
+    direction where the metric is cosine, or too far out where it is l2.
+    """
+    vectors = check_vectors(index, vectors)
+    rows, codes = distinct_rows(_PARTITIONERS[index.algorithm].assign(index, vectors))
+    return Cells(bit_texts(rows), codes)
+
+
+def probe_cells(index: SpatialIndex, query: F32, nprobe: int = DEFAULT_NPROBE) -> list[str]:
+    """Return the keys of the `nprobe` cells to read for a query, float32 (dim,), best first.
+
+    Fewer come back when the index has fewer, or, of lsh, fewer within two flipped bits. Raises
+    InvalidInputError for a query that has no cell, and for an nprobe below 1 or above MAX_NPROBE.
+    """
+    nprobe = check_count("nprobe", nprobe)
+    if nprobe > MAX_NPROBE:
+        raise InvalidInputError(f"nprobe is at most {MAX_NPROBE}; to read every cell, read the Track")
+    checked = check_vectors(index, np.asarray(query, dtype=np.float32).reshape(1, -1), "query")
+    return bit_texts(_PARTITIONERS[index.algorithm].probe(index, checked[0], nprobe))
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return a count as int; raises InvalidInputError unless it is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InvalidInputError(f"{name} must be a whole number of at least 1, not {value!r}")
+    return int(value)
+
+
+def check_vectors(index: SpatialIndex, vectors: F32, what: str = "vector") -> F32:
+    """Return the vectors as float32 (n, dim), or raise InvalidInputError with the first row that cannot be used."""
+    vectors = np.asarray(vectors, dtype=np.float32)
+    if vectors.ndim != 2 or vectors.shape[1] != index.dim:
+        raise InvalidInputError(f"a {what} here has {index.dim} numbers, found shape {vectors.shape}")
+    for rows in row_blocks(len(vectors), 4 * index.dim):
+        finite = np.isfinite(vectors[rows]).all(axis=1)
+        if not finite.all():
+            _refuse_row(what, rows.start + int(finite.argmin()), "holds NaN or infinity")
+        if index.metric == "cosine":
+            norms = row_norms(vectors[rows])
+            directed = (norms > 0) & (norms < np.inf)
+            if not directed.all():
+                _refuse_row(what, rows.start + int(directed.argmin()), "has a length of zero, or too large")
+    return vectors
+
+
+def _refuse_row(what: str, row: int, problem: str) -> None:
+    raise InvalidInputError(f"{what} {row} {problem}")
+
+
+# --- lsh-cosine: sides of hyperplanes ------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)  # the stream of a seed never changes, and takes longer to make than a query to answer
+def _planes(seed: bytes, bits: int, dim: int) -> F64:
+    planes = hyperplanes(seed, bits, dim)
+    planes.setflags(write=False)
+    return planes
+
+
+def _planes_of(index: SpatialIndex) -> F64:
+    assert isinstance(index.params, LshCosineParams)
+    return _planes(index.params.seed, index.bits, index.dim)
+
+
+def _assign_lsh_cosine(index: SpatialIndex, vectors: F32) -> Bits:
+    return plane_sides(_planes_of(index), vectors)
+
+
+def _probe_lsh_cosine(index: SpatialIndex, query: F32, nprobe: int) -> Bits:
+    planes = _planes_of(index)
+    flips = cheapest_flips(plane_margins(planes, query), nprobe)
+    keys = np.repeat(plane_sides(planes, query[None, :]), len(flips), axis=0)
+    row, side = np.nonzero(flips >= 0)
+    keys[row, flips[row, side]] ^= True
+    return keys
+
+
+# --- lsh-l2: bins of a line ----------------------------------------------------------------------------------
+
+
+def _positions(index: SpatialIndex, vectors: F32) -> F64:
+    assert isinstance(index.params, LshL2Params)
+    axis, offset = line_axis(index.params.seed, index.dim, index.params.bucket_width)
+    positions = line_positions(axis, offset, index.params.bucket_width, vectors)
+    inside = np.abs(positions) < float(_MIDDLE)
+    if not inside.all():
+        _refuse_row("vector", int(inside.argmin()), "lies outside the bins of its index")
+    return positions
+
+
+def _bin_bits(bins: I64) -> Bits:
+    return number_bits(bins.view(np.uint64) ^ np.uint64(_MIDDLE), 64)
+
+
+def _assign_lsh_l2(index: SpatialIndex, vectors: F32) -> Bits:
+    return _bin_bits(np.floor(_positions(index, vectors)).astype(np.int64))
+
+
+def _probe_lsh_l2(index: SpatialIndex, query: F32, nprobe: int) -> Bits:
+    position = float(_positions(index, query[None, :])[0])
+    own = int(np.floor(position))
+    # The nearest nprobe bins lie within nprobe of the own one, on either side.
+    low, high = max(own - nprobe, -_MIDDLE), min(own + nprobe, _MIDDLE - 1)
+    bins = own + np.arange(low - own, high - own + 1)
+    inside = position - own
+    steps = (bins - own).astype(np.float64)
+    gaps = np.maximum(np.maximum(steps - inside, inside - steps - 1), 0)
+    return _bin_bits(bins[smallest(gaps[None, :], nprobe)[0]])
+
+
+# --- ivf-cosine: nearest of the centroids --------------------------------------------------------------------
+
+
+def _centroids_of(index: SpatialIndex) -> F32:
+    assert isinstance(index.params, IvfCosineParams)
+    return centroid_rows(index.params.centroids, index.dim)
+
+
+def _assign_ivf_cosine(index: SpatialIndex, vectors: F32) -> Bits:
+    return _number_bits(index, _best_rows(vectors, _centroids_of(index)))
+
+
+def _probe_ivf_cosine(index: SpatialIndex, query: F32, nprobe: int) -> Bits:
+    products = _centroids_of(index) @ unit_rows(query[None, :])[0]
+    return _number_bits(index, smallest(-products[None, :], nprobe)[0])
+
+
+# --- imi-cosine: a codebook for each half --------------------------------------------------------------------
+
+
+def _halves_of(index: SpatialIndex) -> tuple[F32, F32, int]:
+    """Return the codebooks of the first and the second half, and how many rows each has."""
+    assert isinstance(index.params, ImiCosineParams)
+    half = index.dim // 2
+    high, low = centroid_rows(index.params.high, half), centroid_rows(index.params.low, half)
+    return high, low, index.params.k_sub
+
+
+def _assign_imi_cosine(index: SpatialIndex, vectors: F32) -> Bits:
+    high, low, k_sub = _halves_of(index)
+    half = index.dim // 2
+    cells = _best_rows(vectors[:, :half], high) * k_sub + _best_rows(vectors[:, half:], low)
+    return _number_bits(index, cells)
+
+
+def _probe_imi_cosine(index: SpatialIndex, query: F32, nprobe: int) -> Bits:
+    high, low, _ = _halves_of(index)
+    half = index.dim // 2
+    unit = unit_rows(query[None, :])[0]
+    products = (high @ unit[:half])[:, None] + (low @ unit[half:])[None, :]
+    return _number_bits(index, smallest(-products.reshape(1, -1), nprobe)[0])
+
+
+def _best_rows(vectors: F32, centroids: F32) -> I64:
+    """Return for each vector the row of the largest dot product, after scaling to length one."""
+    best = np.empty(len(vectors), dtype=np.int64)
+    for rows in row_blocks(len(vectors), 4 * vectors.shape[1]):
+        best[rows], _ = nearest_centroids(unit_rows(vectors[rows]), centroids)
+    return best
+
+
+def _number_bits(index: SpatialIndex, cells: I64) -> Bits:
+    return number_bits(cells.view(np.uint64), index.bits)
+
+
+@dataclass(frozen=True, slots=True)
+class Partitioner:
+    """One algorithm. assign: vectors (n, dim) -> keys (n, bits); probe: query (dim,), nprobe -> keys."""
+
+    assign: Callable[[SpatialIndex, F32], Bits]
+    probe: Callable[[SpatialIndex, F32, int], Bits]
+
+
+_PARTITIONERS: Final[dict[str, Any]] = {
+    LSH_COSINE: Partitioner(_assign_lsh_cosine, _probe_lsh_cosine),
+    LSH_L2: Partitioner(_assign_lsh_l2, _probe_lsh_l2),
+    IVF_COSINE: Partitioner(_assign_ivf_cosine, _probe_ivf_cosine),
+    IMI_COSINE: Partitioner(_assign_imi_cosine, _probe_imi_cosine),
+}

@@ -1,0 +1,161 @@
+"""Files as a store needs them: read at an offset, written whole or not at all, errors in one line. Spec 0005.
+
+What reads takes paths as strings: a `Path` costs more to make than a small object to read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from dreamdb_arrow.errors import CorruptDataError, DreamDBError, ObjectNotFoundError, StoreError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+# What may go away by itself. A full disk, a quota or a missing permission takes a person.
+_PASSING: Final = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EINTR,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
+_NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_NOT_THERE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turn what goes wrong while a file is read into ObjectNotFoundError, CorruptDataError or StoreError."""
+    try:
+        yield
+    except EOFError:
+        raise CorruptDataError(f"{path} ends before the bytes that were asked for") from None
+    except _NOT_THERE:
+        raise ObjectNotFoundError(path) from None
+    except OSError as error:
+        raise _store_error("read", path, error) from error
+
+
+@contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Turn what the system says while a file is written into StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise _store_error("write", path, error) from error
+
+
+def _store_error(verb: str, path: str, error: OSError) -> DreamDBError:
+    where = f" ({error.filename})" if error.filename else ""
+    return StoreError(
+        f"cannot {verb} {path}: {error.strerror or error}{where}", retryable=error.errno in _PASSING
+    )
+
+
+def read_whole(path: str) -> bytes:
+    """Return all bytes of a file. Raises OSError."""
+    with opened(path) as fd:
+        return read_at(fd, 0, os.fstat(fd).st_size)
+
+
+def size_of(path: str) -> int:
+    """Return the length of a file in bytes. Raises OSError, FileNotFoundError for anything but a file."""
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return status.st_size
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """Open a file or a directory for reading, and close it. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def read_at(fd: int, start: int, length: int) -> bytes:
+    """Return exactly `length` bytes from `start`. Raises OSError, EOFError when the file ends earlier."""
+    if start + length > os.fstat(fd).st_size:  # asked first, as pread makes room for all it is asked for
+        raise EOFError
+    data = os.pread(fd, length, start)
+    if len(data) == length:
+        return data
+    parts = [data]
+    while parts[-1] and (length := length - len(parts[-1])):  # the system reads at most 2 GiB at once
+        start += len(parts[-1])
+        parts.append(os.pread(fd, length, start))
+    if length:
+        raise EOFError
+    return b"".join(parts)
+
+
+def write_new(path: Path, data: Buffer, *, sync: bool) -> None:
+    """Create a file with these bytes, flushed to the disk if `sync`. Raises OSError, and then leaves no file."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        rest = memoryview(data).cast("B")
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        if sync:
+            os.fsync(fd)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
+
+
+def link_new(source: Path, path: Path) -> None:
+    """Give a file a second name, in one step. Raises FileExistsError when that name is taken, or OSError."""
+    try:
+        path.hardlink_to(source)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if os.path.lexists(path):  # two writers may both pass here, with the same bytes
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        source.rename(path)
+
+
+def temporary_name() -> str:
+    """Return a file name that nobody else uses and that is no address."""
+    return f"{os.getpid()}-{secrets.token_hex(8)}.tmp"
+
+
+def sync_path(path: Path) -> None:
+    """Flush a file or a directory to the disk. Raises OSError."""
+    with opened(str(path)) as fd:
+        os.fsync(fd)
+
+
+def walk(directory: str, path: str) -> Iterator[str]:
+    """Yield `path/...` for each file anywhere below a directory, which may vanish meanwhile. Raises OSError.
+
+    Links to files count as files; links to directories are not followed, as they may lead in a circle.
+    """
+    pending = [(directory, path)]
+    while pending:
+        directory, path = pending.pop()
+        with suppress(*_NOT_THERE), os.scandir(directory) as entries:
+            for entry in entries:
+                below = f"{path}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append((entry.path, f"{below}/"))
+                elif entry.is_file():
+                    yield below

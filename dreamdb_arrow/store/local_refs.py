@@ -1,0 +1,114 @@
+"""Refs in a directory: 33 bytes in a file each, swapped under a lock that the reference SDK takes too. Spec 0005.
+
+    refs/<name>                               the ref
+    .dreamdb-cas-locks/<address>.lock         empty, held by `flock` during a swap; the address is of b"refs/<name>"
+    .dreamdb-cas-locks/<address>.lock.tmp     the next content of the ref, written under the lock
+
+Below `refs/` nothing but refs may lie, not even for an instant: the SDK's garbage collection reads every file there.
+The SDK updates a ref under the lock, but creates it by a link and without the lock, so creating is a link here too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of, as_address
+from dreamdb_arrow.errors import (
+    ConflictError,
+    CorruptDataError,
+    LayoutError,
+    ObjectNotFoundError,
+    RefConflictError,
+)
+from dreamdb_arrow.store import files
+from dreamdb_arrow.store.interface import Absent, Ref, holds
+from dreamdb_arrow.store.names import LOCKS, REFS, is_ref_name
+from dreamdb_arrow.store.tree import DurableTree
+
+
+def read_ref(root: str, name: str) -> Ref | Absent:
+    """Return what a ref holds. Raises CorruptDataError, naming it, when that is no address; StoreError."""
+    try:
+        with files.reading(f"{REFS}/{name}"):
+            data = files.read_whole(f"{root}/{REFS}/{name}")
+    except ObjectNotFoundError:
+        return Absent()
+    try:
+        return Ref(as_address(data))
+    except LayoutError:
+        raise CorruptDataError(
+            f"ref {name!r} is malformed: its {len(data)} bytes are not the {ADDRESS_BYTES} of an address"
+        ) from None
+
+
+def list_refs(root: str, prefix: str) -> list[str]:
+    """Return the names of all refs that start with these characters, sorted. Raises StoreError."""
+    with files.reading(REFS):
+        names = files.walk(f"{root}/{REFS}/", "")
+        return sorted(name for name in names if name.startswith(prefix) and is_ref_name(name))
+
+
+def swap_ref(tree: DurableTree, name: str, expect: Ref | Absent, new: Address | Absent) -> None:
+    """Change a ref in one step, durably. Raises RefConflictError, CorruptDataError, StoreError."""
+    path = tree.root / REFS / name
+    with files.writing(f"{REFS}/{name}"), _locked(tree.root, name) as lock:
+        found = read_ref(str(tree.root), name)
+        if not holds(found, expect):
+            raise RefConflictError(name, str(expect), str(found))
+        if isinstance(new, Absent):
+            path.unlink(missing_ok=True)
+        else:
+            _write(tree, name, path, lock.with_suffix(".lock.tmp"), new, exists=isinstance(found, Ref))
+        if path.parent.is_dir():
+            tree.settle([path])
+
+
+@contextmanager
+def _locked(root: Path, name: str) -> Iterator[Path]:
+    """Hold the lock of a ref, waiting for it; yield the path of the lock file. A killed process lets go of it."""
+    path = root / LOCKS / f"{address_of(f'{REFS}/{name}'.encode())}.lock"
+    path.parent.mkdir(exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield path
+    finally:
+        os.close(fd)
+
+
+def _write(tree: DurableTree, name: str, path: Path, temporary: Path, new: Address, *, exists: bool) -> None:
+    temporary.unlink(
+        missing_ok=True
+    )  # never written over: a writer killed after its link left it as a name of the ref
+    files.write_new(temporary, new, sync=tree.sync)
+    try:
+        if exists:
+            temporary.replace(path)
+        else:
+            _create(tree, name, path, temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _create(tree: DurableTree, name: str, path: Path, temporary: Path) -> None:
+    _remove_empty_directories(path)
+    try:
+        tree.with_directory(path, lambda: files.link_new(temporary, path))
+    except FileExistsError:
+        found = read_ref(str(tree.root), name)
+        if isinstance(found, Ref):  # the reference SDK was faster
+            raise RefConflictError(name, str(Absent()), str(found)) from None
+        raise ConflictError(f"ref {name!r} cannot be made beside {name}/... or below a ref") from None
+    except NotADirectoryError:
+        raise ConflictError(f"ref {name!r} cannot be made beside {name}/... or below a ref") from None
+
+
+def _remove_empty_directories(path: Path) -> None:
+    """Remove what refs that were removed left behind, where a ref is to be."""
+    for directory, _, _ in os.walk(path, topdown=False):
+        with suppress(OSError):
+            Path(directory).rmdir()

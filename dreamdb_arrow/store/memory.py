@@ -1,0 +1,133 @@
+"""The store in memory: two dictionaries and a lock. Spec 0005."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.errors import CorruptDataError, ObjectNotFoundError, RefConflictError
+from dreamdb_arrow.store.interface import Absent, NewObject, Ref, holds
+from dreamdb_arrow.store.names import check_object_path, check_ranges, check_ref_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+# The one place where the package keeps state of its own: whoever opens memory://name in this process means this one.
+NAMED_SPACES: Final[dict[str, MemoryStore]] = {}
+_NAMING: Final = Lock()
+
+
+class MemoryStore:
+    """A store that ends with the process. `open_store("memory://name")` shares one by name."""
+
+    __slots__ = ("_lock", "_objects", "_refs", "_url")
+
+    def __init__(self, name: str = "") -> None:
+        self._url = f"memory://{name}"
+        self._objects: dict[str, bytes] = {}
+        self._refs: dict[str, Address] = {}
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"MemoryStore({self._url!r})"
+
+    @property
+    def url(self) -> str:
+        """`memory://` and the name; a store without a name cannot be found again by it."""
+        return self._url
+
+    def get(self, path: str) -> bytes:
+        """Return a whole object."""
+        try:
+            return self._objects[check_object_path(path)]
+        except KeyError:
+            raise ObjectNotFoundError(path) from None
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `start`."""
+        return self.get_ranges(path, [(start, length)])[0]
+
+    def get_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> builtins.list[bytes]:
+        """Return several (start, length) ranges of one object, in order."""
+        check_ranges(path, ranges)
+        data = self.get(path)
+        if any(start + length > len(data) for start, length in ranges):
+            raise CorruptDataError(f"{path} ends before the bytes that were asked for")
+        return [data[start : start + length] for start, length in ranges]
+
+    def put(self, path: str, data: Buffer) -> None:
+        """Keep an object, unless there is one."""
+        new = bytes(data)
+        old = self._objects.setdefault(check_object_path(path), new)
+        if len(old) != len(new):
+            raise CorruptDataError(
+                f"{path} already holds {len(old)} bytes, not the {len(new)} to be put there"
+            )
+
+    def put_many(self, items: Sequence[NewObject]) -> None:
+        """Keep several objects."""
+        for item in items:
+            check_object_path(item.path)
+        for item in items:
+            self.put(item.path, item.data)
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """Yield the paths of all objects that start with these characters."""
+        with self._lock:
+            paths = list(self._objects)
+        return (path for path in paths if path.startswith(prefix))
+
+    def delete(self, path: str) -> None:
+        """Forget an object."""
+        self._objects.pop(check_object_path(path), None)
+
+    def size(self, path: str) -> int:
+        """Return the length of an object in bytes."""
+        return len(self.get(path))
+
+    def exists(self, path: str) -> bool:
+        """Whether there is an object at this path."""
+        return check_object_path(path) in self._objects
+
+    def read_ref(self, name: str) -> Ref | Absent:
+        """Return what a ref holds."""
+        address = self._refs.get(check_ref_name(name))
+        return Absent() if address is None else Ref(address)
+
+    def swap_ref(self, name: str, expect: Ref | Absent, new: Address | Absent) -> Ref | Absent:
+        """Change a ref from `expect` to `new`, or raise RefConflictError."""
+        with self._lock:
+            found = self.read_ref(name)
+            if not holds(found, expect):
+                raise RefConflictError(name, str(expect), str(found))
+            if isinstance(new, Absent):
+                self._refs.pop(name, None)
+                return new
+            self._refs[name] = new
+            return Ref(new)
+
+    def list_refs(self, prefix: str = "") -> builtins.list[str]:
+        """Return the names of all refs that start with these characters, sorted."""
+        with self._lock:
+            return sorted(name for name in self._refs if name.startswith(prefix))
+
+    def local_path(self, path: str) -> Path | None:
+        """Return None: there are no files."""
+        check_object_path(path)
+        return None
+
+    def sweep(self, before_ns: int) -> int:  # noqa: ARG002 - nothing can be left behind here
+        """Nothing to do."""
+        return 0
+
+
+def named_space(name: str) -> MemoryStore:
+    """Return the store that this process knows under a name, made on first use; a new one for the empty name."""
+    if not name:
+        return MemoryStore()
+    with _NAMING:
+        return NAMED_SPACES.setdefault(name, MemoryStore(name))

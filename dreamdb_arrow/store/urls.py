@@ -1,0 +1,77 @@
+"""Where a Space lives, said in one string: URLs to stores. Spec 0005."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from dreamdb_arrow.errors import InvalidInputError, NotFoundError, StoreError, UnsupportedError
+from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.store.local import LocalStore
+from dreamdb_arrow.store.memory import named_space
+
+
+def open_store(url: str | os.PathLike[str] | Store, *, create: bool = False, sync: bool = True) -> Store:
+    """Return the store that a URL names; a store is returned as it is.
+
+        memory://name            shared by name within this process; without a name, a new one
+        file:///data/space       a directory; `file://data/space` is relative, as in the reference SDK
+        data/space, ~/space      a directory
+
+    create  make the directory when it is missing
+    sync    flush writes to the disk before they count as done
+
+    Raises NotFoundError for a directory that is missing, UnsupportedError for a scheme that is to come,
+    InvalidInputError for one that is unknown, StoreError when the directory cannot be used.
+    """
+    if isinstance(url, os.PathLike):
+        return _open_directory(os.fspath(url), create, sync)
+    if not isinstance(url, str):
+        return url
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return _open_directory(_expand_home(url), create, sync)
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise InvalidInputError(f"unknown scheme in {url!r}; use one of {known} or a plain path")
+    return SCHEMES[scheme](rest, create, sync)
+
+
+def _open_directory(path: str, create: bool, sync: bool) -> Store:
+    if not path or "\0" in path:
+        raise InvalidInputError(f"not the path of a Space: {path!r}; '.' is the working directory")
+    try:
+        root = Path(path).resolve()
+        if create and not root.exists():
+            root.mkdir(parents=True, exist_ok=True)
+        found, is_directory = root.exists(), root.is_dir()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise StoreError(f"cannot open {path}: {getattr(error, 'strerror', None) or error}") from error
+    if not found:
+        raise NotFoundError(f"no Space at {root}: the directory does not exist")
+    if not is_directory:
+        raise InvalidInputError(f"no Space at {root}: it is a file, not a directory")
+    return LocalStore(root, sync=sync)
+
+
+def _expand_home(path: str) -> str:
+    try:
+        return str(Path(path).expanduser()) if path else path
+    except RuntimeError as error:  # ~name of nobody
+        raise InvalidInputError(f"not the path of a Space: {path!r}: {error}") from error
+
+
+def _open_memory(name: str, _create: bool, _sync: bool) -> Store:
+    return named_space(name)
+
+
+def _not_yet(rest: str, _create: bool, _sync: bool) -> Store:
+    raise UnsupportedError(f"stores over the network come with a later version: {rest!r}")
+
+
+SCHEMES: Final[MappingProxyType[str, Callable[[str, bool, bool], Store]]] = MappingProxyType(
+    {"file": _open_directory, "memory": _open_memory, "http": _not_yet, "https": _not_yet, "s3": _not_yet}
+)

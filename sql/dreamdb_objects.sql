@@ -1,0 +1,10 @@
+-- dreamdb_objects(ref, as_of := NULL)
+--
+-- The objects that a scan of a Ref reads: `kind` (stripe, vectors), `field`, `t0`, `t1`, `address`, `path` (empty for projections in the local cache).
+--
+-- Example: SELECT kind, count(*) FROM dreamdb_objects('hello') GROUP BY kind;
+CREATE OR REPLACE MACRO dreamdb_objects(ref, as_of := NULL) AS TABLE
+  FROM query(list_transform(
+    [__dreamdb_plan('objects', ref, to_json({as_of: as_of})::VARCHAR, current_transaction_id(),
+                    getvariable('__dreamdb')::VARCHAR)],
+    lambda p: CASE WHEN p[1] = '!' THEN error(p[2:]) ELSE p END)[1]);

@@ -1,0 +1,10 @@
+-- dreamdb_tracks(ref, as_of := NULL)
+--
+-- The active Tracks of a Ref, those of the columnar layer too: `field`, `modality`, `kind`, `role`, `t0`, `t1`, `track`, `path`.
+--
+-- Example: SELECT field, modality FROM dreamdb_tracks('hello');
+CREATE OR REPLACE MACRO dreamdb_tracks(ref, as_of := NULL) AS TABLE
+  FROM query(list_transform(
+    [__dreamdb_plan('tracks', ref, to_json({as_of: as_of})::VARCHAR, current_transaction_id(),
+                    getvariable('__dreamdb')::VARCHAR)],
+    lambda p: CASE WHEN p[1] = '!' THEN error(p[2:]) ELSE p END)[1]);

@@ -1,0 +1,52 @@
+"""What all tests share: the stored Spaces of the reference, unpacked."""
+
+import json
+import tarfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+SPACES = Path(__file__).parents[1] / "conformance" / "spaces" / "reference-0.0.16"
+REFERENCE_NAMES = tuple(sorted(path.name.removesuffix(".tar.gz") for path in SPACES.glob("*.tar.gz")))
+
+settings.register_profile(
+    "quick", deadline=None, max_examples=60, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("deep", settings.get_profile("quick"), max_examples=3000)
+settings.load_profile("quick")
+
+
+@pytest.fixture(scope="session")
+def reference_space(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function from the name of a stored Space to its unpacked root. Read it; never write to it."""
+
+    @cache
+    def unpack(name: str) -> Path:
+        target = tmp_path_factory.mktemp(name)
+        with tarfile.open(SPACES / f"{name}.tar.gz") as archive:
+            archive.extractall(target, filter="data")
+        inner = target / "store"
+        return inner if inner.is_dir() else target
+
+    return unpack
+
+
+@pytest.fixture(scope="session")
+def reference_expected() -> Callable[[str], dict[str, Any]]:
+    """Return a function from the name of a stored Space to what was known of it when it was written."""
+
+    @cache
+    def load(name: str) -> dict[str, Any]:
+        return json.loads((SPACES / f"{name}.json").read_text("utf-8"))
+
+    return load
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `reference_name` once for each stored Space."""
+    if "reference_name" in metafunc.fixturenames:
+        metafunc.parametrize("reference_name", REFERENCE_NAMES)

@@ -1,0 +1,164 @@
+"""What the documents show, works: each block of README.md and docs/ is run, in a folder of its own a page.
+
+A page is one session, from top to bottom: its Python blocks share their names, its SQL blocks run on the connection
+`con` that the Python blocks made, its `$ dreamdb ...` lines find the folder as the blocks above left it. A block that
+does not run says why: ```python no-run: the reason.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+OPENING = re.compile(r"^```(?P<info>.*)$")
+RUN = {"python", "sql", "console"}
+SHOWN = {"text", ""}  # drawings and output
+CLI = "import sys; sys.argv[0] = 'dreamdb'; from dreamdb_arrow.cli import main; sys.exit(main())"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: its language, why it is not run, its text, and the line on which the text begins."""
+
+    language: str
+    reason: str | None
+    text: str
+    line: int
+
+
+def read_blocks(text):
+    blocks, lines = [], iter(enumerate(text.splitlines(), 1))
+    for number, line in lines:
+        opening = OPENING.match(line)
+        if not opening:
+            continue
+        body = []
+        for _, inner in lines:
+            if inner == "```":
+                break
+            body.append(inner)
+        language, _, rest = opening["info"].strip().partition(" ")
+        reason = rest.removeprefix("no-run").lstrip(":").strip() if rest.startswith("no-run") else None
+        blocks.append(Block(language, reason, "\n".join(body), number + 1))
+    return blocks
+
+
+def commands_of(text):
+    """Return the `$ dreamdb ...` lines of a console block, continued lines joined, as argument lists."""
+    joined = re.sub(r"\\\n\s*", "", text)
+    return [
+        shlex.split(line.removeprefix("$ ")) for line in joined.splitlines() if line.startswith("$ dreamdb ")
+    ]
+
+
+def run_python(block, page, names):
+    padded = "\n" * (block.line - 1) + block.text
+    exec(compile(padded, str(page), "exec"), names)  # so that a traceback points into the page
+
+
+def run_sql(block, page, names):
+    assert "con" in names, f"{page.name}:{block.line}: no Python block above makes `con`"
+    names["con"].execute(block.text).fetchall()
+
+
+def run_console(block, page, names):
+    for command in commands_of(block.text):
+        done = subprocess.run(
+            [sys.executable, "-c", CLI, *command[1:]],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, (
+            f"{page.name}:{block.line}: {shlex.join(command)}\n{done.stdout}{done.stderr}"
+        )
+
+
+RUNNERS = {"python": run_python, "sql": run_sql, "console": run_console}
+
+
+def pages_with_blocks():
+    return [p for p in PAGES if any(b.language in RUN for b in read_blocks(p.read_text(encoding="utf-8")))]
+
+
+@pytest.mark.parametrize("page", pages_with_blocks(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for block in read_blocks(page.read_text(encoding="utf-8")):
+        if block.language in RUNNERS and block.reason is None:
+            RUNNERS[block.language](block, page, names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_each_block_runs_or_says_why_not(page):
+    for block in read_blocks(page.read_text(encoding="utf-8")):
+        where = f"{page.name}:{block.line}"
+        assert block.language in RUN | SHOWN, (
+            f"{where}: a block of {block.language!r} is neither run nor shown"
+        )
+        assert block.reason is None or len(block.reason) > 10, f"{where}: say why it is not run"
+
+
+def test_each_macro_is_documented():
+    text = "\n".join(p.read_text(encoding="utf-8") for p in PAGES)
+    macros = {
+        m
+        for p in ROOT.glob("sql/*.sql")
+        for m in re.findall(r"(?i)\bMACRO\s+(dreamdb_\w+)", p.read_text(encoding="utf-8"))
+    }
+    assert sorted(m for m in macros if f"{m}(" not in text) == []
+
+
+def test_each_cli_verb_is_documented():
+    done = subprocess.run([sys.executable, "-c", CLI, "--help"], capture_output=True, text=True, check=True)
+    verbs = re.search(r"\{([a-z,-]+)\}", done.stdout)[1].split(",")
+    text = "\n".join(p.read_text(encoding="utf-8") for p in PAGES)
+    assert [v for v in verbs if f"dreamdb {v}" not in text] == []
+
+
+# --- the reading of pages itself ----------------------------------------------------------------------------
+
+SAMPLE = """\
+```python
+x = 1
+```
+text
+```python no-run: needs a server
+y = 2
+```
+```console
+$ dreamdb inspect --backend file://a \\
+    --max-depth 3
+output
+$ make demo
+```
+"""
+
+
+def test_blocks_are_found_with_their_lines_and_reasons():
+    assert [(b.language, b.reason, b.line) for b in read_blocks(SAMPLE)] == [
+        ("python", None, 2),
+        ("python", "needs a server", 6),
+        ("console", None, 9),
+    ]
+
+
+def test_commands_are_joined_and_only_ours():
+    assert commands_of(read_blocks(SAMPLE)[2].text) == [
+        ["dreamdb", "inspect", "--backend", "file://a", "--max-depth", "3"]
+    ]
+
+
+def test_a_failing_block_points_into_its_page(tmp_path):
+    page = tmp_path / "page.md"
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_python(Block("python", None, "x = 0\n1 / x", 7), page, {})
+    assert caught.traceback[-1].lineno + 1 == 8

@@ -1,0 +1,229 @@
+from dataclasses import replace
+
+import pytest
+
+from dreamdb_arrow.codec.address import address_of
+from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
+from dreamdb_arrow.errors import InvalidInputError, LayoutError, UnsupportedError
+from dreamdb_arrow.objects.manifest import (
+    LIST_FORM,
+    Edge,
+    EdgeEnd,
+    Manifest,
+    TrackEntry,
+    Tracks,
+    decode_manifest,
+    encode_manifest,
+    find_entry,
+    order_tracks,
+)
+
+TIMELINE = address_of(b"timeline")
+
+
+def entry(field, version=1, **changes):
+    plain = TrackEntry(
+        kind="event",
+        role="base",
+        field=field,
+        address=address_of(f"{field} {version}".encode()),
+        coverage=(0, 1),
+        modality=f"scalar.i64.field={field}",
+        timeline=TIMELINE,
+    )
+    return replace(plain, **changes)
+
+
+def end(of):
+    return EdgeEnd(of.field, of.address, of.modality, of.timeline)
+
+
+def edge(child, parent):
+    return Edge(end(child), end(parent))
+
+
+def manifest(*active, lineage=(), edges=(), **changes):
+    plain = Manifest(
+        ts=1_700_000_000_000_000_000,
+        tracks=order_tracks(active, lineage, edges),
+        writer="",
+        parents=(),
+        registry={"dreamdb.schema": {"v": 1, "fields": []}},
+        timelines=(TIMELINE,),
+    )
+    return replace(plain, **changes)
+
+
+A1, A2, A3, B1, B2 = entry("a"), entry("a", 2), entry("a", 3), entry("b"), entry("b", 2)
+MANIFESTS = {
+    "empty": manifest(),
+    "two fields": manifest(A1, B1),
+    "lineage": manifest(A3, B1, lineage=[A1, A2], edges=[edge(A3, A2), edge(A2, A1)]),
+    "layer of another field": manifest(A1, entry("b", role=f"layer-of:{A1.address}"), edges=[edge(B1, A1)]),
+    "two parents of one track": manifest(A3, lineage=[A1, A2], edges=[edge(A3, A1), edge(A3, A2)]),
+    "parents, writer": manifest(A1, parents=(TIMELINE, A1.address), writer="acme/1"),
+    "unknown keys": manifest(A1, extra={"acme": {"deep": [1, None, 0.5]}, "z": b""}),
+    "vendor track": manifest(A1, entry("x", modality="org.dreamdb.arrow.stripe.v1", kind="continuous")),
+    "list form": manifest(tracks=Tracks(active=(A1, B1), form=LIST_FORM)),
+    "two timelines": manifest(A1, timelines=(TIMELINE, address_of(b"other"))),
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS.values(), ids=MANIFESTS)
+def test_there_and_back(case):
+    data = encode_manifest(case)
+    assert decode_manifest(data) == case
+    assert list(decode_cbor(data))[:3] == sorted(decode_cbor(data), key=lambda key: (len(key), key))[:3]
+
+
+def test_read_only_forms():
+    assert MANIFESTS["list form"].tracks.read_only
+    assert not MANIFESTS["empty"].tracks.read_only
+
+
+def test_find_entry():
+    tracks = MANIFESTS["lineage"].tracks
+    assert find_entry(tracks, "a") == A3
+    assert find_entry(tracks, "c") is None
+
+
+def test_order_is_by_field_then_address():
+    tracks = order_tracks([B1, A2, A1, entry("aa"), entry("é"), entry("z")])
+    assert [e.field for e in tracks.active] == ["a", "a", "aa", "b", "z", "é"]
+    assert tracks.active[0].address < tracks.active[1].address
+
+
+LOST = manifest(A3, lineage=[A1]).tracks
+INVALID_TRACKS = {
+    "unordered": Tracks(active=(B1, A1)),
+    "twice": Tracks(active=(A1, A1)),
+    "lineage unordered": replace(
+        MANIFESTS["lineage"].tracks, lineage=MANIFESTS["lineage"].tracks.lineage[::-1]
+    ),
+    "edges unordered": replace(MANIFESTS["lineage"].tracks, edges=MANIFESTS["lineage"].tracks.edges[::-1]),
+    "edge twice": replace(MANIFESTS["lineage"].tracks, edges=MANIFESTS["lineage"].tracks.edges[:1] * 2),
+    "lineage without edge": LOST,
+    "lineage only in a circle": order_tracks([A3], [A1, A2], [edge(A1, A2), edge(A2, A1)]),
+    "lineage by an edge the wrong way": order_tracks([A3], [A1], [edge(A1, A3)]),
+    "edge to nowhere": order_tracks([A3], [], [edge(A3, A1)]),
+    "edge from nowhere": order_tracks([A3], [], [edge(A1, A3)]),
+    "edge by another modality": order_tracks([A3], [A1], [edge(A3, replace(A1, modality="image.png"))]),
+    "list with lineage": replace(MANIFESTS["lineage"].tracks, form=LIST_FORM),
+    "form of another name": Tracks(active=(), form="lineage-v4"),
+}
+
+
+@pytest.mark.parametrize("tracks", INVALID_TRACKS.values(), ids=INVALID_TRACKS)
+def test_tracks_that_may_not_be(tracks):
+    with pytest.raises(InvalidInputError):
+        encode_manifest(manifest(tracks=tracks))
+
+
+@pytest.mark.parametrize("tracks", [t for t in INVALID_TRACKS.values() if t.form == "lineage-v1"])
+def test_tracks_that_are_refused(tracks):
+    value = decode_cbor(encode_manifest(manifest()))
+    value["tracks"] = {
+        "form": "lineage-v1",
+        "active": [entry_value(e) for e in tracks.active],
+        "lineage": [entry_value(e) for e in tracks.lineage],
+        "edges": [
+            {"child": end_value(e.child), "exact_parent": end_value(e.exact_parent)} for e in tracks.edges
+        ],
+    }
+    with pytest.raises(LayoutError):
+        decode_manifest(encode_cbor(value))
+
+
+def end_value(of):
+    return {key: getattr(of, key) for key in ("field", "address", "modality", "timeline")}
+
+
+def entry_value(of):
+    return end_value(of) | {"kind": of.kind, "role": of.role, "coverage": of.coverage}
+
+
+def altered(*path, value):
+    decoded = decode_cbor(encode_manifest(MANIFESTS["lineage"]))
+    inner = decoded
+    for step in path[:-1]:
+        inner = inner[step]
+    if value is KeyError:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return encode_cbor(decoded)
+
+
+ACTIVE = ("tracks", "active", 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        *[((key,), KeyError) for key in ("ts", "tracks", "writer", "parents", "registry", "timelines")],
+        *[(("tracks", key), KeyError) for key in ("form", "active", "lineage", "edges")],
+        *[
+            ((*ACTIVE, key), KeyError)
+            for key in ("kind", "role", "field", "address", "coverage", "modality", "timeline")
+        ],
+        (("tracks", "edges", 0, "child"), KeyError),
+        (("tracks", "edges", 0, "child", "field"), KeyError),
+        (("tracks", "extra"), 1),
+        ((*ACTIVE, "extra"), 1),
+        (("tracks", "edges", 0, "extra"), 1),
+        (("tracks", "edges", 0, "child", "extra"), 1),
+        (("ts",), -1),
+        (("ts",), True),
+        (("ts",), 1.5),
+        (("ts",), 2**64 - 1 + 0.0),
+        (("writer",), None),
+        (("writer",), b""),
+        (("parents",), {}),
+        (("parents",), [b""]),
+        (("parents",), ["d"]),
+        (("registry",), []),
+        (("timelines",), []),
+        (("timelines",), [b"\x1f" * 33]),
+        (("tracks",), None),
+        (("tracks",), [1]),
+        (("tracks", "form"), 1),
+        (("tracks", "active"), {}),
+        ((*ACTIVE, "kind"), "sometimes"),
+        ((*ACTIVE, "role"), "layer-of:"),
+        ((*ACTIVE, "role"), "layer-of:x"),
+        ((*ACTIVE, "role"), str(TIMELINE)),
+        ((*ACTIVE, "role"), "bass"),
+        ((*ACTIVE, "coverage"), [1, 0]),
+        ((*ACTIVE, "coverage"), [0, 2**64 - 1, 1]),
+        ((*ACTIVE, "modality"), "../refs"),
+        ((*ACTIVE, "modality"), "a/b.c"),
+        ((*ACTIVE, "modality"), ""),
+        ((*ACTIVE, "field"), 1),
+        ((*ACTIVE, "address"), b"\x1e"),
+    ],
+)
+def test_not_a_manifest(path, value):
+    with pytest.raises(LayoutError):
+        decode_manifest(altered(*path, value=value))
+
+
+@pytest.mark.parametrize("form", ["lineage-v2", "lineage-v4", "lineage-v5", "paged", ""])
+def test_other_forms_are_named(form):
+    with pytest.raises(UnsupportedError, match=repr(form)):
+        decode_manifest(altered("tracks", "form", value=form))
+    with pytest.raises(UnsupportedError):
+        decode_manifest(altered("tracks", value={"form": form, "active": [], "backfill_claims": []}))
+
+
+def test_extra_keys_may_not_take_the_place_of_others():
+    with pytest.raises(InvalidInputError, match="ts"):
+        encode_manifest(manifest(extra={"ts": 1}))
+
+
+def test_a_repeated_registry_entry_of_the_reference_is_read():
+    """dreamdb 0.0.16 writes the entry of an array type once for each field of that type."""
+    once = encode_cbor({"array.f32.x": {"item_type": {}}})[1:]
+    data = encode_manifest(manifest(A1, registry={"array.f32.x": {"item_type": {}}}))
+    twice = data.replace(b"\xa1" + once, b"\xa2" + once + once)
+    assert len(twice) == len(data) + len(once)
+    assert decode_manifest(twice) == decode_manifest(data)

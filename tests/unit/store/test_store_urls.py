@@ -1,0 +1,103 @@
+import pytest
+
+from dreamdb_arrow.errors import InvalidInputError, NotFoundError, StoreError, UnsupportedError
+from dreamdb_arrow.store.local import LocalStore
+from dreamdb_arrow.store.memory import NAMED_SPACES, MemoryStore, named_space
+from dreamdb_arrow.store.urls import open_store
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data/space").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "url", ["file://data/space", "file://./data/space", "data/space", "data/../data/space/", "~/data/space"]
+)
+def test_one_directory_many_ways_to_say_it(here, url):
+    assert open_store(url).url == f"file://{here}/data/space"
+
+
+def test_absolute(here):
+    for url in (f"file://{here}/data/space", f"{here}/data/space", here / "data/space"):
+        assert open_store(url).url == f"file://{here}/data/space"
+
+
+def test_a_url_is_taken_literally_as_the_reference_sdk_takes_it(here):
+    assert open_store("file://a%20b?x#y", create=True).url == f"file://{here}/a%20b?x#y"
+    assert (here / "a%20b?x#y").is_dir()
+
+
+def test_the_url_opens_the_same_store(here):
+    store = open_store("file://data/space")
+    store.put("a/b", b"x")
+    assert open_store(store.url).get("a/b") == b"x"
+
+
+def test_create(here):
+    for url in ("file://not/there", "not/there"):
+        with pytest.raises(
+            NotFoundError, match=f"no Space at {here}/not/there: the directory does not exist"
+        ):
+            open_store(url)
+    assert not (here / "not").exists()
+    assert isinstance(open_store("not/there", create=True), LocalStore)
+    assert isinstance(open_store("not/there", create=True), LocalStore)
+    assert isinstance(open_store("not/there"), LocalStore)
+
+
+def test_no_directory(here):
+    (here / "file").write_bytes(b"")
+    (here / "loop").symlink_to("loop")
+    for create in (False, True):
+        with pytest.raises(InvalidInputError, match="it is a file"):
+            open_store("file", create=create)
+        with pytest.raises(StoreError, match="cannot open file/below"):
+            open_store("file/below", create=True)
+        with pytest.raises(StoreError, match="cannot open loop"):
+            open_store("loop", create=create)
+
+
+@pytest.mark.parametrize("url", ["", "file://", "a\0b", "~nobody-of-this-name/x"])
+def test_no_path(here, url):
+    with pytest.raises(InvalidInputError, match="not the path of a Space"):
+        open_store(url, create=True)
+
+
+@pytest.mark.parametrize("url", ["http://host:9000/bucket", "https://host/bucket", "s3://bucket/prefix"])
+def test_schemes_that_are_to_come(url):
+    with pytest.raises(UnsupportedError, match="later version"):
+        open_store(url)
+
+
+@pytest.mark.parametrize("url", ["gs://bucket", "ftp://x", "FILE://x", "://", "duckdb://x"])
+def test_unknown_schemes(url):
+    with pytest.raises(InvalidInputError, match=r"unknown scheme in .*; use one of file://, memory://, "):
+        open_store(url, create=True)
+
+
+def test_a_store_is_itself():
+    store = MemoryStore()
+    assert open_store(store) is store
+
+
+def test_memory_is_shared_by_name():
+    try:
+        assert open_store("memory://test-urls/a") is open_store("memory://test-urls/a")
+        assert open_store("memory://test-urls/a") is not open_store("memory://test-urls/b")
+        assert open_store("memory://test-urls/a").url == "memory://test-urls/a"
+        assert open_store("memory://") is not open_store("memory://")
+        assert named_space("") is not named_space("")
+        assert repr(open_store("memory://test-urls/a")) == "MemoryStore('memory://test-urls/a')"
+    finally:
+        for name in ("test-urls/a", "test-urls/b"):
+            NAMED_SPACES.pop(name, None)
+
+
+def test_sync_is_passed_on(here, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _fd: pytest.fail("flushed"))
+    open_store("data/space", sync=False).put("a/b", b"x")
+    monkeypatch.undo()
