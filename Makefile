@@ -42,7 +42,7 @@ bench-full: $(STAMP)  ## the same at the sizes that the issues name
 	@$(RUN) benchmarks/run.py
 
 interop: $(STAMP)  ## the long soak with the reference SDK as the other party
-	@$(RUN) -m pytest -m "slow or not slow" tests/interop tests/properties $(TEST_ARGS)
+	@$(RUN) -m pytest --hypothesis-profile=deep -m "slow or not slow" tests/interop tests/properties $(TEST_ARGS)
 
 docs: $(STAMP)  ## write docs/coverage.md again, then run every block of the documents
 	@$(RUN) conformance/coverage.py --write

@@ -20,6 +20,7 @@ PROOF: Final = ("tests/**/*.py", "conformance/vectors/**/*.json")
 
 _ID: Final = re.compile(r"\b\d{4}-R\d+\b")
 _REQUIREMENT: Final = re.compile(r"^- \[(\d{4}-R\d+)\] (.*(?:\n  .*)*)", re.MULTILINE)
+_NUMBER: Final = re.compile(r"\b\d{4}\b")
 _SENTENCE: Final = re.compile(r"(?<=[.!?:]) (?=[A-Z(])")
 _SUMMARY_CHARACTERS: Final = 110
 
@@ -55,11 +56,21 @@ def find_mentions(root: Path, patterns: Iterable[str]) -> dict[str, list[str]]:
     return {name: sorted(paths) for name, paths in found.items()}
 
 
+def find_modules(root: Path) -> dict[str, list[str]]:
+    """Return for each document the modules whose first line says that they carry it out."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(root.glob("dreamdb_arrow/**/*.py")):
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        for number in _NUMBER.findall(first.rpartition("pec")[2]):
+            found.setdefault(number, []).append(path.relative_to(root).as_posix())
+    return found
+
+
 def render_page(root: Path) -> str:
     """Return the whole page."""
-    code, proof = find_mentions(root, CODE), find_mentions(root, PROOF)
+    code, proof, modules = find_mentions(root, CODE), find_mentions(root, PROOF), find_modules(root)
     documents = [path for path in sorted(root.glob("spec/*.md")) if path.name != "README.md"]
-    parts = [_render_document(path, code, proof) for path in documents]
+    parts = [_render_document(path, code, proof, modules.get(path.name[:4], [])) for path in documents]
     return "\n".join([_render_head(documents, code, proof), *parts])
 
 
@@ -74,20 +85,17 @@ def _render_head(
     )
 
 
-def _render_document(path: Path, code: Mapping[str, list[str]], proof: Mapping[str, list[str]]) -> str:
+def _render_document(
+    path: Path, code: Mapping[str, list[str]], proof: Mapping[str, list[str]], modules: Iterable[str]
+) -> str:
     text = path.read_text(encoding="utf-8")
     title = text.splitlines()[0].removeprefix("# ")
     rows = [
         f"| {each.id} | {_cell(each.summary)} | {_links(code.get(each.id, ()))} | {_links(proof.get(each.id, ()))} |"
         for each in read_requirements(text)
     ]
-    head = [
-        f"## [{title}](../spec/{path.name})",
-        "",
-        "| id | requirement | code | tests |",
-        "| --- | --- | --- | --- |",
-    ]
-    return "\n".join([*head, *rows, ""])
+    head = [f"## [{title}](../spec/{path.name})", "", f"Modules: {_links(modules) or 'none'}.", ""]
+    return "\n".join([*head, "| id | requirement | code | tests |", "| --- | --- | --- | --- |", *rows, ""])
 
 
 def _cell(text: str) -> str:

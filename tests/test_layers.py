@@ -24,7 +24,7 @@ STATEMENT = re.compile(r"\s{2,}")
 
 def read_drawing(text: str) -> dict[str, set[str]]:
     """Return which layers each layer may use, from the first fenced block of the page."""
-    block = text.split("```")[1]
+    block = text.split("```")[1].partition("\n")[2]
     allowed: dict[str, set[str]] = {}
     for statement in STATEMENT.split(block.strip().replace("\n", "   ")):
         steps = [
@@ -117,7 +117,7 @@ def broken_door(path: str, imported: Import, root: str) -> str | None:
     if root == "dreamdb":
         return "the reference SDK is for tests only"
     if root in ENGINES and path != f"engines/{root.lstrip('_')}.py":
-        if imported.for_types and layer == "dataset":
+        if imported.for_types and layer in {"dataset", "engines"}:  # the types of what users pass and get
             return None
         return f"{root} is imported by engines/{root.lstrip('_')}.py only"
     return None

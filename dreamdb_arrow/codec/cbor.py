@@ -6,10 +6,10 @@ then bytewise, each float in the shortest of f16, f32 and f64 that keeps it (a N
 value has one encoding, so that equal values have equal Addresses.
 
 There are two decoders. `decode_strictly` is the definition: plain Python, and the offset of what is wrong.
-`decode_cbor` first lets cbor2 (compiled) decode and encode again: `_decode_compiled`. That is as strict: no tag of any number gets
-past `_NO_TAGS`, cbor2 itself watches the depth, and `_plain_levels` lets only values of the list above by; the
-canonical encoding of those is unique, so equal bytes are those very bytes. Whatever is refused on that way is
-left to the definition to judge.
+`decode_cbor` first lets cbor2 (compiled) decode and encode again, in `_decode_compiled`. That is as strict: no
+tag of any number gets past `_NO_TAGS`, cbor2 itself watches the depth, and `_plain_levels` lets only values of
+the list above by; the canonical encoding of those is unique, so equal bytes are those very bytes. Whatever is
+refused on that way is left to the definition to judge.
 """
 
 from __future__ import annotations

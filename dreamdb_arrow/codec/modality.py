@@ -1,4 +1,4 @@
-"""Modality tags: the text that says what a Track holds, and names its directory. Spec 0006.
+"""Modality tags: the text that says what a Track holds, and names its directory. Spec 0001.
 
     tag      = [vendor "."] class "." codec *("." param)          at most 256 characters
     vendor   = segment "." segment "." segment                    reverse DNS, unless class is built in

@@ -15,19 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dreamdb_arrow.codec.address import Address, as_address
-from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, MEDIA_REF, TIME, stored_type, stripe_schema
+from dreamdb_arrow.columnar.media_refs import refs_of_items
+from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, TIME, stored_type, stripe_schema
 from dreamdb_arrow.columnar.vectors import F32, I64
 from dreamdb_arrow.columnar.vendor import read_track
 from dreamdb_arrow.errors import UnsupportedError
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
 from dreamdb_arrow.objects.schema import Field
 from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
 from dreamdb_arrow.tracks.media import MediaItems, read_media_items
 from dreamdb_arrow.tracks.scalars import ScalarColumn, read_scalars
 from dreamdb_arrow.tracks.vectors import read_vectors
 
 Known = Mapping[str, frozenset[Address]]
-VISIBLE_ANCHOR_MAX = 2**63 - 2  # the reference neither counts nor iterates anchors above
 
 
 @dataclass(slots=True)
@@ -133,11 +134,7 @@ def _scalar_array(anchors: I64, column: ScalarColumn, f: Field) -> pa.Array:
 
 def _media_array(anchors: I64, items: MediaItems) -> pa.Array:
     at, there = _spread(anchors, items.anchors)
-    names = pa.array([bytes(a) for a in items.addresses], MEDIA_REF.field("address").type)
-    stored = pa.StructArray.from_arrays(
-        [names, pa.array(items.offsets, pa.int64()), pa.array(items.sizes, pa.int64()), pa.array(items.chunked)],
-        fields=list(MEDIA_REF),
-    )
+    stored = refs_of_items(items)
     return stored.take(pa.array(at, mask=~there))
 
 

@@ -20,14 +20,20 @@ from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, decode_cover_note, merge_notes
 from dreamdb_arrow.columnar.projection import (
-    Known,
     Projection,
     dim_of,
     merge_rows,
     project,
     row_entry,
 )
-from dreamdb_arrow.columnar.stripe import ANCHOR, anchors_of, conform, decode_stripe, encode_stripe, stripe_schema
+from dreamdb_arrow.columnar.stripe import (
+    ANCHOR,
+    anchors_of,
+    conform,
+    decode_stripe,
+    encode_stripe,
+    stripe_schema,
+)
 from dreamdb_arrow.columnar.vectors import I64, VectorStripe, encode_vectors, open_vectors
 from dreamdb_arrow.columnar.vendor import (
     COVER,
@@ -43,7 +49,6 @@ from dreamdb_arrow.objects.schema import Field, decode_schema
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch, fetch_many
 from dreamdb_arrow.tracks.tombstones import NO_TOMBSTONES, Tombstones, read_tombstones
-
 
 TOMBSTONES_KEY = "dreamdb.tombstones"
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from dreamdb_arrow.columnar.projection import VISIBLE_ANCHOR_MAX, row_entry
+from dreamdb_arrow.columnar.projection import row_entry
 from dreamdb_arrow.columnar.rows import RowSet, read_hidden
 from dreamdb_arrow.columnar.stripe import ANCHOR, anchors_of, decode_stripe
 from dreamdb_arrow.columnar.vectors import I64
@@ -20,6 +20,7 @@ from dreamdb_arrow.errors import AnchorConflict, InvalidInputError
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.objects.schema import decode_schema
 from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
 
 STEP_NS: Final = 1000  # between rows whose anchors are assigned, as the reference does
 

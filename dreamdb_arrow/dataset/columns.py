@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 
-from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.media_refs import items_of_refs
 from dreamdb_arrow.columnar.projection import dim_of, row_entry
 from dreamdb_arrow.columnar.rows import RowSet
 from dreamdb_arrow.columnar.vectors import I64, gather_vectors
 from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
 from dreamdb_arrow.objects.schema import Field
-from dreamdb_arrow.tracks.media import MediaItems, fetch_media
+from dreamdb_arrow.tracks.media import fetch_media
 
 
 def find_field(rows: RowSet, name: str, kinds: tuple[str, ...] = ()) -> Field:
@@ -45,24 +43,7 @@ def media_column(rows: RowSet, name: str, refs: pa.Array) -> pa.Array:
     assert entry is not None
     present = np.asarray(refs.is_valid())
     held = refs.filter(refs.is_valid()) if refs.null_count else refs
-    items = items_of(held)
     wanted = np.arange(len(held))
+    items = items_of_refs(held, wanted)
     blobs = fetch_media(rows.store, entry.timeline, entry.modality, items, wanted) if len(held) else []
     return pa.array(blobs, pa.large_binary()).take(pa.array(np.cumsum(present) - 1, mask=~present))
-
-
-def items_of(refs: pa.Array, anchors: I64 | None = None) -> MediaItems:
-    """Return media references, none of them null, as placed items."""
-    n = len(refs)
-    at = np.zeros(n, dtype=np.int64) if anchors is None else anchors
-    chunked = np.asarray(refs.field("chunked").to_numpy(zero_copy_only=False), dtype=bool)
-    names: list[Any] = refs.field("address").to_pylist()
-    return MediaItems(
-        anchors=at,
-        stops=at + 1,
-        sizes=np.asarray(refs.field("size")),
-        addresses=[Address(a) for a in names],
-        offsets=np.asarray(refs.field("offset")),
-        packed=~chunked,
-        chunked=chunked,
-    )

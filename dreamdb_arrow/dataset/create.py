@@ -26,7 +26,14 @@ from dreamdb_arrow.history.manifests import MANIFESTS
 from dreamdb_arrow.objects.genesis import Genesis, encode_genesis
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, encode_manifest, order_tracks
 from dreamdb_arrow.objects.scalar_index import encode_scalar_index, scalar_index_of
-from dreamdb_arrow.objects.schema import MEDIA_KINDS, SCHEMA_KEY, Field, encode_schema, modality_of, track_kind_of
+from dreamdb_arrow.objects.schema import (
+    MEDIA_KINDS,
+    SCHEMA_KEY,
+    Field,
+    encode_schema,
+    modality_of,
+    track_kind_of,
+)
 from dreamdb_arrow.objects.track import EMPTY_COVERAGE, Track, encode_track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Absent, Store

@@ -10,16 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address, as_address
-from dreamdb_arrow.columnar.projection import VISIBLE_ANCHOR_MAX
+from dreamdb_arrow.columnar.rows import TOMBSTONES_KEY
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
-from dreamdb_arrow.tracks.tombstones import add_tombstones, empty_tombstones, read_tombstones, write_tombstones
-
-TOMBSTONES_KEY = "dreamdb.tombstones"
+from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
+from dreamdb_arrow.tracks.tombstones import NO_TOMBSTONES, add_tombstones, read_tombstones, write_tombstones
 
 
 def delete_rows(
@@ -38,7 +37,7 @@ def delete_rows(
     def build(parent: Manifest, _: Address, batch: Batch) -> Change:
         entry = parent.registry.get(TOMBSTONES_KEY)
         now_ms = max(clock(), parent.ts) // 1_000_000
-        held = read_tombstones(store, as_address(entry["head"])) if entry else empty_tombstones()
+        held = read_tombstones(store, as_address(entry["head"])) if entry else NO_TOMBSTONES
         extended = add_tombstones(held, wanted, now_ms, reason)
         if len(extended.anchors) == len(held.anchors):
             return Change("delete")

@@ -12,6 +12,7 @@ import pyarrow as pa
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, encode_cover_note, merge_notes
+from dreamdb_arrow.columnar.media_refs import items_of_refs
 from dreamdb_arrow.columnar.projection import dim_of, row_entry, spatial_index_address
 from dreamdb_arrow.columnar.rows import Stripe, read_hidden, read_notes, space_stripes
 from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, conform, decode_stripe, stripe_schema
@@ -37,7 +38,7 @@ from dreamdb_arrow.objects.track import encode_track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.layout import Written
-from dreamdb_arrow.tracks.media import MediaItems, write_media
+from dreamdb_arrow.tracks.media import write_media
 from dreamdb_arrow.tracks.scalars import write_scalars
 from dreamdb_arrow.tracks.vectors import write_vectors
 
@@ -178,7 +179,7 @@ def _write_field(
     held_values = column.filter(column.is_valid())
     track = read_track(store, entry)
     if f.kind in MEDIA_KINDS:
-        return write_media(store, batch, track, _media_items(anchors, held_values))
+        return write_media(store, batch, track, items_of_refs(held_values, anchors))
     value_type = str(f.options["value_type"])
     return write_scalars(store, batch, track, f.name, value_type, anchors, scalar_values(held_values))
 
@@ -190,19 +191,6 @@ def scalar_values(column: pa.Array) -> Any:
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
     return column.to_numpy(zero_copy_only=False)
-
-
-def _media_items(anchors: I64, refs: pa.Array) -> MediaItems:
-    chunked = refs.field("chunked").to_numpy(zero_copy_only=False)
-    return MediaItems(
-        anchors=anchors,
-        stops=anchors + 1,
-        sizes=refs.field("size").to_numpy(),
-        addresses=[Address(a) for a in refs.field("address").to_pylist()],
-        offsets=refs.field("offset").to_numpy(),
-        packed=~chunked,
-        chunked=chunked,
-    )
 
 
 def _write_vectors(

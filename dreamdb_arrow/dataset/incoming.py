@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dreamdb_arrow.columnar.projection import VISIBLE_ANCHOR_MAX, dim_of
+from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, SCALAR_TYPES, TIME
 from dreamdb_arrow.columnar.vectors import F32, I64
 from dreamdb_arrow.errors import AnchorConflict, InvalidInputError
 from dreamdb_arrow.objects.schema import Field
+from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
 
 STRING_BYTES_MAX: Final = 8192  # 0011: what a B-tree key may have
 

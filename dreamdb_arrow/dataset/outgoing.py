@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address, address_of
-from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_REF, TIME, encode_stripe, stripe_schema
+from dreamdb_arrow.columnar.media_refs import refs_of_items
+from dreamdb_arrow.columnar.stripe import ANCHOR, TIME, encode_stripe, stripe_schema
 from dreamdb_arrow.columnar.vectors import F32, I64, encode_vectors
 from dreamdb_arrow.columnar.vendor import MEDIA, STRIPE, VECTORS, Fragment, payload_directory
 from dreamdb_arrow.dataset.incoming import Incoming
@@ -18,7 +19,8 @@ from dreamdb_arrow.objects.schema import Field, modality_of
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.tracks.media import MediaItems, pack_media
 
-PACK_ITEMS: Final = 256  # of a media field that says nothing itself: a thousand images are a few objects
+PACK_ITEMS_MAX: Final = 256
+PACK_BYTES: Final = 1 << 20  # who looks at one item reads and verifies its pack
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ def _store_media(
     present = np.asarray(values.is_valid())
     blobs = [memoryview(scalar.as_buffer()) for scalar in values.filter(values.is_valid())]
     chunk_size = f.options.get("chunk_size")
-    pack_items = 1 if chunk_size else int(f.options.get("pack_items") or PACK_ITEMS)
+    pack_items = 1 if chunk_size else int(f.options.get("pack_items") or _items_a_pack(blobs))
     held = anchors[present]
     items = pack_media(
         batch, timeline, modality_of(f), held, blobs, pack_items=pack_items, chunk_size=chunk_size
@@ -78,7 +80,13 @@ def _store_media(
     payloads += _item_payloads(items)
     if chunk_size:
         payloads += _chunk_payloads(held, blobs, int(chunk_size))
-    return media_refs(items).take(pa.array(np.cumsum(present) - 1, mask=~present))
+    return refs_of_items(items).take(pa.array(np.cumsum(present) - 1, mask=~present))
+
+
+def _items_a_pack(blobs: Sequence[memoryview]) -> int:
+    """Return how many items to pack when the field does not say: as many as fill a mebibyte, roughly."""
+    mean = max(1, sum(len(b) for b in blobs) // max(1, len(blobs)))
+    return min(PACK_ITEMS_MAX, max(1, PACK_BYTES // mean))
 
 
 def _item_payloads(items: MediaItems) -> list[Fragment]:
@@ -86,7 +94,7 @@ def _item_payloads(items: MediaItems) -> list[Fragment]:
     found: dict[Address, Fragment] = {}
     rows = zip(items.anchors.tolist(), items.offsets.tolist(), items.sizes.tolist(), items.addresses, strict=True)
     for anchor, offset, size, name in rows:
-        address = Address(name)
+        address = Address(name.tobytes())
         low = found[address].t0 if address in found else anchor
         found[address] = Fragment(low, anchor + 1, offset + size, address)
     return list(found.values())
@@ -95,16 +103,9 @@ def _item_payloads(items: MediaItems) -> list[Fragment]:
 def _chunk_payloads(anchors: I64, blobs: Sequence[memoryview], chunk_size: int) -> list[Fragment]:
     chunks = []
     for anchor, blob in zip(anchors.tolist(), blobs, strict=True):
-        parts = [blob[at : at + chunk_size] for at in range(0, len(blob), chunk_size)]
+        parts = [blob[at : at + chunk_size] for at in range(0, len(blob), chunk_size)] or [blob]
         chunks += [Fragment(anchor, anchor + 1, len(part), address_of(part)) for part in parts]
     return chunks
-
-
-def media_refs(items: MediaItems) -> pa.Array:
-    """Return placed media items as the struct column of a stripe."""
-    names = pa.array([bytes(a) for a in items.addresses], MEDIA_REF.field("address").type)
-    columns = [names, pa.array(items.offsets, pa.int64()), pa.array(items.sizes, pa.int64()), pa.array(items.chunked)]
-    return pa.StructArray.from_arrays(columns, fields=list(MEDIA_REF))
 
 
 def write_stripes(rows: Rows, timeline: Address, batch: Batch) -> dict[tuple[str, str], list[Fragment]]:

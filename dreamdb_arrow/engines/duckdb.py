@@ -25,7 +25,6 @@ import numpy as np
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address, parse_address
-from dreamdb_arrow.columnar.cache import DEFAULT_ROOT
 from dreamdb_arrow.columnar.rows import RowSet, read_tombstone_list
 from dreamdb_arrow.columnar.stripe import encode_stripe
 from dreamdb_arrow.columnar.vectors import I64

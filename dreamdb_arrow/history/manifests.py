@@ -10,7 +10,6 @@ from dreamdb_arrow.objects.manifest import Manifest, decode_manifest
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch
 
-
 MANIFESTS: Final = "manifests"
 
 

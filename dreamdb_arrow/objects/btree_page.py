@@ -36,8 +36,13 @@ from dreamdb_arrow.codec.cbor_columns import (
 )
 from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged
 from dreamdb_arrow.errors import LayoutError
-from dreamdb_arrow.objects.scalar_values import ValueType, Values, order_keys, take_values
-from dreamdb_arrow.objects.shape import expect_address, expect_closed_map, expect_list, expect_text, expect_uint
+from dreamdb_arrow.objects.scalar_values import Values, ValueType, order_keys, take_values
+from dreamdb_arrow.objects.shape import (
+    expect_address,
+    expect_closed_map,
+    expect_list,
+    expect_uint,
+)
 
 PAGE_BYTES_MAX: Final = 65_536
 LEAF_ENTRIES_MAX: Final = 4096
@@ -149,8 +154,17 @@ def leaf_overhead(kind: ValueType, count: int) -> int:
 
 def encode_node(kind: ValueType, node: BtreeNode) -> bytes:
     """Return the bytes of an internal page."""
-    entries = [[child.low, child.high, child.address] for child in node.children]
+    entries = [_child_value(child) for child in node.children]
     return encode_cbor({"type": "internal", "level": node.level, "entries": entries, "algorithm": kind.algorithm})
+
+
+def child_size(child: BtreeChild) -> int:
+    """Return how many bytes a child takes in the page above it."""
+    return len(encode_cbor(_child_value(child)))
+
+
+def _child_value(child: BtreeChild) -> list[bytes]:
+    return [child.low, child.high, child.address]
 
 
 def _leaf_tail(kind: ValueType) -> bytes:

@@ -1,4 +1,4 @@
-"""Genesis: the Object whose Address names a timeline. Spec 0003."""
+"""Genesis: the Object whose Address names a timeline. Spec 0001."""
 
 from __future__ import annotations
 

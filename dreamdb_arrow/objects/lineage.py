@@ -1,4 +1,4 @@
-"""Lineage: the Tracks of one Manifest, current and superseded, and which came from which. Spec 0008."""
+"""Lineage: the Tracks of one Manifest, current and superseded, and which came from which. Spec 0001."""
 
 from __future__ import annotations
 

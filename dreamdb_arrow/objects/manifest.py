@@ -1,4 +1,4 @@
-"""Manifests: one version of a Space. Spec 0008."""
+"""Manifests: one version of a Space. Spec 0001."""
 
 from __future__ import annotations
 

@@ -17,9 +17,17 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamdb_arrow.codec.cbor_columns import TEXT, Spans, encode_flags, encode_heads, encode_text, read_arguments
+from dreamdb_arrow.codec.cbor_columns import (
+    TEXT,
+    Spans,
+    encode_flags,
+    encode_heads,
+    encode_text,
+    read_arguments,
+)
 from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged, numbers_at
 from dreamdb_arrow.errors import InvalidInputError, LayoutError, UnsupportedError
+from dreamdb_arrow.objects.scalar_index import ALGORITHMS
 
 Values: TypeAlias = NDArray[Any] | list[str]
 
@@ -167,7 +175,7 @@ def _distinct_floats(rows: Any) -> tuple[NDArray[np.float64], Ints]:
     if not np.isfinite(values).all():
         raise InvalidInputError("NaN and infinity cannot be stored in a scalar field")
     keys, codes = np.unique(order_keys(values), return_inverse=True)
-    return _values_of_keys(keys), codes
+    return _floats_of_keys(_swap_zeros(keys)), codes
 
 
 # --- text and booleans --------------------------------------------------------------------------------------
@@ -239,21 +247,39 @@ def _distinct_bools(rows: Any) -> tuple[NDArray[np.bool_], Ints]:
 
 def order_keys(values: NDArray[Any]) -> NDArray[np.uint64]:
     """Return numbers, (n,), that sort as a B-tree does: -0.0 comes right after 0.0."""
-    keys = tree_keys(values)
+    keys = _tree_keys(values)
     return _swap_zeros(keys) if values.dtype.kind == "f" else keys
 
 
-def tree_keys(values: NDArray[Any]) -> NDArray[np.uint64]:
-    """Return the keys of numbers, int64 or float64 (n,), as big-endian integers would read them."""
+def encode_key(value: Any) -> bytes:
+    """Return the key of one value in internal pages."""
+    if isinstance(value, str):
+        return value.encode()
+    return int(_tree_keys(np.atleast_1d(value))[0]).to_bytes(8, "big")
+
+
+def decode_keys(kind: ValueType, keys: Sequence[bytes]) -> Any:
+    """Return the values that have these keys. Raises LayoutError for a key of another type."""
+    if kind is VALUE_TYPES["string"]:
+        try:
+            return [key.decode() for key in keys]
+        except UnicodeDecodeError:
+            raise LayoutError("a key of a B-tree of text is not UTF-8") from None
+    if any(len(key) != 8 for key in keys):
+        raise LayoutError("a key of a B-tree of numbers has eight bytes")
+    numbers = np.frombuffer(b"".join(keys), ">u8").astype(np.uint64)
+    return _floats_of_keys(numbers) if kind is VALUE_TYPES["float"] else (numbers ^ _SIGN).view(np.int64)
+
+
+def _tree_keys(values: NDArray[Any]) -> NDArray[np.uint64]:
     bits = np.ascontiguousarray(values).view(np.uint64)
     if values.dtype.kind == "f":
         return np.where(bits >= _SIGN, ~bits, bits | _SIGN)
     return bits ^ _SIGN
 
 
-def _values_of_keys(keys: NDArray[np.uint64]) -> NDArray[np.float64]:
-    found = _swap_zeros(keys)
-    return np.where(found >= _SIGN, found & ~_SIGN, ~found).view(np.float64)
+def _floats_of_keys(keys: NDArray[np.uint64]) -> NDArray[np.float64]:
+    return np.where(keys >= _SIGN, keys & ~_SIGN, ~keys).view(np.float64)
 
 
 def _swap_zeros(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -273,13 +299,13 @@ def _expect_lengths(lengths: Ints, expected: int) -> None:
 
 
 _WIDE: Final = {0x18: (1, 24), 0x19: (2, 1 << 8), 0x1A: (4, 1 << 16), 0x1B: (8, 1 << 32)}
-_INT: Final = ValueType(_encode_ints, _decode_ints, _distinct_ints, "dreamdb.btree-int64")
+_INT: Final = ValueType(_encode_ints, _decode_ints, _distinct_ints, ALGORITHMS["int"])
 VALUE_TYPES: Final[Mapping[str, ValueType]] = MappingProxyType(
     {
         "int": _INT,
         "timestamp": _INT,
-        "float": ValueType(_encode_floats, _decode_floats, _distinct_floats, "dreamdb.btree-float64"),
-        "string": ValueType(_encode_strings, _decode_strings, _distinct_strings, "dreamdb.btree-string"),
+        "float": ValueType(_encode_floats, _decode_floats, _distinct_floats, ALGORITHMS["float"]),
+        "string": ValueType(_encode_strings, _decode_strings, _distinct_strings, ALGORITHMS["string"]),
         "categorical": ValueType(_encode_strings, _decode_strings, _distinct_categories),
         "bool": ValueType(encode_flags, _decode_bools, _distinct_bools),
     }

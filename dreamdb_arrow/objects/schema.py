@@ -1,4 +1,4 @@
-"""Schemas: the fields of a Space, as its registry declares them. Spec 0007, section on the registry.
+"""Schemas: the fields of a Space, as its registry declares them. Spec 0001.
 
 A Field keeps every option as it was decoded, known or not: a kind of field that we do not know makes that one
 field unavailable, not the Space.

@@ -1,4 +1,4 @@
-"""Tracks: the index of one field's data within one version. Spec 0007.
+"""Tracks: the index of one field's data within one version. Spec 0001.
 
 `object_index` stays the decoded value: its shape goes with the modality, and belongs to `tracks`.
 """

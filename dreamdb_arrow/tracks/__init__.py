@@ -1,1 +1,1 @@
-"""tracks"""
+"""Tracks: rows to the Objects of one field, and back."""

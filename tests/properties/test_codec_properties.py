@@ -1,7 +1,9 @@
 """One value, one encoding: what is written is read back, and nothing else is read."""
 
 import struct
+from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 
 import blake3
 import pytest
@@ -121,8 +123,7 @@ def test_both_decoders_agree(data):
     assert outcome(decode_cbor, data) == expected
     try:
         compiled = _decode_compiled(data, 64)
-    except Exception:
-        compiled = None
+    except Exception:  # noqa: BLE001 - it may raise anything
         assert isinstance(expected, int), "the fast way must take what is canonical"
     else:
         assert encode_cbor(compiled) == data == expected, "the fast way may take nothing else"
@@ -137,7 +138,6 @@ def test_both_decoders_agree_on_depth(data, max_depth):
 
 @given(NEARLY | VALUES.map(encode_cbor))
 def test_what_is_read_is_what_was_written(data):
-    assert outcome(decode_strictly, data) in (data, outcome(decode_strictly, data) if data else 0)
     found = outcome(decode_strictly, data)
     assert found == data or 0 <= found <= len(data)
 
@@ -185,13 +185,15 @@ ENTRIES = st.builds(
 @st.composite
 def tracks(draw):
     """Chains of versions: the last of each is active, the rest its lineage."""
-    chains = draw(st.lists(st.lists(ENTRIES, min_size=1, max_size=3), max_size=3))
+    entries = draw(st.lists(ENTRIES, max_size=6, unique_by=lambda e: (e.field, e.address)))
+    cuts = sorted(draw(st.sets(st.integers(1, 5), max_size=3)) | {0, len(entries)})
+    chains = [chain for start, stop in pairwise(cuts) if (chain := entries[start:stop])]
     edges = [
         manifest.Edge(
             *(manifest.EdgeEnd(e.field, e.address, e.modality, e.timeline) for e in (child, parent))
         )
         for chain in chains
-        for parent, child in zip(chain, chain[1:], strict=False)
+        for parent, child in pairwise(chain)
     ]
     return manifest.order_tracks([c[-1] for c in chains], [e for c in chains for e in c[:-1]], edges)
 
@@ -342,10 +344,8 @@ def test_addresses_there_and_back(address):
 
 @given(st.text("abcdefghijklmnopqrstuvwxyz234567", min_size=53, max_size=53) | TEXTS)
 def test_any_text_is_an_address_or_refused(text):
-    try:
+    with suppress(CorruptDataError):
         assert str(parse_address(text)) == text
-    except CorruptDataError:
-        pass
 
 
 @given(U64)

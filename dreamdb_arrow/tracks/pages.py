@@ -1,0 +1,272 @@
+"""Indexes of media and spatial Tracks: inline, or a tree of pages; and the walk down any page tree. Spec 0007.
+
+    walk_tree                      the leaves of a tree, each page verified, its counts checked
+    read_index, build_index        entries as columns
+    walk_entries, build_paged      entries as lists, for those who have few
+
+A page that is listed twice is read once: what it holds is already there. So however a tree folds back on itself, a walk
+costs no more than the pages there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import Any, Final, TypeVar
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.errors import LayoutError, UnsupportedError
+from dreamdb_arrow.objects.index_entries import (
+    CELLS,
+    MEDIA,
+    EntryShape,
+    IndexEntries,
+    entries_of_lists,
+    join_index_entries,
+    lists_of_entries,
+)
+from dreamdb_arrow.objects.index_page import (
+    CHILDREN_MAX,
+    LEAF_BYTES,
+    IndexChild,
+    IndexLeaf,
+    IndexNode,
+    decode_index_page,
+    encode_index_leaf,
+    encode_index_node,
+    index_leaf,
+    index_node,
+    node_entry_size,
+    node_overhead,
+    split_into_leaves,
+)
+from dreamdb_arrow.objects.shape import expect_address, expect_closed_map, expect_map, expect_uint
+from dreamdb_arrow.objects.track import Track
+from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.store.verified import fetch_many
+from dreamdb_arrow.tracks.layout import index_directory, paths_in
+
+FORM: Final = "paged"
+HEIGHT_MAX: Final = 32
+_FETCHED_TOGETHER: Final = 256
+_KEYS: Final = frozenset({"form", "root", "fanout", "page_count", "total_items", "tree_height"})
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What a Track says of its page tree: the root, the levels, and how many pages and entries there are."""
+
+    root: Address
+    height: int
+    pages: int
+    items: int
+
+
+def walk_tree(
+    store: Store,
+    directory: str,
+    tree: Tree,
+    decode: Callable[[bytes], Any],
+    check: Callable[[Any, int, Any], int],
+) -> Iterator[Any]:
+    """Yield the decoded leaves of a page tree from left to right, each once.
+
+    Args:
+        store: where the pages are.
+        directory: where in it.
+        tree: what the Track says.
+        decode: bytes -> leaf, or a node with `children` that have an `address`.
+        check: page, its height above the leaves, what its parent says of it -> its entries; raises LayoutError.
+
+    Raises:
+        CorruptDataError: a page is not its address's, malformed, or not what its parent says.
+        LayoutError: at the end, when the counts of the Track are wrong.
+    """
+    level: dict[Address, int] = {tree.root: 1}  # how often each page is listed
+    claims: dict[Address, Any] = {}
+    pages = items = 0
+    for height in range(tree.height - 1, -1, -1):
+        pages += sum(level.values())
+        below: dict[Address, int] = {}
+        for address, page in _fetch_pages(store, directory, level, decode):
+            count = check(page, height, claims.get(address))
+            if height:
+                for child in page.children:
+                    below[child.address] = below.get(child.address, 0) + level[address]
+                    claims[child.address] = child
+            else:
+                items += level[address] * count
+                yield page
+        level = below
+    if pages != tree.pages or items != tree.items:
+        raise LayoutError(f"an index of {items} entries in {pages} pages says {tree.items} in {tree.pages}")
+
+
+def read_tree(found: dict[str, Any], items_key: str) -> Tree:
+    """Return what the map in a Track says of its page tree. Raises LayoutError."""
+    tree = Tree(
+        root=expect_address(found["root"], "root of an index"),
+        height=expect_uint(found["tree_height"], "tree_height of an index"),
+        pages=expect_uint(found["page_count"], "page_count of an index"),
+        items=expect_uint(found[items_key], f"{items_key} of an index"),
+    )
+    if not 1 <= tree.height <= HEIGHT_MAX:
+        raise LayoutError(f"an index cannot have {tree.height} levels")
+    return tree
+
+
+def _fetch_pages(
+    store: Store, directory: str, addresses: dict[Address, int], decode: Callable[[bytes], T]
+) -> Iterator[tuple[Address, T]]:
+    pending = iter(addresses)
+    while group := list(islice(pending, _FETCHED_TOGETHER)):
+        fetched = fetch_many(store, paths_in(directory, group))
+        for address, data in zip(group, fetched, strict=True):
+            yield address, decode(data)
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+
+def shape_of(modality: str) -> EntryShape:
+    """Return the shape of index entries in Tracks of this modality."""
+    return CELLS if modality.startswith("embedding.") else MEDIA
+
+
+def iterate_index(store: Store, track: Track) -> Iterator[IndexEntries]:
+    """Yield the entries of a media or spatial Track, a page at a time; times are absolute.
+
+    Raises CorruptDataError for anything that is not such an index, UnsupportedError for an unknown form.
+    """
+    shape = shape_of(track.modality)
+    if not isinstance(track.object_index, dict):
+        yield entries_of_lists(shape, track.object_index)
+        return
+    tree = paged_tree(track)
+    directory = index_directory(track.timeline, track.modality)
+
+    def decode(data: bytes) -> IndexLeaf | IndexNode:
+        return decode_index_page(data, shape, track.modality)
+
+    for leaf in walk_tree(store, directory, tree, decode, _check_page):
+        yield leaf.entries
+
+
+def paged_tree(track: Track) -> Tree:
+    """Return the page tree of a media or spatial Track whose index is a map.
+
+    Raises LayoutError, UnsupportedError for an unknown form.
+    """
+    found = expect_map(track.object_index, "index")
+    if found.get("form") != FORM:
+        raise UnsupportedError(f"an index of form {found.get('form')!r:.80} cannot be read yet")
+    return read_tree(expect_closed_map(found, "index", _KEYS), "total_items")
+
+
+def read_index(store: Store, track: Track) -> IndexEntries:
+    """Return all entries of a media or spatial Track, in order. Raises as iterate_index does."""
+    return join_index_entries(shape_of(track.modality), list(iterate_index(store, track)))
+
+
+def walk_entries(store: Store, timeline: Address, modality: str, object_index: Any) -> Iterator[list[Any]]:
+    """Yield the entries of a media or spatial index as lists; times are absolute. Raises as iterate_index does.
+
+    A list is `[t0, t1, size, address, (chunked, (offset))]`, of an embedding `[key, t0, t1, size, address, (table,
+    (sidecar))]`.
+    """
+    track = Track(coverage=(0, 1), modality=modality, timeline=timeline, object_index=object_index)
+    for entries in iterate_index(store, track):
+        yield from lists_of_entries(entries)
+
+
+def walk_media_entries(store: Store, track: Track) -> Iterator[list[Any]]:
+    """Yield the entries of a Track of fragments as walk_entries does."""
+    return walk_entries(store, track.timeline, track.modality, track.object_index)
+
+
+def _check_page(page: IndexLeaf | IndexNode, height: int, claim: IndexChild | None) -> int:
+    if isinstance(page, IndexNode) != (height > 0):
+        raise LayoutError("an index has leaves at several levels")
+    count = len(page.entries) if isinstance(page, IndexLeaf) else sum(c.items for c in page.children)
+    if claim is not None and claim.items != count:
+        raise LayoutError(f"an index page has {count} entries below it, its parent says {claim.items}")
+    return count
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def build_index(batch: Batch, timeline: Address, modality: str, entries: IndexEntries) -> dict[str, Any]:
+    """Add the pages of an index to the batch and return the map that stands for it in the Track.
+
+    `entries` are in order, media by time and cells by key, and there is at least one.
+    """
+    directory = index_directory(timeline, modality)
+    children = []
+    for start, stop in split_into_leaves(modality, entries):
+        leaf = index_leaf(modality, entries.between(start, stop))
+        keys = (leaf.entries.keys[0], leaf.entries.keys[-1]) if entries.shape is CELLS else None
+        address = batch.add(directory, encode_index_leaf(leaf))
+        children.append(IndexChild(leaf.t_min, leaf.t_max, address, stop - start, keys))
+    pages, height, fanout = len(children), 1, 1
+    while len(children) > 1:
+        groups = _group(modality, children)
+        children = [_add_node(batch, directory, modality, group) for group in groups]
+        pages, height = pages + len(groups), height + 1
+        fanout = max(fanout, *map(len, groups))
+    counts = {"page_count": pages, "total_items": len(entries), "tree_height": height}
+    return {"form": FORM, "root": children[0].address, "fanout": fanout, **counts}
+
+
+def build_paged(batch: Batch, timeline: Address, modality: str, rows: list[list[Any]]) -> dict[str, Any]:
+    """Do as build_index does, with entries as lists. Raises LayoutError for lists that are no entries."""
+    return build_index(batch, timeline, modality, entries_of_lists(shape_of(modality), rows))
+
+
+def build_media_index(
+    batch: Batch, timeline: Address, modality: str, rows: list[list[Any]]
+) -> dict[str, Any]:
+    """Do as build_paged does, for a Track of fragments."""
+    return build_paged(batch, timeline, modality, rows)
+
+
+def encode_inline_entry(t0: int, t1: int, size: int, address: Address) -> list[Any]:
+    """Return the entry of a fragment that is neither packed nor chunked."""
+    return [t0, t1, size, address]
+
+
+def _add_node(batch: Batch, directory: str, modality: str, children: Sequence[IndexChild]) -> IndexChild:
+    node = index_node(modality, children)
+    address = batch.add(directory, encode_index_node(node))
+    first, last = children[0].keys, children[-1].keys
+    keys = (first[0], last[1]) if first is not None and last is not None else None
+    return IndexChild(node.t_min, node.t_max, address, sum(child.items for child in children), keys)
+
+
+def _group(modality: str, children: list[IndexChild]) -> list[list[IndexChild]]:
+    """Share pages out among the pages above: evenly where entries are short, else until a page is full."""
+    if children[0].keys is None:
+        return split_evenly(children, CHILDREN_MAX)
+    groups: list[list[IndexChild]] = []
+    room = 0
+    for child in children:
+        size = node_entry_size(child)
+        if groups and (len(groups[-1]) < 2 or size + node_overhead(modality, [*groups[-1], child]) <= room):
+            groups[-1].append(child)  # two at least, or the tree never ends
+        else:
+            groups.append([child])
+            room = LEAF_BYTES
+        room -= size
+    return groups
+
+
+def split_evenly(items: list[T], most: int) -> list[list[T]]:
+    """Share items out among the fewest lists of at most `most`, whose lengths differ by one at most."""
+    count = -(-len(items) // most)
+    short, longer = divmod(len(items), count)
+    stops = [nth * short + min(nth, longer) for nth in range(count + 1)]
+    return [items[start:stop] for start, stop in pairwise(stops)]

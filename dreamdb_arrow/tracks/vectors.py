@@ -1,0 +1,268 @@
+"""Vectors of an embedding Track: rows out of its cells, and rows into cells. Specs 0004 and 0007.
+
+A vector lies in the bucket of its cell, and a cell has a bucket for each append, or several. Where buckets hold codes,
+the exact vectors lie in sidecars. An anchor that the index holds twice is one row: the later entry wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.errors import InvalidInputError, LayoutError, UnsupportedError
+from dreamdb_arrow.objects.index_entries import (
+    CELLS,
+    IndexEntries,
+    entries_of_lists,
+    join_index_entries,
+    lists_of_entries,
+)
+from dreamdb_arrow.objects.spatial_bucket import (
+    SpatialBucket,
+    VectorSidecar,
+    decode_spatial_bucket,
+    decode_vector_sidecar,
+    encode_spatial_bucket,
+    encode_vector_sidecar,
+    record_bytes,
+)
+from dreamdb_arrow.objects.spatial_index import SpatialIndex
+from dreamdb_arrow.objects.track import Track, encode_track
+from dreamdb_arrow.spatial.partitioners import assign_cells
+from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.store.verified import fetch_many
+from dreamdb_arrow.tracks.cells import CellEntry, cell_directory, iterate_cells, sidecar_directory
+from dreamdb_arrow.tracks.layout import (
+    VISIBLE_ANCHOR_MAX,
+    Written,
+    paths_in,
+    widen,
+)
+from dreamdb_arrow.tracks.pages import build_index, read_index
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+
+BUCKET_MAX_BYTES: Final = 100 << 20
+INLINE_BYTES_MAX: Final = 1_042_000  # of a Track; the reference goes over to pages just above
+_ENTRY_BYTES_MIN: Final = 40  # of an inline entry, without its key
+_FETCHED_BYTES: Final = 64 << 20  # of buckets that are decoded together
+_FETCHED_BUCKETS: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vectors:
+    """Rows: anchors int64 (n,) and vectors float32 (n, d)."""
+
+    anchors: I64
+    vectors: F32
+
+    def __len__(self) -> int:
+        return len(self.anchors)
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+
+def read_vectors(store: Store, track: Track, dim: int, *, known: frozenset[Address] = frozenset()) -> Vectors:
+    """Return all rows of an embedding Track, by anchor, each anchor once.
+
+    Args:
+        store: where the Space is.
+        track: one of an embedding field of `dim` numbers.
+        dim: the field's.
+        known: addresses of buckets to leave out.
+
+    Raises:
+        CorruptDataError: an object is not what its address or its layout says.
+        UnsupportedError: codes without exact vectors beside them.
+    """
+    return _settle(list(iterate_vectors(store, track, dim, known=known)), dim)
+
+
+def read_cells(
+    store: Store,
+    track: Track,
+    dim: int,
+    keys: Collection[str],
+    *,
+    known: frozenset[Address] = frozenset(),
+) -> Vectors:
+    """Return the rows of some cells, named by their keys, as read_vectors does; cells that are not there are empty."""
+    return _settle(list(iterate_vectors(store, track, dim, keys=keys, known=known)), dim)
+
+
+def iterate_vectors(
+    store: Store,
+    track: Track,
+    dim: int,
+    *,
+    keys: Collection[str] | None = None,
+    known: frozenset[Address] = frozenset(),
+) -> Iterator[Vectors]:
+    """Yield the visible rows in bounded blocks, as they lie: an anchor that is there twice comes twice."""
+    for group in _groups(iterate_cells(store, track, keys=keys, known=known)):
+        found = _read_buckets(store, track, group, dim)
+        anchors = np.concatenate([rows.anchors for rows in found])
+        vectors = np.concatenate([rows.vectors for rows in found])
+        visible = (anchors >= 0) & (anchors <= VISIBLE_ANCHOR_MAX)
+        yield Vectors(anchors, vectors) if visible.all() else Vectors(anchors[visible], vectors[visible])
+
+
+def _groups(entries: Iterator[CellEntry]) -> Iterator[list[CellEntry]]:
+    """Gather entries until their buckets are a block."""
+    group: list[CellEntry] = []
+    size = 0
+    for entry in entries:
+        group.append(entry)
+        size += entry.size_bytes
+        if size >= _FETCHED_BYTES or len(group) >= _FETCHED_BUCKETS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _read_buckets(store: Store, track: Track, entries: list[CellEntry], dim: int) -> list[Vectors]:
+    paths = [
+        (f"{cell_directory(track.timeline, track.modality, e.key)}/{e.bucket}", e.bucket) for e in entries
+    ]
+    buckets = [decode_spatial_bucket(data) for data in fetch_many(store, paths)]
+    exact = [b.vectors for b in buckets]
+    coded = [at for at, vectors in enumerate(exact) if vectors is None]
+    for at, sidecar in zip(coded, _read_sidecars(store, track, [entries[at] for at in coded]), strict=True):
+        exact[at] = sidecar.vectors
+    return [_rows(b, vectors, dim) for b, vectors in zip(buckets, exact, strict=True)]
+
+
+def _read_sidecars(store: Store, track: Track, entries: list[CellEntry]) -> list[VectorSidecar]:
+    addresses = [entry.sidecar for entry in entries if entry.sidecar is not None]
+    if len(addresses) < len(entries):
+        raise UnsupportedError("compressed vectors without exact ones beside them cannot be read yet")
+    directory = sidecar_directory(track.timeline, track.modality)
+    return [decode_vector_sidecar(data) for data in fetch_many(store, paths_in(directory, addresses))]
+
+
+def _rows(bucket: SpatialBucket, vectors: F32 | None, dim: int) -> Vectors:
+    shape = None if vectors is None else vectors.shape
+    if vectors is None or shape != (len(bucket.anchors), dim):
+        raise LayoutError(
+            f"{len(bucket.anchors)} anchors have vectors of shape {shape}, of a field of {dim} numbers"
+        )
+    return Vectors(bucket.anchors, vectors)
+
+
+def _settle(blocks: list[Vectors], dim: int) -> Vectors:
+    """Return the rows by anchor; of an anchor that is there twice, the last one."""
+    anchors = np.concatenate([np.empty(0, np.int64), *(block.anchors for block in blocks)])
+    vectors = np.concatenate([np.empty((0, dim), np.float32), *(block.vectors for block in blocks)])
+    order = np.argsort(anchors, kind="stable")
+    last = np.append(np.diff(anchors[order]) > 0, np.ones(min(1, len(order)), np.bool_))
+    return Vectors(anchors[order[last]], vectors[order[last]])
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def write_vectors(
+    store: Store,
+    batch: Batch,
+    track: Track,
+    index: SpatialIndex,
+    index_address: Address,
+    anchors: I64,
+    vectors: F32,
+    *,
+    rerank: bool = False,
+    compressor: Address | None = None,
+    bucket_max_bytes: int = BUCKET_MAX_BYTES,
+) -> Written:
+    """Add rows to the cells of an embedding Track.
+
+    Args:
+        store: where the pages of the Track are.
+        batch: takes the buckets, sidecars, outboards and pages.
+        track: the Track as it is.
+        index: says where vectors belong.
+        index_address: the name of `index`, which buckets carry.
+        anchors: int64 (n,), which no row of the Track has.
+        vectors: float32 (n, dim), stored exactly as given.
+        rerank: whether each bucket gets a sidecar.
+        compressor: of a compressed field; such a field cannot be written yet.
+        bucket_max_bytes: of the records of one bucket; a fuller cell gets several.
+
+    Returns:
+        The Track with the new rows, which the caller stores, and the addresses of the new buckets.
+
+    Raises:
+        InvalidInputError: a vector without a cell, with its row, or an anchor that nobody could see.
+        UnsupportedError: a compressed field.
+    """
+    if compressor is not None:
+        raise UnsupportedError("compressed vectors cannot be written yet")
+    anchors = _check_anchors(anchors, len(vectors))
+    cells = assign_cells(index, vectors)
+    if not len(anchors):
+        return Written(track)
+    writer = _CellWriter(batch, track, index_address, rerank)
+    order = np.argsort(cells.codes, kind="stable")
+    stops = np.cumsum(np.bincount(cells.codes, minlength=len(cells.keys)))
+    most = max(1, bucket_max_bytes // record_bytes(index.dim))
+    rows: list[list[Any]] = []
+    for key, cell in zip(cells.keys, np.split(order, stops[:-1]), strict=True):
+        for start in range(0, len(cell), most):
+            part = cell[start : start + most]
+            rows.append(writer.add(key, anchors[part], np.asarray(vectors[part], np.float32)))
+    return _with_entries(store, batch, track, entries_of_lists(CELLS, rows))
+
+
+@dataclass(frozen=True, slots=True)
+class _CellWriter:
+    batch: Batch
+    track: Track
+    index_address: Address
+    rerank: bool
+
+    def add(self, key: str, anchors: I64, vectors: F32) -> list[Any]:
+        """Add one bucket, and its sidecar, to the batch and return the entry of the index."""
+        timeline, modality = self.track.timeline, self.track.modality
+        bucket = encode_spatial_bucket(SpatialBucket(self.index_address, modality, anchors, vectors))
+        address = self.batch.add_payload(cell_directory(timeline, modality, key), bucket)
+        entry = [key, int(anchors.min()), int(anchors.max()) + 1, len(bucket), address]
+        if not self.rerank:
+            return entry
+        sidecar = encode_vector_sidecar(VectorSidecar(modality, vectors))
+        return [*entry, 0, self.batch.add_payload(sidecar_directory(timeline, modality), sidecar)]
+
+
+def _with_entries(store: Store, batch: Batch, track: Track, added: IndexEntries) -> Written:
+    """Return the Track with these entries beside its own: inline, or in pages when they are many."""
+    held = read_index(store, track)
+    entries = join_index_entries(CELLS, [held, added])
+    entries = entries.take(np.lexsort((entries.firsts, np.array(entries.keys, "S"))))
+    first, stop = int(added.firsts.min()), int(added.stops.max())
+    coverage = widen(track.coverage, first, stop, empty=not len(held))
+    payloads = tuple(Address(row.tobytes()) for row in added.addresses)
+    if len(entries) * (_ENTRY_BYTES_MIN + len(entries.keys[0])) <= INLINE_BYTES_MAX:
+        inline = replace(track, coverage=coverage, object_index=lists_of_entries(entries))
+        if len(encode_track(inline)) <= INLINE_BYTES_MAX:
+            return Written(inline, payloads)
+    paged = build_index(batch, track.timeline, track.modality, entries)
+    return Written(replace(track, coverage=coverage, object_index=paged), payloads)
+
+
+def _check_anchors(anchors: I64, count: int) -> I64:
+    anchors = np.asarray(anchors)
+    if anchors.shape != (count,) or anchors.dtype.kind not in "iu":
+        raise InvalidInputError(
+            f"{count} vectors need as many whole numbers as anchors, found {anchors.shape}"
+        )
+    if count and (anchors.min() < 0 or anchors.max() > VISIBLE_ANCHOR_MAX):
+        raise InvalidInputError(f"an anchor lies outside 0 .. {VISIBLE_ANCHOR_MAX}")
+    return anchors.astype(np.int64)
