@@ -251,7 +251,8 @@ class Session:
         for key in dict.fromkeys(keys):
             at = [i for i, k in enumerate(keys) if k == key and vectors[i].is_valid]
             try:
-                found = self._search(*key, vectors.take(pa.array(at, pa.int64())), txid[0].as_py()) if at else []
+                wanted = vectors.take(pa.array(at, pa.int64()))
+                found = self._search(key, wanted, txid[0].as_py()) if at else []
             except (DreamDBError, OSError, duckdb.Error) as error:
                 message = f"dreamdb: {' '.join(str(error).split())}"
                 return pa.array([{"hits": [], "error": message}] * len(keys), FOUND)
@@ -259,7 +260,8 @@ class Session:
                 hits[i] = rows
         return pa.array([{"hits": rows, "error": None} for rows in hits], FOUND)
 
-    def _search(self, ref: str, field: str, text: str, queries: pa.Array, txid: int) -> list[list[dict[str, Any]]]:
+    def _search(self, key: tuple[str, str, str], queries: pa.Array, txid: int) -> list[list[dict[str, Any]]]:
+        ref, field, text = key
         options = json.loads(text)
         version = self.version(ref, options.get("as_of"), txid)
         t0, t1 = time_range(options)

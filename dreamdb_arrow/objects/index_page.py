@@ -11,7 +11,7 @@ leaves up to 16,384 bytes; smaller pages are as good.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -98,17 +98,6 @@ def encode_index_node(node: IndexNode) -> bytes:
     times = {"t_max": node.t_max, "t_min": node.t_min}
     entries = [_child_value(child) for child in node.children]
     return encode_cbor({"type": "internal", **times, "entries": entries, "modality": node.modality})
-
-
-def node_entry_size(child: IndexChild) -> int:
-    """Return how many bytes a child takes in the page above it."""
-    return len(encode_cbor(_child_value(child)))
-
-
-def node_overhead(modality: str, children: Sequence[IndexChild]) -> int:
-    """Return how many bytes an internal page has beside its entries."""
-    empty = replace(index_node(modality, children), children=())
-    return len(encode_index_node(empty)) - 1 + len(array_head(len(children)))
 
 
 def _child_value(child: IndexChild) -> list[Any]:

@@ -37,8 +37,6 @@ from dreamdb_arrow.objects.index_page import (
     encode_index_node,
     index_leaf,
     index_node,
-    node_entry_size,
-    node_overhead,
     split_into_leaves,
 )
 from dreamdb_arrow.objects.shape import expect_address, expect_closed_map, expect_map, expect_uint
@@ -248,25 +246,20 @@ def _add_node(batch: Batch, directory: str, modality: str, children: Sequence[In
 
 
 def _group(modality: str, children: list[IndexChild]) -> list[list[IndexChild]]:
-    """Share pages out among the pages above: evenly where entries are short, else until a page is full."""
-    if children[0].keys is None:
-        return split_evenly(children, CHILDREN_MAX)
-    groups: list[list[IndexChild]] = []
-    room = 0
-    for child in children:
-        size = node_entry_size(child)
-        if groups and (len(groups[-1]) < 2 or size + node_overhead(modality, [*groups[-1], child]) <= room):
-            groups[-1].append(child)  # two at least, or the tree never ends
-        else:
-            groups.append([child])
-            room = LEAF_BYTES
-        room -= size
-    return groups
+    """Share pages out evenly among the fewest pages above that are small enough; these have two children at least."""
+    for count in range(-(-len(children) // CHILDREN_MAX), len(children) // 2):
+        groups = split_evenly(children, count)
+        if all(_node_size(modality, group) <= LEAF_BYTES for group in groups):
+            return groups
+    return split_evenly(children, max(1, len(children) // 2))
 
 
-def split_evenly(items: list[T], most: int) -> list[list[T]]:
-    """Share items out among the fewest lists of at most `most`, whose lengths differ by one at most."""
-    count = -(-len(items) // most)
+def _node_size(modality: str, children: list[IndexChild]) -> int:
+    return len(encode_index_node(index_node(modality, children)))
+
+
+def split_evenly(items: list[T], count: int) -> list[list[T]]:
+    """Share items out among `count` lists, whose lengths differ by one at most, the longer ones first."""
     short, longer = divmod(len(items), count)
     stops = [nth * short + min(nth, longer) for nth in range(count + 1)]
     return [items[start:stop] for start, stop in pairwise(stops)]

@@ -285,7 +285,7 @@ def test_a_vector_without_a_cell_is_refused_by_row(value):
         ANCHORS[:, None],
         ANCHORS.astype(np.float64),
         ANCHORS - 1,
-        ANCHORS + (2**63 - 300 * 7),
+        ANCHORS + (2**63 - 1 - 299 * 7),
         ANCHORS.astype(np.uint64) + np.uint64(2**63),
     ],
     ids=["too few", "matrix", "floats", "negative", "too late", "unsigned"],
