@@ -18,4 +18,4 @@ CREATE OR REPLACE MACRO dreamdb_knn(ref, field, query, k := 10, nprobe := NULL, 
   FROM (SELECT __dreamdb_knn(ref, field, query::FLOAT[],
                              to_json({k: k, nprobe: nprobe, rerank: rerank, t0: t0, t1: t1, filter: filter,
                                       as_of: as_of})::VARCHAR,
-                             current_transaction_id()) AS found);
+                             current_transaction_id(), getvariable('__dreamdb')::VARCHAR) AS found);

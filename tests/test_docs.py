@@ -5,6 +5,7 @@ A page is one session, from top to bottom: its Python blocks share their names, 
 does not run says why: ```python no-run: the reason.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -69,16 +70,17 @@ def run_sql(block, page, names):
 
 def run_console(block, page, names):
     for command in commands_of(block.text):
-        done = subprocess.run(
-            [sys.executable, "-c", CLI, *command[1:]],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        done = run_cli(*command[1:])
         assert done.returncode == 0, (
             f"{page.name}:{block.line}: {shlex.join(command)}\n{done.stdout}{done.stderr}"
         )
+
+
+def run_cli(*arguments):
+    """Run the command as a user would, in this folder, from the sources."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", CLI, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
 
 
 RUNNERS = {"python": run_python, "sql": run_sql, "console": run_console}
@@ -118,7 +120,8 @@ def test_each_macro_is_documented():
 
 
 def test_each_cli_verb_is_documented():
-    done = subprocess.run([sys.executable, "-c", CLI, "--help"], capture_output=True, text=True, check=True)
+    done = run_cli("--help")
+    assert done.returncode == 0, done.stderr
     verbs = re.search(r"\{([a-z,-]+)\}", done.stdout)[1].split(",")
     text = "\n".join(p.read_text(encoding="utf-8") for p in PAGES)
     assert [v for v in verbs if f"dreamdb {v}" not in text] == []

@@ -12,13 +12,7 @@ from dreamdb_arrow import errors
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
-    p
-    for p in [
-        *ROOT.glob("*.md"),
-        *ROOT.glob("spec/*.md"),
-        *ROOT.glob("docs/**/*.md"),
-        *ROOT.glob("conformance/*.md"),
-    ]
+    p for pattern in ("*.md", "spec/*.md", "docs/**/*.md", "conformance/*.md") for p in ROOT.glob(pattern)
 )
 SPECS = sorted(p for p in ROOT.glob("spec/*.md") if p.name != "README.md")
 ID = re.compile(r"\[(\d{4}-R\d+)\]")

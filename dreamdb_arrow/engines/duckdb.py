@@ -132,7 +132,7 @@ class Session:
         arrow = {"type": "arrow", "null_handling": "special"}
         plan = ["VARCHAR", "VARCHAR", "VARCHAR", "UBIGINT", "VARCHAR"]
         self._create("plan", self._plan, plan, "VARCHAR", null_handling="special", side_effects=True)
-        knn = ["VARCHAR", "VARCHAR", "FLOAT[]", "VARCHAR", "UBIGINT"]
+        knn = ["VARCHAR", "VARCHAR", "FLOAT[]", "VARCHAR", "UBIGINT", "VARCHAR"]
         self._create("knn", self._knn, knn, FOUND_SQL, **arrow, side_effects=True)
         self._create("vector", self._vector, ["VARCHAR", "VARCHAR", "BIGINT"], "FLOAT[]", **arrow)
         self._create("media", self._media, ["VARCHAR", "VARCHAR", MEDIA_REF_SQL], "BLOB", **arrow)
@@ -243,7 +243,7 @@ class Session:
 
     # ---------------------------------------------------------------- search
 
-    def _knn(self, ref: Any, field: Any, queries: Any, options: Any, txid: Any) -> Any:
+    def _knn(self, ref: Any, field: Any, queries: Any, options: Any, txid: Any, _: Any) -> Any:
         """Answer a batch of queries; those that share their arguments are searched together."""
         keys = list(zip(*(_whole(c).to_pylist() for c in (ref, field, options)), strict=True))
         vectors = _whole(queries)

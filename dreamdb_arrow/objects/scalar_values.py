@@ -147,7 +147,7 @@ def _encode_floats(values: NDArray[np.float64]) -> Ragged:
 
 
 def _digits(values: NDArray[Any], dtype: str) -> Bytes:
-    return values.astype(dtype).view(np.uint8).reshape(len(values), -1)
+    return values.astype(dtype).view(np.uint8).reshape(-1, np.dtype(dtype).itemsize)
 
 
 def _decode_floats(data: Bytes, spans: Spans) -> NDArray[np.float64]:

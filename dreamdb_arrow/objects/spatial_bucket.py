@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -137,6 +138,7 @@ def decode_vector_sidecar(data: Buffer) -> VectorSidecar:
 # --- parts --------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=32)  # a dtype takes longer to make than a small bucket to read
 def _record_type(kind: np.dtype[Any], width: int) -> np.dtype[np.void]:
     stored = "u1" if kind == np.uint8 else "<f4"
     return np.dtype([("anchor", ">u8"), ("payload", stored, (width,))])

@@ -40,14 +40,14 @@ class CellEntry:
     sidecar: Address | None
 
 
-def cell_directory(timeline: Address, modality: str, key: str) -> str:
-    """Return where the buckets of a cell lie."""
-    return f"{timeline}/{modality}/{key}"
+def field_directory(track: Track) -> str:
+    """Return where everything of a Track lies: the buckets of a cell in the directory of its key below this."""
+    return f"{track.timeline}/{track.modality}"
 
 
-def sidecar_directory(timeline: Address, modality: str) -> str:
+def sidecar_directory(track: Track) -> str:
     """Return where sidecars lie, whatever their cells."""
-    return f"{timeline}/{modality}/vectors"
+    return f"{field_directory(track)}/vectors"
 
 
 def iterate_cells(

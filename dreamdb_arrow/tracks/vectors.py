@@ -37,7 +37,7 @@ from dreamdb_arrow.spatial.partitioners import assign_cells
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch_many
-from dreamdb_arrow.tracks.cells import CellEntry, cell_directory, iterate_cells, sidecar_directory
+from dreamdb_arrow.tracks.cells import CellEntry, field_directory, iterate_cells, sidecar_directory
 from dreamdb_arrow.tracks.layout import (
     VISIBLE_ANCHOR_MAX,
     Written,
@@ -145,7 +145,7 @@ def _read_sidecars(store: Store, track: Track, entries: list[CellEntry]) -> list
     addresses = [entry.sidecar for entry in entries if entry.sidecar is not None]
     if len(addresses) < len(entries):
         raise UnsupportedError("compressed vectors without exact ones beside them cannot be read yet")
-    directory = sidecar_directory(track.timeline, track.modality)
+    directory = sidecar_directory(track)
     return [decode_vector_sidecar(data) for data in fetch_many(store, paths_in(directory, addresses))]
 
 
@@ -210,7 +210,13 @@ def write_vectors(
     cells = assign_cells(index, vectors)
     if not len(anchors):
         return Written(track)
-    writer = _CellWriter(batch, track, index_address, rerank)
+    writer = _CellWriter(
+        batch,
+        track.modality,
+        field_directory(track),
+        sidecar_directory(track) if rerank else None,
+        index_address,
+    )
     order = np.argsort(cells.codes, kind="stable")
     stops = np.cumsum(np.bincount(cells.codes, minlength=len(cells.keys)))
     most = max(1, bucket_max_bytes // record_bytes(index.dim))
@@ -225,20 +231,20 @@ def write_vectors(
 @dataclass(frozen=True, slots=True)
 class _CellWriter:
     batch: Batch
-    track: Track
+    modality: str
+    directory: str
+    sidecars: str | None
     index_address: Address
-    rerank: bool
 
     def add(self, key: str, anchors: I64, vectors: F32) -> list[Any]:
         """Add one bucket, and its sidecar, to the batch and return the entry of the index."""
-        timeline, modality = self.track.timeline, self.track.modality
-        bucket = encode_spatial_bucket(SpatialBucket(self.index_address, modality, anchors, vectors))
-        address = self.batch.add_payload(cell_directory(timeline, modality, key), bucket)
+        bucket = encode_spatial_bucket(SpatialBucket(self.index_address, self.modality, anchors, vectors))
+        address = self.batch.add_payload(f"{self.directory}/{key}", bucket)
         entry = [key, int(anchors.min()), int(anchors.max()) + 1, len(bucket), address]
-        if not self.rerank:
+        if self.sidecars is None:
             return entry
-        sidecar = encode_vector_sidecar(VectorSidecar(modality, vectors))
-        return [*entry, 0, self.batch.add_payload(sidecar_directory(timeline, modality), sidecar)]
+        sidecar = encode_vector_sidecar(VectorSidecar(self.modality, vectors))
+        return [*entry, 0, self.batch.add_payload(self.sidecars, sidecar)]
 
 
 def _with_entries(store: Store, batch: Batch, track: Track, added: IndexEntries) -> Written:

@@ -82,7 +82,8 @@ def their_rows(backend: str, ref: str) -> dict[int, dict]:
         for row in batch.to_pylist():
             if not isinstance(row.get("at"), int | None):
                 row["at"] = int(np.datetime64(row["at"], "ns").astype("i8"))
-            rows[row.pop("_anchor")] = plain(row)
+            anchor = row.pop("_anchor")
+            rows[anchor] = plain(row)
     return rows
 
 
@@ -187,7 +188,7 @@ def test_sql_of_the_reference_agrees(space, backend):
     space.flush()
     session = dreamdb.SqlSession.open("main", backend)
     found = session.query("select n from dataset where n >= 20", options={"allow_scan": True})
-    values = [v for batch in found["batches"] for v in batch[0]]
+    values = [v for batch in found["batches"] for v in batch["columns"][0]]
     assert sorted(map(int, values)) == sorted(r["n"] for r in wanted(3, 77, 200).values() if r["n"] >= 20)
 
 
