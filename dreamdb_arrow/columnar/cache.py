@@ -40,6 +40,7 @@ class LocalCache:
         self.root = Path(root).expanduser().absolute()
         self._files = open_store(self.root, create=True, sync=False)
         self._verifier = Verifier()
+        self._held: dict[Address, Path] = {}  # where `hold` found an object; small, and checked before use
 
     def __repr__(self) -> str:
         return f"LocalCache({str(self.root)!r})"
@@ -61,6 +62,12 @@ class LocalCache:
 
     def hold(self, store: Store, path: str, address: Address) -> Path:
         """Return a verified local file with the bytes of a store's object, copied here if need be."""
+        found = self._held.get(address)
+        if found is None or not self._verifier.is_unchanged(str(found), address):
+            found = self._held[address] = self._find(store, path, address)
+        return found
+
+    def _find(self, store: Store, path: str, address: Address) -> Path:
         in_store = self._verifier.verified_path(store, path, address)
         if in_store is not None:
             return in_store

@@ -45,6 +45,7 @@ from dreamdb_arrow.engines.plans import (
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 
 PINS_MAX: Final = 4096
+PLANS_MAX: Final = 256
 HITS: Final = pa.list_(pa.struct([("_anchor", pa.int64()), ("_distance", pa.float64())]))
 FOUND: Final = pa.struct([("hits", HITS), ("error", pa.string())])
 FOUND_SQL: Final = 'STRUCT(hits STRUCT("_anchor" BIGINT, "_distance" DOUBLE)[], error VARCHAR)'
@@ -95,6 +96,7 @@ class Session:
         self._con, self._aux = con, con.cursor()
         self._prefix = "__dreamdb_" if schema is None else f"__dreamdb_{next(_NAMES)}_"
         self._pins: OrderedDict[tuple[int, str], Address] = OrderedDict()
+        self._plans: OrderedDict[tuple[Address, int, int], str] = OrderedDict()
         self._lock = Lock()
         self._functions: list[str] = []
         self._create_functions()
@@ -184,7 +186,17 @@ class Session:
         return self.space.rows(self.version(ref, options.get("as_of"), txid))
 
     def _scan_sql(self, ref: str | None, options: Mapping[str, Any], txid: int) -> str:
-        return scan_sql(self._rows(ref, options, txid), self._prefix, *time_range(options))
+        rows = self._rows(ref, options, txid)
+        key = (rows.address, *time_range(options))
+        rows.stripe_files(*key[1:])  # a kept plan, too, may only name files that are still what they were
+        with self._lock:
+            known = self._plans.get(key)
+        text = known or scan_sql(rows, self._prefix, *key[1:])
+        with self._lock:
+            self._plans[key] = text
+            while len(self._plans) > PLANS_MAX:
+                self._plans.popitem(last=False)
+        return text
 
     def _track_sql(self, ref: str | None, options: Mapping[str, Any], txid: int) -> str:
         name = options.get("field")

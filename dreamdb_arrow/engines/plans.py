@@ -101,8 +101,8 @@ def where_sql(rows: RowSet, prefix: str, t0: int, t1: int) -> str:
         conditions.append(f"{ANCHOR} >= {t0}")
     if any(s.t1 > t1 for s in met):
         conditions.append(f"{ANCHOR} < {t1}")
-    parts = [rows.hidden_between(max(s.t0, t0), min(s.t1, t1)) for s in met]
-    hidden = np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
+    parts = [rows.hidden_between(max(s.t0, t0), min(s.t1, t1)) for s in met] if len(rows.hidden) else []
+    hidden = np.unique(np.concatenate(parts)) if parts else rows.hidden
     if len(hidden):
         conditions.append(_alive_sql(hidden, prefix, str(rows.address)))
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""

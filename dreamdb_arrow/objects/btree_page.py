@@ -5,7 +5,8 @@
                when the whole bucket is its record
     internal   {type "internal", level >= 1, entries, algorithm}, each entry [low key, high key, child]
 
-Entries lie in the order of their value, then of their first anchor. A page has at most 65,536 bytes, and where it ends
+Entries of a leaf lie in the order of their value, then of their first anchor; children by their keys, which are those
+of the first and last entry below, then by their address. A page has at most 65,536 bytes, and where it ends
 is free. A column of distinct values has as many entries as rows, so leaves are read and written as columns.
 """
 
@@ -186,20 +187,17 @@ def decode_btree_page(data: bytes, kind: ValueType) -> ScalarEntries | BtreeNode
     return _decode_node(decode_cbor(data), kind)
 
 
-def check_order(entries: ScalarEntries) -> None:
-    """Raise LayoutError unless entries lie in the order of their value, then of their first anchor."""
-    after, firsts = True, entries.firsts
-    if isinstance(entries.values, list):
-        pairs = entries.values, islice(entries.values, 1, None)
-        after = all(map(operator.le, *pairs))
-        pairs = entries.values, islice(entries.values, 1, None)
-        same = np.fromiter(map(operator.eq, *pairs), np.bool_, max(0, len(firsts) - 1))
+def is_ordered(entries: ScalarEntries) -> bool:
+    """Whether entries lie in the order of their value, then of their first anchor."""
+    values, firsts = entries.values, entries.firsts
+    if isinstance(values, list):
+        ascending = all(map(operator.le, values, islice(values, 1, None)))
+        same = np.fromiter(map(operator.eq, values, islice(values, 1, None)), np.bool_)
     else:
-        keys = order_keys(entries.values)
-        after = bool(np.all(keys[:-1] <= keys[1:]))
+        keys = order_keys(values)
+        ascending = bool(np.all(keys[:-1] <= keys[1:]))
         same = keys[:-1] == keys[1:]
-    if not after or np.any(same & (firsts[:-1] > firsts[1:])):
-        raise LayoutError("scalar index entries are out of order")
+    return ascending and not np.any(same & (firsts[:-1] > firsts[1:]))
 
 
 def _decode_leaf(data: bytes, kind: ValueType) -> ScalarEntries:
@@ -210,7 +208,8 @@ def _decode_leaf(data: bytes, kind: ValueType) -> ScalarEntries:
     if count == 0:
         raise LayoutError("a scalar index leaf has no entries")
     entries = _read_entries(np.frombuffer(data, np.uint8), starts, kind)
-    check_order(entries)
+    if not is_ordered(entries):
+        raise LayoutError("scalar index entries are out of order")
     return entries
 
 
@@ -235,8 +234,9 @@ def _decode_node(page: Any, kind: ValueType) -> BtreeNode:
     if not 1 <= level <= LEVEL_MAX:
         raise LayoutError(f"an internal page cannot be at level {level}")
     children = tuple(map(_child, expect_list(found["entries"], "entries of a scalar index page")))
-    if not children:
-        raise LayoutError("an internal scalar index page has no children")
+    places = [(child.low, child.high, child.address) for child in children]
+    if not children or places != sorted(places) or any(low > high for low, high, _ in places):
+        raise LayoutError("an internal scalar index page has no children, or they are out of order")
     return BtreeNode(level, children)
 
 

@@ -33,7 +33,6 @@ Values: TypeAlias = NDArray[Any] | list[str]
 
 STRING_BYTES_MAX: Final = 8192  # of a value in a B-tree
 _SIGN: Final = np.uint64(1 << 63)
-_ZEROS: Final = (_SIGN - np.uint64(1), _SIGN)  # the keys of -0.0 and 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +173,8 @@ def _distinct_floats(rows: Any) -> tuple[NDArray[np.float64], Ints]:
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise InvalidInputError("NaN and infinity cannot be stored in a scalar field")
-    keys, codes = np.unique(order_keys(values), return_inverse=True)
-    return _floats_of_keys(_swap_zeros(keys)), codes
+    _, firsts, codes = np.unique(order_keys(values), return_index=True, return_inverse=True)
+    return values[firsts], codes
 
 
 # --- text and booleans --------------------------------------------------------------------------------------
@@ -246,16 +245,26 @@ def _distinct_bools(rows: Any) -> tuple[NDArray[np.bool_], Ints]:
 
 
 def order_keys(values: NDArray[Any]) -> NDArray[np.uint64]:
-    """Return numbers, (n,), that sort as a B-tree does: -0.0 comes right after 0.0."""
-    keys = _tree_keys(values)
-    return _swap_zeros(keys) if values.dtype.kind == "f" else keys
+    """Return numbers, uint64 (n,), that sort as entries do: as tree_keys, but 0.0 right before -0.0."""
+    keys = tree_keys(values)
+    if values.dtype.kind != "f":
+        return keys
+    return keys - ((keys == _SIGN) & ~np.signbit(values))
+
+
+def tree_keys(values: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return the keys of numbers, int64 or float64 (n,), as uint64 (n,): they sort as the numbers do."""
+    if values.dtype.kind != "f":
+        return np.ascontiguousarray(values).view(np.uint64) ^ _SIGN
+    bits = (values + 0.0).view(np.uint64)  # -0.0 has the key of 0.0
+    return np.where(bits >= _SIGN, ~bits, bits | _SIGN)
 
 
 def encode_key(value: Any) -> bytes:
     """Return the key of one value in internal pages."""
     if isinstance(value, str):
         return value.encode()
-    return int(_tree_keys(np.atleast_1d(value))[0]).to_bytes(8, "big")
+    return int(tree_keys(np.atleast_1d(value))[0]).to_bytes(8, "big")
 
 
 def decode_keys(kind: ValueType, keys: Sequence[bytes]) -> Any:
@@ -271,20 +280,8 @@ def decode_keys(kind: ValueType, keys: Sequence[bytes]) -> Any:
     return _floats_of_keys(numbers) if kind is VALUE_TYPES["float"] else (numbers ^ _SIGN).view(np.int64)
 
 
-def _tree_keys(values: NDArray[Any]) -> NDArray[np.uint64]:
-    bits = np.ascontiguousarray(values).view(np.uint64)
-    if values.dtype.kind == "f":
-        return np.where(bits >= _SIGN, ~bits, bits | _SIGN)
-    return bits ^ _SIGN
-
-
 def _floats_of_keys(keys: NDArray[np.uint64]) -> NDArray[np.float64]:
     return np.where(keys >= _SIGN, keys & ~_SIGN, ~keys).view(np.float64)
-
-
-def _swap_zeros(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    minus, plus = _ZEROS
-    return np.where(keys == minus, plus, np.where(keys == plus, minus, keys))
 
 
 def _initials(data: Bytes, spans: Spans) -> Bytes:

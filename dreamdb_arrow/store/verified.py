@@ -84,6 +84,14 @@ class Verifier:
                 self._remember(key, signature)
         return local
 
+    def is_unchanged(self, local: str, address: Address) -> bool:
+        """Whether a file was checked, and its time, size and inode are still what they were; one system call."""
+        try:
+            status = os.stat(local)  # noqa: PTH116 - this is asked for every file of every query
+        except OSError:
+            return False
+        return self._remembers((local, address), _signature_of(status))
+
     def _remembers(self, key: tuple[str, Address], signature: Signature) -> bool:
         with self._lock:
             if self._seen.get(key) != signature:
@@ -105,7 +113,10 @@ def _check(path: str, address: Address, found: Address) -> None:
 
 
 def _signature(fd: int) -> Signature:
-    status = os.fstat(fd)
+    return _signature_of(os.fstat(fd))
+
+
+def _signature_of(status: os.stat_result) -> Signature:
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
 
 

@@ -22,12 +22,12 @@ from dreamdb_arrow.objects.btree_page import (
     BtreeChild,
     BtreeNode,
     ScalarEntries,
-    check_order,
     child_size,
     decode_btree_page,
     encode_entries,
     encode_leaf,
     encode_node,
+    is_ordered,
     join_entries,
     leaf_overhead,
 )
@@ -57,8 +57,7 @@ def read_btree(store: Store, track: Track, kind: ValueType) -> ScalarEntries | N
     if tree is None:
         return None
     entries = join_entries(list(_walk(store, track, tree, kind)))
-    check_order(entries)
-    return entries
+    return entries if is_ordered(entries) else _sorted(entries)  # leaves of one value lie in no order
 
 
 def btree_of(track: Track) -> Tree | None:
@@ -87,10 +86,18 @@ def _walk(store: Store, track: Track, tree: Tree, kind: ValueType) -> Iterator[S
     return walk_tree(store, index_directory(track.timeline, track.modality), tree, decode, _check_page)
 
 
-def _check_page(page: ScalarEntries | BtreeNode, height: int, _claim: Any) -> int:
+def _check_page(page: ScalarEntries | BtreeNode, height: int, claim: BtreeChild | None) -> int:
     if (page.level if isinstance(page, BtreeNode) else 0) != height:
         raise LayoutError(f"a scalar index page is at another level than its place, {height}")
+    if claim is not None and (claim.low, claim.high) != _bounds(page):
+        raise LayoutError("a scalar index page has other bounds than its parent says")
     return 0 if isinstance(page, BtreeNode) else len(page)
+
+
+def _bounds(page: ScalarEntries | BtreeNode) -> tuple[bytes, bytes]:
+    if isinstance(page, BtreeNode):
+        return page.children[0].low, page.children[-1].high
+    return encode_key(page.values[0]), encode_key(page.values[-1])
 
 
 # --- changing -----------------------------------------------------------------------------------------------
@@ -133,6 +140,9 @@ def _list_leaves(store: Store, directory: str, tree: Tree, kind: ValueType) -> l
     for height in range(tree.height - 1, 0, -1):
         fetched = fetch_many(store, paths_in(directory, [child.address for child in level]))
         nodes = [_expect_node(decode_btree_page(data, kind), height) for data in fetched]
+        if height < tree.height - 1:
+            for node, child in zip(nodes, level, strict=True):
+                _check_page(node, height, child)
         level = [child for node in nodes for child in node.children]
         if height > 1 and len({child.address for child in level}) < len(level):  # as leaves they may be equal
             raise LayoutError("a B-tree lists an internal page twice")
@@ -150,8 +160,6 @@ def _rewrite(
     """Return the leaves after new entries are put into those they belong to; neighbours are rewritten as one."""
     first = _first_entries(kind, leaves, new.values)
     touched = first[1:] > first[:-1]
-    for nth in range(len(leaves) - 2, -1, -1):  # the same value on both sides: only entries tell where to go
-        touched[nth] |= touched[nth + 1] and leaves[nth].high == leaves[nth + 1].low
     after: list[BtreeChild] = []
     for changed, group in groupby(range(len(leaves)), key=touched.__getitem__):
         run = list(group)
@@ -171,7 +179,7 @@ def _first_entries(kind: ValueType, leaves: list[BtreeChild], values: Values) ->
     if isinstance(values, list):
         inner = [bisect_left(values, low) for low in lows]
     else:
-        inner = np.searchsorted(order_keys(values), order_keys(lows)).tolist()
+        inner = np.searchsorted(tree_keys(values), tree_keys(lows)).tolist()
     if any(left > right for left, right in pairwise(inner)):
         raise LayoutError("the pages of a B-tree are out of order")
     return np.array([0, *inner, len(values)], np.int64)
@@ -231,11 +239,14 @@ def _leaf_end(kind: ValueType, ends: Ints, start: int, begin: int) -> int:
 def _add_nodes(
     batch: Batch, directory: str, kind: ValueType, children: list[BtreeChild], level: int
 ) -> list[BtreeChild]:
-    """Fill internal pages from the left, up to 256 children or 65,536 bytes."""
+    """Fill internal pages from the left, up to 256 children or 65,536 bytes.
+
+    Children lie by their keys, those of one and the same value by their addresses: the reference asks for that.
+    """
     fixed = len(encode_node(kind, BtreeNode(level, ()))) + 2  # two more bytes for the head of the array
     groups: list[list[BtreeChild]] = []
     room = 0
-    for child in children:
+    for child in sorted(children, key=lambda child: (child.low, child.high, child.address)):
         size = child_size(child)
         if not groups or len(groups[-1]) == CHILDREN_MAX or size > room:
             groups.append([])

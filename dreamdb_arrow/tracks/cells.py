@@ -73,12 +73,17 @@ def iterate_cells(
     for entries in (
         iterate_index(store, track) if wanted is None else _pages_with(store, track, sorted(wanted))
     ):
-        if not set().union(*entries.keys) <= _DIGITS or "" in entries.keys:
-            raise LayoutError("a spatial key is not written in base 2")  # 0004: it becomes part of a path
-        for at in _wanted_rows(entries, wanted):
+        for at in _wanted_rows(check_keys(entries), wanted):
             bucket = Address(entries.addresses[at].tobytes())
             if bucket not in known:
                 yield _entry(entries, at, bucket)
+
+
+def check_keys(entries: IndexEntries) -> IndexEntries:
+    """Return entries whose keys are all written in base 2; raises LayoutError for others, as keys become paths."""
+    if not set().union(*entries.keys) <= _DIGITS or "" in entries.keys:
+        raise LayoutError("a spatial key is not written in base 2")
+    return entries
 
 
 def _wanted_rows(entries: IndexEntries, wanted: set[str] | None) -> list[int]:

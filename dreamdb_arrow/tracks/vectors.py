@@ -33,11 +33,17 @@ from dreamdb_arrow.objects.spatial_bucket import (
 )
 from dreamdb_arrow.objects.spatial_index import SpatialIndex
 from dreamdb_arrow.objects.track import Track, encode_track
-from dreamdb_arrow.spatial.partitioners import assign_cells
+from dreamdb_arrow.spatial.partitioners import Cells, assign_cells
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch_many
-from dreamdb_arrow.tracks.cells import CellEntry, field_directory, iterate_cells, sidecar_directory
+from dreamdb_arrow.tracks.cells import (
+    CellEntry,
+    check_keys,
+    field_directory,
+    iterate_cells,
+    sidecar_directory,
+)
 from dreamdb_arrow.tracks.layout import (
     VISIBLE_ANCHOR_MAX,
     Written,
@@ -130,9 +136,8 @@ def _groups(entries: Iterator[CellEntry]) -> Iterator[list[CellEntry]]:
 
 
 def _read_buckets(store: Store, track: Track, entries: list[CellEntry], dim: int) -> list[Vectors]:
-    paths = [
-        (f"{cell_directory(track.timeline, track.modality, e.key)}/{e.bucket}", e.bucket) for e in entries
-    ]
+    directory = field_directory(track)
+    paths = [(f"{directory}/{entry.key}/{entry.bucket}", entry.bucket) for entry in entries]
     buckets = [decode_spatial_bucket(data) for data in fetch_many(store, paths)]
     exact = [b.vectors for b in buckets]
     coded = [at for at, vectors in enumerate(exact) if vectors is None]
@@ -217,15 +222,21 @@ def write_vectors(
         sidecar_directory(track) if rerank else None,
         index_address,
     )
+    most = max(1, bucket_max_bytes // record_bytes(index.dim))
+    rows = [
+        writer.add(key, anchors[part], np.asarray(vectors[part], np.float32))
+        for key, part in _bucket_rows(cells, most)
+    ]
+    return _with_entries(store, batch, track, entries_of_lists(CELLS, rows))
+
+
+def _bucket_rows(cells: Cells, most: int) -> Iterator[tuple[str, I64]]:
+    """Yield each cell's key and its rows in their order, at most so many at a time."""
     order = np.argsort(cells.codes, kind="stable")
     stops = np.cumsum(np.bincount(cells.codes, minlength=len(cells.keys)))
-    most = max(1, bucket_max_bytes // record_bytes(index.dim))
-    rows: list[list[Any]] = []
-    for key, cell in zip(cells.keys, np.split(order, stops[:-1]), strict=True):
-        for start in range(0, len(cell), most):
-            part = cell[start : start + most]
-            rows.append(writer.add(key, anchors[part], np.asarray(vectors[part], np.float32)))
-    return _with_entries(store, batch, track, entries_of_lists(CELLS, rows))
+    for key, rows in zip(cells.keys, np.split(order, stops[:-1]), strict=True):
+        for start in range(0, len(rows), most):
+            yield key, rows[start : start + most]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +260,7 @@ class _CellWriter:
 
 def _with_entries(store: Store, batch: Batch, track: Track, added: IndexEntries) -> Written:
     """Return the Track with these entries beside its own: inline, or in pages when they are many."""
-    held = read_index(store, track)
+    held = check_keys(read_index(store, track))
     entries = join_index_entries(CELLS, [held, added])
     entries = entries.take(np.lexsort((entries.firsts, np.array(entries.keys, "S"))))
     first, stop = int(added.firsts.min()), int(added.stops.max())
