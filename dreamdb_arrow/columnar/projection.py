@@ -7,7 +7,7 @@ and joined by anchor; the result lies in the local cache under the addresses it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dreamdb_arrow.codec.address import Address, as_address
+from dreamdb_arrow.columnar.cover_note import CoverNote
 from dreamdb_arrow.columnar.media_refs import refs_of_items
 from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, TIME, stored_type, stripe_schema
 from dreamdb_arrow.columnar.vectors import F32, I64
 from dreamdb_arrow.columnar.vendor import read_track
-from dreamdb_arrow.errors import UnsupportedError
+from dreamdb_arrow.errors import NotFoundError, UnsupportedError
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
 from dreamdb_arrow.objects.schema import Field
 from dreamdb_arrow.store.interface import Store
@@ -28,7 +29,6 @@ from dreamdb_arrow.tracks.media import MediaItems, read_media_items
 from dreamdb_arrow.tracks.scalars import ScalarColumn, read_scalars
 from dreamdb_arrow.tracks.vectors import read_vectors
 
-Known = Mapping[str, frozenset[Address]]
 
 
 @dataclass(slots=True)
@@ -45,15 +45,15 @@ def row_entry(manifest: Manifest, name: str) -> TrackEntry | None:
     return find_entry(manifest.tracks, name)
 
 
-def project(store: Store, manifest: Manifest, fields: Iterable[Field], known: Known) -> Projection:
-    """Decode the Tracks of these fields, leaving out the payloads that `known` lists by field."""
+def project(store: Store, manifest: Manifest, fields: Iterable[Field], note: CoverNote) -> Projection:
+    """Decode the Tracks of these fields, leaving out what a cover note says is in stripes."""
     fields = tuple(fields)
     scalars: dict[str, ScalarColumn] = {}
     media: dict[str, MediaItems] = {}
     result = Projection(pa.table({}))
     for f in fields:
         try:
-            _read_field(store, manifest, f, known.get(f.name, frozenset()), scalars, media, result)
+            _read_field(store, manifest, f, note, scalars, media, result)
         except UnsupportedError as error:
             result.unavailable[f.name] = str(error)
     result.table = _join_columns(fields, scalars, media, result.vectors)
@@ -64,7 +64,7 @@ def _read_field(
     store: Store,
     manifest: Manifest,
     f: Field,
-    known: frozenset[Address],
+    note: CoverNote,
     scalars: dict[str, ScalarColumn],
     media: dict[str, MediaItems],
     result: Projection,
@@ -72,15 +72,35 @@ def _read_field(
     entry = row_entry(manifest, f.name)
     if entry is None or f.kind == "constant":
         return
+    known = note.payloads.get(f.name, frozenset())
     if f.kind == "scalar":
         scalars[f.name] = read_scalars(store, read_track(store, entry), str(f.options["value_type"]), known=known)
     elif f.kind in MEDIA_KINDS:
-        media[f.name] = read_media_items(store, read_track(store, entry), known=known)
+        base = note.tracks.get(f.name)
+        old = None if base is None else _old_items(store, replace(entry, address=base))
+        media[f.name] = _without(read_media_items(store, read_track(store, entry)), old)
     elif f.kind == "embedding":
         read = read_vectors(store, read_track(store, entry), dim_of(f), known=known)
         result.vectors[f.name] = (read.anchors, read.vectors)
     else:
         raise UnsupportedError(f"field {f.name!r} of kind {f.kind!r} cannot be read yet")
+
+
+def _old_items(store: Store, entry: TrackEntry) -> MediaItems | None:
+    """Return the items of a covered Track, if it has not been collected."""
+    try:
+        return read_media_items(store, read_track(store, entry))
+    except NotFoundError:
+        return None
+
+
+def _without(items: MediaItems, old: MediaItems | None) -> MediaItems:
+    """Drop items that a covered Track has at the same anchor. Payloads alone do not tell: equal bytes are one object."""
+    if old is None or len(old) == 0:
+        return items
+    at, there = _spread(items.anchors, old.anchors)
+    same = there & (items.addresses == old.addresses[at]).all(axis=1) & (items.offsets == old.offsets[at])
+    return items.take(np.flatnonzero(~same))
 
 
 def dim_of(f: Field) -> int:

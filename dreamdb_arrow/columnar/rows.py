@@ -171,7 +171,7 @@ def _add_track_rows(rows: RowSet) -> RowSet:
     known = rows.cache.read_note(key)
     folded = _decode_folded(known) if known is not None else None
     if folded is None or not _still_there(rows.cache, folded):
-        folded = _fold(rows, project(rows.store, rows.manifest, open_fields, merged.payloads))
+        folded = _fold(rows, project(rows.store, rows.manifest, open_fields, merged))
         rows.cache.write_note(key, _encode_folded(folded))
     return _apply(rows, folded)
 
@@ -188,7 +188,8 @@ def _projection_key(rows: RowSet, fields: Iterable[Field], note: CoverNote) -> s
     stripes = [bytes(s.address) for s in rows.stripes] if note.payloads else []
     held = [bytes(s.address) for name in sorted(rows.vectors) for s in rows.vectors[name]]
     listed = {name: [bytes(a) for a in sorted(p)] for name, p in note.payloads.items()}
-    return f"projection/1/{rows.timeline}/{encode_cbor([tracks, stripes, held, listed]).hex()}"
+    bases = {name: bytes(a) for name, a in note.tracks.items()}
+    return f"projection/1/{rows.timeline}/{encode_cbor([tracks, stripes, held, listed, bases]).hex()}"
 
 
 @dataclass(frozen=True, slots=True)
