@@ -11,7 +11,7 @@ DIM = 128
 CATEGORIES = 100
 START_NS = 1_700_000_000_000_000_000
 STEP_NS = 1_000_000
-WORDS = "time series of signals anchored to one line and found by the cell in which their vector lies".split()
+WORDS = ["time", "series", "of", "signals", "anchored", "to", "one", "line", "and", "found", "by", "the", "cell", "in", "which", "their", "vector", "lies"]
 
 
 def batches(rows: int, commits: int, seed: int = 7) -> Iterator[pa.Table]:
@@ -29,6 +29,8 @@ def batches(rows: int, commits: int, seed: int = 7) -> Iterator[pa.Table]:
                 "n": rng.integers(0, 1 << 40, size),
                 "x": rng.random(size),
                 "text": pa.array([" ".join(row) for row in picked]),
-                "v": pa.FixedSizeListArray.from_arrays(rng.standard_normal(size * DIM, dtype=np.float32), DIM),
+                "v": pa.FixedSizeListArray.from_arrays(
+                    rng.standard_normal(size * DIM, dtype=np.float32), DIM
+                ),
             }
         )

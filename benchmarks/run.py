@@ -62,7 +62,12 @@ def main() -> None:
 
 
 def about(args: argparse.Namespace) -> dict[str, object]:
-    return {"rows": args.rows, "commits": args.commits, "cpus": os.cpu_count(), "python": platform.python_version()}
+    return {
+        "rows": args.rows,
+        "commits": args.commits,
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+    }
 
 
 # ---------------------------------------------------------------- ingest
@@ -77,8 +82,8 @@ def ingest(args: argparse.Namespace, work: Path) -> Iterator[dict]:
     ours = vd.Dataset.create("bench", SCHEMA, backend=str(work / "space"), **options)
     unsynced = vd.Dataset.create("bench", SCHEMA, backend=str(work / "space-unsynced"), sync=False, **options)
     writers: dict[str, Callable[[pa.Table, int], object]] = {
-        "dreamdb_arrow": lambda t, i: ours.append(t),
-        "dreamdb_arrow, sync=False": lambda t, i: unsynced.append(t),
+        "dreamdb_arrow": lambda t, _: ours.append(t),
+        "dreamdb_arrow, sync=False": lambda t, _: unsynced.append(t),
         "parquet": lambda t, i: write_parquet(t, plain / f"{i:05d}.parquet", sync=False),
         "parquet + fsync": lambda t, i: write_parquet(t, synced / f"{i:05d}.parquet", sync=True),
     }
@@ -115,7 +120,9 @@ def scan(args: argparse.Namespace, work: Path) -> Iterator[dict]:
     low = START_NS + args.rows // 2 * STEP_NS
     sources = {"dreamdb_arrow": "dreamdb_scan('bench')", "parquet": f"read_parquet('{work}/plain/*.parquet')"}
     for job, sql in QUERIES.items():
-        texts = {n: sql.format(t=t, low=low, high=low + args.rows // 1000 * STEP_NS) for n, t in sources.items()}
+        texts = {
+            n: sql.format(t=t, low=low, high=low + args.rows // 1000 * STEP_NS) for n, t in sources.items()
+        }
         times = {name: [] for name in texts}
         answers = {name: sorted(map(str, con.execute(text).fetchall())) for name, text in texts.items()}
         if "LIMIT" not in sql:
@@ -129,7 +136,9 @@ def scan(args: argparse.Namespace, work: Path) -> Iterator[dict]:
 
 
 def rounded(con: duckdb.DuckDBPyConnection, text: str) -> list[tuple]:
-    return sorted(tuple(round(v, 4) if isinstance(v, float) else v for v in row) for row in con.execute(text).fetchall())
+    return sorted(
+        tuple(round(v, 4) if isinstance(v, float) else v for v in row) for row in con.execute(text).fetchall()
+    )
 
 
 def beside(job: str, times: dict[str, list[float]]) -> Iterator[dict]:
@@ -144,7 +153,12 @@ def beside(job: str, times: dict[str, list[float]]) -> Iterator[dict]:
 
 def search(args: argparse.Namespace, work: Path) -> Iterator[dict]:
     con = vd.connect(str(work / "space"), cache_dir=work / "cache")
-    matrix = np.concatenate([np.asarray(b["v"].combine_chunks().flatten()).reshape(-1, DIM) for b in batches(args.rows, args.commits)])
+    matrix = np.concatenate(
+        [
+            np.asarray(b["v"].combine_chunks().flatten()).reshape(-1, DIM)
+            for b in batches(args.rows, args.commits)
+        ]
+    )
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
     rng = np.random.default_rng(1)
     times: dict[str, list[float]] = {"dreamdb_knn, exact": [], "numpy": []}
@@ -163,7 +177,9 @@ def search(args: argparse.Namespace, work: Path) -> Iterator[dict]:
 
 def table(lines: list[dict]) -> str:
     head = "| job | who | value | ratio to peer | note |\n| --- | --- | ---: | ---: | --- |"
-    rows = [f"| {x['job']} | {x['name']} | {x['value']:,.1f} | {x['ratio']:.2f} | {x['note']} |" for x in lines]
+    rows = [
+        f"| {x['job']} | {x['name']} | {x['value']:,.1f} | {x['ratio']:.2f} | {x['note']} |" for x in lines
+    ]
     return "\n".join([head, *rows])
 
 

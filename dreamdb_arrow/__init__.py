@@ -1,13 +1,13 @@
 """SQL over DreamDB: Arrow datasets and DuckDB table functions over a content-addressed, versioned store.
 
-    import dreamdb_arrow as vd
+import dreamdb_arrow as vd
 
-    schema = vd.Schema().add_image("image").add_embedding("embedding", dim=512).add_scalar_categorical("label")
-    ds = vd.Dataset.create("hello", schema, backend="file:///data/space")
-    ds.append_many([{"image": jpeg, "embedding": vector, "label": "cat"}])
+schema = vd.Schema().add_image("image").add_embedding("embedding", dim=512).add_scalar_categorical("label")
+ds = vd.Dataset.create("hello", schema, backend="file:///data/space")
+ds.append_many([{"image": jpeg, "embedding": vector, "label": "cat"}])
 
-    con = vd.connect("file:///data/space")
-    con.sql("SELECT label, count(*) FROM hello GROUP BY label")
+con = vd.connect("file:///data/space")
+con.sql("SELECT label, count(*) FROM hello GROUP BY label")
 """
 
 from dreamdb_arrow._version import __version__

@@ -1,9 +1,9 @@
 """Canonical CBOR for whole columns: many short arrays of the same items, encoded and decoded at once. Spec 0007.
 
 Index pages and inline indexes hold thousands of small arrays, *rows*, of unsigned integers, byte strings, text,
-booleans and Addresses. Encoding goes column by column and then joins the rows; decoding walks once over the heads to
-find where rows begin (plain Python, a table step an item), then reads each column in one go. Both are as strict as
-codec.cbor, which remains the definition.
+booleans and Addresses. Encoding goes column by column and then joins the rows. Decoding first finds where rows begin: most
+follow a row with the same heads, which shows at once; over the others it walks, a table step an item. Then it reads each
+column in one go. Both are as strict as codec.cbor, which remains the definition.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged, join, numbers_at, ro
 from dreamdb_arrow.errors import LayoutError
 
 ADDRESS_HEAD: Final = b"\x58\x21"
+_ADDRESS_SIZE: Final = 35
+_FIRST_LOOK: Final = 16  # so many rows alike pay for comparing more of them at once
+_REST_MAX: Final = 512  # how many rows to walk, at most, before it is tried again
 UINT, BYTES, TEXT, ARRAY = 0, 2, 3, 4  # CBOR major types
 _LIMITS: Final = np.array([24, 1 << 8, 1 << 16, 1 << 32], np.uint64)  # the first argument too wide for
 _CLASS_SIZES: Final = np.array([1, 2, 3, 5, 9], np.int64)  # a head of 1, 2, 3, 5 bytes
@@ -72,8 +75,10 @@ def encode_flags(flags: NDArray[np.bool_]) -> Ragged:
 
 def encode_addresses(addresses: Bytes) -> Ragged:
     """Return Addresses, uint8 (n, 33), as CBOR byte strings."""
-    head = np.broadcast_to(np.frombuffer(ADDRESS_HEAD, np.uint8), (len(addresses), 2))
-    return Ragged.of_rows(np.concatenate([head, addresses], axis=1))
+    rows = np.empty((len(addresses), _ADDRESS_SIZE), np.uint8)
+    rows[:, :2] = np.frombuffer(ADDRESS_HEAD, np.uint8)
+    rows[:, 2:] = addresses
+    return Ragged.of_rows(rows)
 
 
 def encode_bytes(strings: Ragged) -> Ragged:
@@ -94,7 +99,10 @@ def encode_rows(columns: Sequence[Ragged]) -> Ragged:
 
 def array_head(count: int) -> bytes:
     """Return the head of a CBOR array of this many items."""
-    return encode_heads(ARRAY, np.array([count], np.uint64)).data.tobytes()
+    if count < 24:
+        return bytes([ARRAY << 5 | count])
+    width = next(width for width in (1, 2, 4, 8) if count < 1 << (8 * width))
+    return bytes([(ARRAY << 5) + 23 + width.bit_length()]) + count.to_bytes(width, "big")
 
 
 def _left_parts(rows: Bytes, lengths: Ints) -> Ragged:
@@ -149,19 +157,64 @@ def find_rows(data: bytes, at: int, count: int, shapes: Mapping[int, Sequence[It
         LayoutError: a row of another shape, or one that reaches beyond the page.
     """
     steps = {ARRAY << 5 | size: [_STEPS[item] for item in shape] for size, shape in shapes.items()}
-    starts = []
+    page = np.frombuffer(data, np.uint8)
+    starts: list[int] = []
+    rest = 0
     try:
-        for _ in range(count):
-            starts.append(at)
-            tables = steps[data[at]]
-            at += 1
-            for table in tables:
-                at += table[data[at]] or _string_size(data, at, table)
+        while len(starts) < count:
+            heads, end = _measure_row(data, at, steps)
+            size = end - at
+            left = count - len(starts) - 1
+            alike = _count_alike(page, heads, size, min(left, _FIRST_LOOK))
+            if alike == _FIRST_LOOK:
+                alike = _count_alike(page, heads, size, left)
+            starts.extend(range(at, end + alike * size, size))
+            at = end + alike * size
+            rest = 0 if alike >= _FIRST_LOOK else min(2 * rest + _FIRST_LOOK, _REST_MAX)
+            at = _walk_rows(data, at, min(rest, count - len(starts)), steps, starts)
     except (IndexError, KeyError):
-        raise LayoutError(f"an entry at byte {starts[-1]} has another shape, or is cut off") from None
+        raise LayoutError(f"an entry near byte {at} has another shape, or is cut off") from None
     if at > len(data):
         raise LayoutError("the last entry is cut off")
     return np.array(starts, np.int64), at
+
+
+def _walk_rows(
+    data: bytes, at: int, count: int, steps: Mapping[int, Sequence[bytes]], starts: list[int]
+) -> int:
+    """Add where each of the next rows begins to `starts`, and return where the last one ends."""
+    for _ in range(count):
+        starts.append(at)
+        tables = steps[data[at]]
+        at += 1
+        for table in tables:
+            at += table[data[at]] or _string_size(data, at, table)
+    return at
+
+
+def _measure_row(data: bytes, at: int, steps: Mapping[int, Sequence[bytes]]) -> tuple[list[int], int]:
+    """Return the places of all bytes of a row that say how long it is, and where it ends."""
+    heads = [at]
+    tables = steps[data[at]]
+    at += 1
+    for table in tables:
+        step = table[data[at]]
+        width = 0 if step else 1 << (data[at] - _LONG_STRINGS.get(table, 0x100) - 24 & 3)
+        heads += range(at, at + 1 + width)
+        at += step or _string_size(data, at, table)
+    return heads, at
+
+
+def _count_alike(page: Bytes, heads: list[int], size: int, most: int) -> int:
+    """Return how many of the rows that follow one of these heads have the same ones."""
+    after = heads[0] + size
+    count = min(most, (len(page) - after) // size)
+    if count <= 0:
+        return 0
+    places = np.array(heads) - heads[0]
+    rows = page[after : after + count * size].reshape(count, size)[:, places]
+    same = (rows == page[heads]).all(axis=1)
+    return count if same.all() else int(np.argmin(same))
 
 
 def read_columns(data: Bytes, at: Ints, shape: Sequence[Item]) -> tuple[list[Any], Ints]:
@@ -234,12 +287,12 @@ def _read_strings(major: int) -> Callable[[Bytes, Ints], tuple[Spans, Ints]]:
 
 
 def _read_addresses(data: Bytes, at: Ints) -> tuple[Bytes, Ints]:
-    if len(at) and at.max() + 35 > len(data):
+    if len(at) and at.max() + _ADDRESS_SIZE > len(data):
         raise LayoutError("an address is cut off")
-    rows = rows_at(data, at, 35)
+    rows = rows_at(data, at, _ADDRESS_SIZE)
     if np.any(rows[:, :3] != np.frombuffer(ADDRESS_HEAD + b"\x1e", np.uint8)):
         raise LayoutError("an item is not an address")
-    return rows[:, 2:], at + 35
+    return rows[:, 2:], at + _ADDRESS_SIZE
 
 
 def _string_size(data: bytes, at: int, table: bytes) -> int:
@@ -264,7 +317,7 @@ _STEPS: Final = {
     Item.FLAG: bytes(int(b in (0xF4, 0xF5)) for b in range(256)),
     Item.BYTES: _string_steps(BYTES),
     Item.TEXT: _string_steps(TEXT),
-    Item.ADDRESS: bytes(35 if b == 0x58 else 0 for b in range(256)),
+    Item.ADDRESS: bytes(_ADDRESS_SIZE if b == 0x58 else 0 for b in range(256)),
 }
 _LONG_STRINGS: Final = {_STEPS[Item.BYTES]: BYTES << 5, _STEPS[Item.TEXT]: TEXT << 5}
 _READERS: Final[Mapping[Item, Callable[[Bytes, Ints], tuple[Any, Ints]]]] = {

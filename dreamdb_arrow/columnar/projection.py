@@ -30,7 +30,6 @@ from dreamdb_arrow.tracks.scalars import ScalarColumn, read_scalars
 from dreamdb_arrow.tracks.vectors import read_vectors
 
 
-
 @dataclass(slots=True)
 class Projection:
     """Rows out of Tracks: a table with the columns of a stripe, vectors by field, and fields that cannot be read."""
@@ -74,7 +73,9 @@ def _read_field(
         return
     known = note.payloads.get(f.name, frozenset())
     if f.kind == "scalar":
-        scalars[f.name] = read_scalars(store, read_track(store, entry), str(f.options["value_type"]), known=known)
+        scalars[f.name] = read_scalars(
+            store, read_track(store, entry), str(f.options["value_type"]), known=known
+        )
     elif f.kind in MEDIA_KINDS:
         base = note.tracks.get(f.name)
         old = None if base is None else _old_items(store, replace(entry, address=base))

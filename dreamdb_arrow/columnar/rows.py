@@ -116,7 +116,9 @@ def resolve_rows(store: Store, cache: LocalCache, manifest: Manifest, address: A
     stripes = space_stripes(store, manifest, STRIPE)
     embeddings = [f.name for f in fields if f.kind == "embedding"]
     vectors = {name: space_stripes(store, manifest, VECTORS, name) for name in embeddings}
-    rows = RowSet(store, cache, manifest, address, fields, tuple(stripes), vectors, read_hidden(store, manifest))
+    rows = RowSet(
+        store, cache, manifest, address, fields, tuple(stripes), vectors, read_hidden(store, manifest)
+    )
     return _add_track_rows(rows)
 
 
@@ -157,7 +159,9 @@ def newest_note(store: Store, manifest: Manifest) -> CoverNote | None:
     if not held:
         return None
     last = held[-1]
-    return decode_cover_note(fetch(store, fragment_path(manifest.timelines[0], COVER, last.address), last.address))
+    return decode_cover_note(
+        fetch(store, fragment_path(manifest.timelines[0], COVER, last.address), last.address)
+    )
 
 
 def _add_track_rows(rows: RowSet) -> RowSet:
@@ -219,7 +223,9 @@ def _fold(rows: RowSet, projection: Projection) -> _Folded:
     rest = extra.filter(pa.array(~taken))
     if len(rest):
         local.append(_keep(rows.cache, encode_stripe(rest), anchors_of(rest)))
-    vectors = {name: s for name, v in projection.vectors.items() if (s := _new_vectors(rows, name, *v)) is not None}
+    vectors = {
+        name: s for name, v in projection.vectors.items() if (s := _new_vectors(rows, name, *v)) is not None
+    }
     return _Folded(frozenset(replaced), tuple(local), vectors, projection.unavailable)
 
 

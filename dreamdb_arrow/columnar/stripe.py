@@ -20,7 +20,9 @@ from dreamdb_arrow.objects.schema import Field
 ANCHOR: Final = "_anchor"
 TIME: Final = "_time"
 MEDIA_KINDS: Final = ("image", "audio", "video")
-ROW_GROUP_ROWS: Final = 122_880  # the vector size of DuckDB's row groups; 1M-row groups prune three times worse
+ROW_GROUP_ROWS: Final = (
+    122_880  # the vector size of DuckDB's row groups; 1M-row groups prune three times worse
+)
 
 MEDIA_REF: Final = pa.struct(
     [

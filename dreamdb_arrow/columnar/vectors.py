@@ -56,7 +56,9 @@ def open_vectors(path: Path, dim: int) -> VectorStripe:
     return VectorStripe(batch.column(0).to_numpy(), vectors)
 
 
-def gather_vectors(stripes: Sequence[VectorStripe], anchors: I64, dim: int) -> tuple[F32, np.ndarray[Any, Any]]:
+def gather_vectors(
+    stripes: Sequence[VectorStripe], anchors: I64, dim: int
+) -> tuple[F32, np.ndarray[Any, Any]]:
     """Look up vectors by anchor.
 
     anchors  (n,) int64, in any order

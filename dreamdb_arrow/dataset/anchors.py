@@ -35,11 +35,11 @@ def settle_anchors(rows: Incoming, store: Store, parent: Manifest, resolve: Reso
     """
     if rows.anchors is None:
         return _assigned(rows.n, parent, now_ns)
+    taken, deleted = _taken_near(rows.anchors, parent, resolve), read_hidden(store, parent)
     if rows.spread:
-        return _spread_ticks(rows.anchors, _taken_between, store, parent, resolve)
-    taken = _taken_between(rows.anchors, store, parent, resolve)
+        return _spread_ticks(rows.anchors, np.union1d(taken, deleted))
+    _refuse_taken(rows.anchors, deleted, "was deleted, and stays so")
     _refuse_taken(rows.anchors, taken, "is taken")
-    _refuse_taken(rows.anchors, read_hidden(store, parent), "was deleted, and stays so")
     return rows.anchors
 
 
@@ -61,7 +61,7 @@ def _coverages(parent: Manifest) -> list[tuple[int, int]]:
     return [(e.coverage[0], e.coverage[1]) for e in entries]
 
 
-def _taken_between(anchors: I64, store: Store, parent: Manifest, resolve: Resolve) -> I64:
+def _taken_near(anchors: I64, parent: Manifest, resolve: Resolve) -> I64:
     """Return the anchors of rows near the batch, ascending: all that could clash with it."""
     if len(anchors) == 0:
         return anchors
@@ -80,11 +80,8 @@ def _refuse_taken(anchors: I64, taken: I64, why: str) -> None:
         raise AnchorConflict(int(anchors[row]), f"anchor {anchors[row]} of row {row} {why}{more}")
 
 
-def _spread_ticks(
-    ticks: I64, near: Callable[..., I64], store: Store, parent: Manifest, resolve: Resolve
-) -> I64:
+def _spread_ticks(ticks: I64, taken: I64) -> I64:
     """Give rows that share a tick one nanosecond each, in row order, after those that are there already."""
-    taken = np.union1d(near(ticks, store, parent, resolve), read_hidden(store, parent))
     order = np.argsort(ticks, kind="stable")
     ordered = ticks[order]
     first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else order
@@ -114,5 +111,7 @@ def _check_spread(anchors: I64, taken: I64) -> None:
     twice = np.flatnonzero(ordered[1:] == ordered[:-1])
     if len(twice):
         anchor = int(ordered[twice[0]])
-        raise AnchorConflict(anchor, f"spread by one nanosecond a row, two ticks run into one another at {anchor}")
+        raise AnchorConflict(
+            anchor, f"spread by one nanosecond a row, two ticks run into one another at {anchor}"
+        )
     _refuse_taken(anchors, taken, "is taken")

@@ -56,7 +56,9 @@ def append_rows(
         if rows.n == 0:
             return Change("commit")
         now = max(clock(), parent.ts)
-        anchors = settle_anchors(rows, store, parent, lambda: resolve_rows(store, cache, parent, address), now)
+        anchors = settle_anchors(
+            rows, store, parent, lambda: resolve_rows(store, cache, parent, address), now
+        )
         stored = store_rows(rows, anchors, fields, parent.timelines[0], batch)
         if not has_columnar_layer(parent):
             return replace(flush_rows(store, parent, batch, stored), operation="commit")

@@ -88,7 +88,9 @@ def new_fields(
             taken[modality] = taken.get(modality, 0) + 1
             modality = modality_of(f, version=taken[modality])
             if f.options.get("compressor") is not None:
-                raise UnsupportedError(f"field {f.name!r} is compressed; writing codes comes with a later version")
+                raise UnsupportedError(
+                    f"field {f.name!r} is compressed; writing codes comes with a later version"
+                )
             index = index_of_new_field(store, batch, dataset_name, f)
             registry[modality] = {"algorithm": f.options["algorithm"], "spatial_index": [bytes(index)]}
         elif f.kind == "scalar":
@@ -112,4 +114,7 @@ def _vendor_entries(
     made += [write_fragments(batch, timeline, VECTORS, [], f.name) for f in fields if f.kind == "embedding"]
     data = encode_cover_note(CoverNote({e.field: e.address for e in entries}, {}))
     address = batch.add(payload_directory(timeline, COVER), data)
-    return [*made, write_fragments(batch, timeline, COVER, [Fragment(now_ns, now_ns + 1, len(data), address)])]
+    return [
+        *made,
+        write_fragments(batch, timeline, COVER, [Fragment(now_ns, now_ns + 1, len(data), address)]),
+    ]

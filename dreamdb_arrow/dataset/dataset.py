@@ -97,7 +97,9 @@ class Dataset:
         """
         space = Space(backend, cache_dir=cache_dir, sync=sync)
         opened = cls(space, name, space.resolve(name, as_of))
-        if schema is not None and sorted(map(describe, schema.fields)) != sorted(map(describe, opened._rows.fields)):
+        if schema is not None and sorted(map(describe, schema.fields)) != sorted(
+            map(describe, opened._rows.fields)
+        ):
             raise InvalidInputError(f"the schema of {name!r} is {opened.schema!r}, not {schema!r}")
         return opened
 
@@ -117,7 +119,9 @@ class Dataset:
         try:
             label, manifest = version["label"], version["manifest"]
         except KeyError as error:
-            raise InvalidInputError(f"a version has label, manifest and timeline; {error} is missing") from None
+            raise InvalidInputError(
+                f"a version has label, manifest and timeline; {error} is missing"
+            ) from None
         return cls(space, label, parse_address(manifest))
 
     @classmethod

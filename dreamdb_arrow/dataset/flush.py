@@ -155,7 +155,7 @@ def flush_rows(
                 written[f.name] = done
     entries = [_new_entry(batch, row_entry(parent, name), done.track) for name, done in written.items()]
     if has_columnar_layer(parent):
-        entries.append(_write_note(store, parent, batch, written, entries, stripes, rows))
+        entries.append(_write_note(store, parent, batch, written, entries, stripes))
     return Change("flush", tuple(entries), registry)
 
 
@@ -241,7 +241,6 @@ def _write_note(
     written: Mapping[str, Written],
     entries: Sequence[TrackEntry],
     stripes: frozenset[Address],
-    rows: Rows,
 ) -> TrackEntry:
     """Write what this flush brought together, and return the new entry of the Track of cover notes."""
     before = read_notes(store, parent)

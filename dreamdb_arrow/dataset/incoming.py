@@ -104,7 +104,9 @@ def table_of_samples(samples: Iterable[Mapping[str, Any]], fields: Sequence[Fiel
         given = [row.get(name) for row in rows]
         if any(v is not None for v in given):
             if any(v is None for v in given):
-                raise InvalidInputError(f"either all rows have {name!r}, or none; row {_first_none(given)} has none")
+                raise InvalidInputError(
+                    f"either all rows have {name!r}, or none; row {_first_none(given)} has none"
+                )
             columns[name] = _array(name, given)
     for name, f in names.items():
         columns[name] = _sample_column(f, [row.get(name) for row in rows])
@@ -119,7 +121,11 @@ def _sample_column(f: Field, values: list[Any]) -> pa.Array:
     if f.kind == "embedding":
         return _sample_vectors(f, values)
     kind = pa.large_binary() if f.kind in MEDIA_KINDS else SCALAR_TYPES.get(str(f.options.get("value_type")))
-    wanted = (bytes | bytearray | memoryview) if f.kind in MEDIA_KINDS else _PYTHON_TYPES.get(str(f.options.get("value_type")))
+    wanted = (
+        (bytes | bytearray | memoryview)
+        if f.kind in MEDIA_KINDS
+        else _PYTHON_TYPES.get(str(f.options.get("value_type")))
+    )
     for i, value in enumerate(values):
         wrong_bool = isinstance(value, bool | np.bool_) and f.options.get("value_type") != "bool"
         if value is not None and wanted is not None and (wrong_bool or not isinstance(value, wanted)):
@@ -193,7 +199,9 @@ def _check_names(table: pa.Table, fields: Sequence[Field], time: str | None) -> 
     if unknown:
         raise InvalidInputError(f"unknown field {unknown[0]!r}; fields: {', '.join(names) or 'none'}")
     if time is not None and time not in table.column_names:
-        raise InvalidInputError(f"no column {time!r} to take the time from; columns: {', '.join(table.column_names)}")
+        raise InvalidInputError(
+            f"no column {time!r} to take the time from; columns: {', '.join(table.column_names)}"
+        )
 
 
 def _column(table: pa.Table, f: Field, n: int) -> pa.Array | None:
@@ -238,11 +246,15 @@ def _ticks(column: pa.Array, name: str) -> I64:
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         column = _cast(column, pa.timestamp("ns", getattr(kind, "tz", None)), repr(name)).cast(pa.int64())
     elif not pa.types.is_integer(kind):
-        raise InvalidInputError(f"{name!r} gives the anchors: it must be int64 nanoseconds or a timestamp, not {kind}")
+        raise InvalidInputError(
+            f"{name!r} gives the anchors: it must be int64 nanoseconds or a timestamp, not {kind}"
+        )
     ticks = np.asarray(_cast(column, pa.int64(), repr(name)))
     bad = np.flatnonzero((ticks < 0) | (ticks > VISIBLE_ANCHOR_MAX))
     if len(bad):
-        raise InvalidInputError(f"{name!r}, row {bad[0]}: {ticks[bad[0]]} is outside 0 .. {VISIBLE_ANCHOR_MAX}")
+        raise InvalidInputError(
+            f"{name!r}, row {bad[0]}: {ticks[bad[0]]} is outside 0 .. {VISIBLE_ANCHOR_MAX}"
+        )
     return ticks
 
 
@@ -277,7 +289,12 @@ def _check_scalar(f: Field, column: pa.Array) -> pa.Array:
     if value_type == "float":
         _refuse(f, pc.invert(pc.is_finite(values)), values, "is not a finite number")
     elif value_type == "string":
-        _refuse(f, pc.greater(pc.binary_length(values), STRING_BYTES_MAX), values, f"has over {STRING_BYTES_MAX} bytes")
+        _refuse(
+            f,
+            pc.greater(pc.binary_length(values), STRING_BYTES_MAX),
+            values,
+            f"has over {STRING_BYTES_MAX} bytes",
+        )
     return values
 
 
@@ -345,7 +362,9 @@ def _check_vectors(f: Field, column: pa.Array) -> tuple[Bools, F32]:
         return np.zeros(len(column), dtype=bool), np.empty((0, dim), dtype=np.float32)
     kind = column.type
     fixed = pa.types.is_fixed_size_list(kind)
-    if not (fixed or pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not _is_number(kind.value_type):
+    if not (fixed or pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not _is_number(
+        kind.value_type
+    ):
         raise InvalidInputError(f"field {f.name!r}: a column of {kind} holds no vectors")
     if fixed and kind.list_size != dim:
         raise InvalidInputError(f"field {f.name!r} has {dim} dimensions, the rows have {kind.list_size}")
@@ -355,7 +374,9 @@ def _check_vectors(f: Field, column: pa.Array) -> tuple[Bools, F32]:
     held = column.filter(column.is_valid()) if column.null_count else column
     flat = held.flatten()
     if flat.null_count:
-        raise InvalidInputError(f"field {f.name!r}, row {_row_of(present, _first_null(flat) // dim)}: a number is missing")
+        raise InvalidInputError(
+            f"field {f.name!r}, row {_row_of(present, _first_null(flat) // dim)}: a number is missing"
+        )
     vectors = np.asarray(flat.cast(pa.float32(), safe=False)).reshape(-1, dim)
     _check_numbers(f, vectors, present)
     return present, vectors
@@ -366,7 +387,9 @@ def _refuse_lengths(f: Field, column: pa.Array, dim: int) -> None:
     wrong = np.flatnonzero(np.asarray(pc.fill_null(pc.not_equal(lengths, dim), False)))
     if len(wrong):
         row = int(wrong[0])
-        raise InvalidInputError(f"field {f.name!r}, row {row}: {lengths[row].as_py()} dimensions, expected {dim}")
+        raise InvalidInputError(
+            f"field {f.name!r}, row {row}: {lengths[row].as_py()} dimensions, expected {dim}"
+        )
 
 
 def _check_numbers(f: Field, vectors: F32, present: Bools) -> None:
@@ -381,7 +404,9 @@ def _check_numbers(f: Field, vectors: F32, present: Bools) -> None:
         if not np.isfinite(np.linalg.norm(vectors[at])):
             raise InvalidInputError(f"field {f.name!r}, row {row}: the vector is too long for 32-bit floats")
         if f.options.get("algorithm") != "dreamdb.lsh-l2" and not vectors[at].any():
-            raise InvalidInputError(f"field {f.name!r}, row {row}: the vector is all zeros and has no direction")
+            raise InvalidInputError(
+                f"field {f.name!r}, row {row}: the vector is all zeros and has no direction"
+            )
 
 
 def _row_of(present: Bools, at: int) -> int:

@@ -55,6 +55,8 @@ def _matching(batch: pa.RecordBatch, conditions: Conditions) -> I64:
         try:
             wanted = pa.array(value, column.type) if op == "in" else pa.scalar(value, column.type)
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError):
-            raise InvalidInputError(f"field {name!r} is {column.type}, not comparable with {value!r:.60}") from None
+            raise InvalidInputError(
+                f"field {name!r} is {column.type}, not comparable with {value!r:.60}"
+            ) from None
         keep &= np.asarray(pc.fill_null(OPERATORS[op](column, wanted), False))
     return np.asarray(batch.column(ANCHOR))[keep]

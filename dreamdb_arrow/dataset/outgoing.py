@@ -37,7 +37,9 @@ class Rows:
     payloads: list[Fragment] = field(default_factory=list)
 
 
-def store_rows(rows: Incoming, anchors: I64, fields: Sequence[Field], timeline: Address, batch: Batch) -> Rows:
+def store_rows(
+    rows: Incoming, anchors: I64, fields: Sequence[Field], timeline: Address, batch: Batch
+) -> Rows:
     """Sort rows by anchor, put their media into the batch, and return the rest in stored form."""
     order = None if bool((anchors[1:] > anchors[:-1]).all()) else np.argsort(anchors, kind="stable")
     ordered = anchors if order is None else anchors[order]
@@ -53,7 +55,9 @@ def store_rows(rows: Incoming, anchors: I64, fields: Sequence[Field], timeline: 
         columns[f.name] = values
     schema = stripe_schema(f for f in fields if f.name in columns)
     table = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
-    vectors = {name: _order_vectors(anchors, order, *held) for name, held in rows.vectors.items() if held[0].any()}
+    vectors = {
+        name: _order_vectors(anchors, order, *held) for name, held in rows.vectors.items() if held[0].any()
+    }
     return Rows(table, vectors, payloads)
 
 
@@ -92,7 +96,9 @@ def _items_a_pack(blobs: Sequence[memoryview]) -> int:
 def _item_payloads(items: MediaItems) -> list[Fragment]:
     """Return each object that the items name once, with the range of anchors it serves."""
     found: dict[Address, Fragment] = {}
-    rows = zip(items.anchors.tolist(), items.offsets.tolist(), items.sizes.tolist(), items.addresses, strict=True)
+    rows = zip(
+        items.anchors.tolist(), items.offsets.tolist(), items.sizes.tolist(), items.addresses, strict=True
+    )
     for anchor, offset, size, name in rows:
         address = Address(name.tobytes())
         low = found[address].t0 if address in found else anchor

@@ -15,6 +15,7 @@ from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import find_field, media_column, vector_column
 from dreamdb_arrow.dataset.schema import arrow_schema
 from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.spatial.partitioners import check_count
 
 TIME_MAX = 2**63 - 1
 
@@ -40,7 +41,9 @@ class ScanPlan:
         return [s for s in self.rows.stripes if s.meets(self.t0, self.t1)]
 
 
-def plan_scan(rows: RowSet, columns: Sequence[str] | None = None, t0: int = 0, t1: int = TIME_MAX) -> ScanPlan:
+def plan_scan(
+    rows: RowSet, columns: Sequence[str] | None = None, t0: int = 0, t1: int = TIME_MAX
+) -> ScanPlan:
     """Return the plan of a scan of [t0, t1). Raises InvalidInputError for an unknown column or an empty range."""
     known = arrow_schema(rows.fields, rows.unavailable).names
     for name in columns or ():
@@ -54,8 +57,7 @@ def plan_scan(rows: RowSet, columns: Sequence[str] | None = None, t0: int = 0, t
 
 def scan_batches(plan: ScanPlan, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a plan, ascending by anchor, in batches of at most `batch_size` rows."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InvalidInputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+    check_count("batch_size", batch_size)
     for table in _stored_tables(plan, batch_size):
         alive = _alive(plan, table)
         for batch in alive.to_batches(max_chunksize=batch_size):
@@ -152,7 +154,9 @@ def _tables_with(plan: ScanPlan, wanted: I64) -> Iterator[pa.Table]:
         held = np.asarray(file.read(columns=[ANCHOR])[ANCHOR].combine_chunks())
         rows = np.flatnonzero(np.isin(held, wanted[low:high]))
         if len(rows):
-            yield conform(file.read(columns=_held(file, schema)).take(pa.array(rows)), schema).combine_chunks()
+            yield conform(
+                file.read(columns=_held(file, schema)).take(pa.array(rows)), schema
+            ).combine_chunks()
 
 
 def _with_anchor(plan: ScanPlan) -> ScanPlan:

@@ -13,6 +13,8 @@ from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, SCALAR_TYPES, TIME
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field, check_new_field
+from dreamdb_arrow.objects.spatial_index import MAX_DIM
+from dreamdb_arrow.spatial.partitioners import check_count
 
 PARTITION_ALGORITHMS: Final = (
     "dreamdb.lsh-cosine",
@@ -105,11 +107,15 @@ class Schema:
             bucket_max_bytes: where a cell's bucket is cut.
         """
         if algorithm not in PARTITION_ALGORITHMS:
-            raise InvalidInputError(f"unknown algorithm {algorithm!r}; use one of {', '.join(PARTITION_ALGORITHMS)}")
-        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= 65_536:
-            raise InvalidInputError(f"dim of {name!r} must be 1 to 65536, not {dim!r}")
+            raise InvalidInputError(
+                f"unknown algorithm {algorithm!r}; use one of {', '.join(PARTITION_ALGORITHMS)}"
+            )
+        if check_count(f"dim of {name!r}", dim) > MAX_DIM:
+            raise InvalidInputError(f"dim of {name!r} must be 1 to {MAX_DIM}, not {dim}")
         if algorithm == "dreamdb.lsh-l2" and (rerank or compressor or lsh_bits not in (None, 64)):
-            raise InvalidInputError(f"{algorithm} takes no rerank, compressor or lsh_bits other than 64 ({name!r})")
+            raise InvalidInputError(
+                f"{algorithm} takes no rerank, compressor or lsh_bits other than 64 ({name!r})"
+            )
         options = {
             "dim": dim,
             "algorithm": algorithm,
@@ -149,8 +155,8 @@ class Schema:
         self, kind: str, name: str, mime: str, required: bool, chunk_size: int | None, pack_items: int | None
     ) -> Self:
         for what, value in (("chunk_size", chunk_size), ("pack_items", pack_items)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InvalidInputError(f"{what} of {name!r} must be a positive integer, not {value!r}")
+            if value is not None:
+                check_count(f"{what} of {name!r}", value)
         options = {"mime": mime, "chunk_size": chunk_size, "pack_items": pack_items}
         return self._add(kind, name, required, options)
 
@@ -167,7 +173,11 @@ class Schema:
 def describe(f: Field) -> str:
     """Return a field in a few characters: `label: categorical`, `embedding: embedding[512]?`."""
     kind = {"scalar": f.options.get("value_type"), "embedding": f"embedding[{f.options.get('dim')}]"}
-    text = kind.get(f.kind) or f"{f.kind}/{f.options['mime']}" if f.kind in MEDIA_KINDS else kind.get(f.kind, f.kind)
+    text = (
+        kind.get(f.kind) or f"{f.kind}/{f.options['mime']}"
+        if f.kind in MEDIA_KINDS
+        else kind.get(f.kind, f.kind)
+    )
     return f"{f.name}: {text}{'' if f.required else '?'}"
 
 
@@ -188,11 +198,14 @@ def row_fields(fields: Iterable[Field], unavailable: Mapping[str, str]) -> list[
 def arrow_schema(fields: Iterable[Field], unavailable: Mapping[str, str] = MappingProxyType({})) -> pa.Schema:
     """Return the schema of a scan: `_anchor`, `_time`, then the fields, with what they are as metadata."""
     columns = [
-        pa.field(ANCHOR, pa.int64(), nullable=False, metadata={"dreamdb.kind": "anchor", "dreamdb.unit": "ns"}),
+        pa.field(
+            ANCHOR, pa.int64(), nullable=False, metadata={"dreamdb.kind": "anchor", "dreamdb.unit": "ns"}
+        ),
         pa.field(TIME, pa.timestamp("ns"), nullable=False, metadata={"dreamdb.kind": "time"}),
     ]
-    for f in row_fields(fields, unavailable):
-        columns.append(pa.field(f.name, public_type(f), metadata=field_metadata(f)))
+    columns += [
+        pa.field(f.name, public_type(f), metadata=field_metadata(f)) for f in row_fields(fields, unavailable)
+    ]
     return pa.schema(columns)
 
 

@@ -21,7 +21,7 @@ from dreamdb_arrow.dataset.scan import TIME_MAX
 from dreamdb_arrow.dataset.spatial import load_spatial_index
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field
-from dreamdb_arrow.spatial.partitioners import probe_cells
+from dreamdb_arrow.spatial.partitioners import check_count, probe_cells
 from dreamdb_arrow.spatial.search import nearest
 from dreamdb_arrow.tracks.vectors import read_cells
 
@@ -65,8 +65,8 @@ def search(
     """
     f = find_field(rows, name, ("embedding",))
     check_query(f, queries)
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= K_MAX:
-        raise InvalidInputError(f"k must be a whole number of 1 to {K_MAX}, not {k!r}")
+    if check_count("k", k) > K_MAX:
+        raise InvalidInputError(f"k must be a whole number of 1 to {K_MAX}, not {k}")
     keep = (rows, t0, t1, allowed)
     if nprobe is None:
         return nearest((_kept(*keep, b) for b in _flat_blocks(rows, name, t0, t1)), queries, k, metric_of(f))

@@ -70,7 +70,9 @@ def index_of_new_field(store: Store, batch: Batch, dataset_name: str, f: Field) 
 def _untrained(dataset_name: str, f: Field) -> SpatialIndex:
     dim, algorithm = dim_of(f), f.options.get("algorithm", LSH_COSINE)
     if algorithm == LSH_COSINE:
-        return make_lsh_cosine(dim, lsh_seed(dataset_name, f.name), int(f.options.get("lsh_bits", DEFAULT_LSH_BITS)))
+        return make_lsh_cosine(
+            dim, lsh_seed(dataset_name, f.name), int(f.options.get("lsh_bits", DEFAULT_LSH_BITS))
+        )
     if algorithm == LSH_L2:
         return make_lsh_l2(dim, lsh_seed(dataset_name, f.name))
     if algorithm == IVF_COSINE:

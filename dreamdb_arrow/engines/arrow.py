@@ -60,7 +60,7 @@ class DreamDBDataset(pads.Dataset):  # type: ignore[misc]
 
     def to_batches(self, **options: Any) -> Iterator[pa.RecordBatch]:
         """Yield the rows as batches."""
-        return self.scanner(**options).to_batches()
+        yield from self.scanner(**options).to_batches()
 
     def head(self, num_rows: int, **options: Any) -> pa.Table:
         """Return the first rows, by anchor."""
@@ -82,7 +82,9 @@ class DreamDBDataset(pads.Dataset):  # type: ignore[misc]
         """Name the columns to read: those projected, and those the filter looks at."""
         if columns is None or isinstance(columns, dict):
             return list(self._full.names)
-        return [n for n in self._full.names if n in columns or (wanted is not None and self._mentions(wanted, n))]
+        return [
+            n for n in self._full.names if n in columns or (wanted is not None and self._mentions(wanted, n))
+        ]
 
     def _mentions(self, wanted: pc.Expression, name: str) -> bool:
         """Whether an expression cannot be bound without a column."""
@@ -107,6 +109,10 @@ class DreamDBDataset(pads.Dataset):  # type: ignore[misc]
         anchor = pc.field(ANCHOR)
         guarantee = (anchor >= np.int64(t0)) & (anchor < np.int64(t1))
         fragment = pads.FileSystemDataset.from_paths(
-            ["stripe"], schema=self._full, format=pads.ParquetFileFormat(), partitions=[guarantee], filesystem=pafs.LocalFileSystem()
+            ["stripe"],
+            schema=self._full,
+            format=pads.ParquetFileFormat(),
+            partitions=[guarantee],
+            filesystem=pafs.LocalFileSystem(),
         )
         return any(True for _ in fragment.get_fragments(filter=wanted))

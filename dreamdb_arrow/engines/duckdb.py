@@ -14,7 +14,6 @@ import re
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from threading import Lock
@@ -25,23 +24,22 @@ import numpy as np
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address, parse_address
-from dreamdb_arrow.columnar.rows import RowSet, read_tombstone_list
+from dreamdb_arrow.columnar.rows import RowSet
 from dreamdb_arrow.columnar.stripe import encode_stripe
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import media_column, vector_column
-from dreamdb_arrow.dataset.inspect import constants, history, objects, refs, schema_rows, tracks
-from dreamdb_arrow.dataset.scan import TIME_MAX
 from dreamdb_arrow.dataset.search import search
 from dreamdb_arrow.dataset.space import Backend, Space
+from dreamdb_arrow.engines.arguments import time_range
 from dreamdb_arrow.engines.plans import (
     MEDIA_REF_SQL,
     files_sql,
     identifier,
     literal,
-    rows_table,
     scan_sql,
     track_sql,
 )
+from dreamdb_arrow.engines.space_tables import TABLES
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 
 PINS_MAX: Final = 4096
@@ -142,7 +140,9 @@ class Session:
         self._create("holder", self._holder, ["VARCHAR", "VARCHAR", "BIGINT"], "VARCHAR", **arrow)
         self._create("address", self._address, ["BLOB"], "VARCHAR", **arrow)
 
-    def _create(self, name: str, function: Callable[..., Any], args: list[str], result: str, **how: Any) -> None:
+    def _create(
+        self, name: str, function: Callable[..., Any], args: list[str], result: str, **how: Any
+    ) -> None:
         full = f"{self._prefix}{name}"
         self._con.create_function(full, function, args, result, **how)
         self._functions.append(full)
@@ -162,7 +162,11 @@ class Session:
     def _plan(self, kind: str, ref: str | None, options: str, txid: int, _: str | None) -> str:
         """Return the SQL of a table function; an error comes back behind `!`, and the macro raises it in one line."""
         try:
-            return PLANS[kind](self, ref, json.loads(options), txid)
+            given = json.loads(options)
+            if kind in TABLES:
+                version = None if kind == "refs" else self.version(ref, given.get("as_of"), txid)
+                return self._table_sql(TABLES[kind](self.space, version))
+            return self._track_sql(ref, given, txid) if kind == "track" else self._scan_sql(ref, given, txid)
         except (DreamDBError, OSError) as error:
             return f"!dreamdb: {' '.join(str(error).split())}"
 
@@ -251,7 +255,9 @@ class Session:
         return pa.array(out, pa.string())
 
     def _address(self, addresses: Any) -> Any:
-        return pa.array([None if a is None else str(Address(a)) for a in _whole(addresses).to_pylist()], pa.string())
+        return pa.array(
+            [None if a is None else str(Address(a)) for a in _whole(addresses).to_pylist()], pa.string()
+        )
 
     # ---------------------------------------------------------------- search
 
@@ -302,7 +308,12 @@ class Session:
         cursor = self._aux.cursor()
         try:
             wanted = duckdb.SQLExpression(condition)
-            table = cursor.sql(f"FROM {call}").filter(wanted).select(duckdb.ColumnExpression("_anchor")).to_arrow_table()
+            table = (
+                cursor.sql(f"FROM {call}")
+                .filter(wanted)
+                .select(duckdb.ColumnExpression("_anchor"))
+                .to_arrow_table()
+            )
         except duckdb.Error as error:
             raise InvalidInputError(f"filter {condition!r}: {str(error).splitlines()[0]}") from None
         finally:
@@ -310,42 +321,13 @@ class Session:
         return np.sort(np.asarray(table["_anchor"].combine_chunks(), dtype=np.int64))
 
 
-# ---------------------------------------------------------------- arguments
-
-
-def time_range(options: Mapping[str, Any]) -> tuple[int, int]:
-    """Return t0 and t1 of a table function as nanoseconds. Raises InvalidInputError."""
-    t0, t1 = _as_time(options.get("t0"), "t0", 0), _as_time(options.get("t1"), "t1", TIME_MAX)
-    if t0 > t1:
-        raise InvalidInputError(f"t0 is after t1: {t0} > {t1}")
-    return t0, t1
-
-
-def _as_time(value: Any, name: str, default: int) -> int:
-    if value is None:
-        return default
-    if isinstance(value, int) and not isinstance(value, bool):
-        return min(max(value, 0), TIME_MAX)
-    try:
-        text, fraction = re.fullmatch(r"(.*?:\d\d)(?:\.(\d{1,9}))?(?:\+00)?", str(value)).groups()  # type: ignore[union-attr]
-        whole = datetime.fromisoformat(text).replace(tzinfo=UTC)
-    except (AttributeError, ValueError):
-        return _as_date(value, name)
-    return int(whole.timestamp()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
-
-
-def _as_date(value: Any, name: str) -> int:
-    try:
-        return int(datetime.fromisoformat(str(value)).replace(tzinfo=UTC).timestamp()) * 1_000_000_000
-    except ValueError:
-        raise InvalidInputError(f"{name} must be nanoseconds or a timestamp, not {value!r:.60}") from None
-
-
 def _query_matrix(queries: pa.Array) -> Any:
     lengths = set(queries.value_lengths().to_pylist())
     flat = queries.flatten()
     if len(lengths) != 1 or flat.null_count:
-        raise InvalidInputError("the queries of one search must have the same number of dimensions, none missing")
+        raise InvalidInputError(
+            "the queries of one search must have the same number of dimensions, none missing"
+        )
     return np.asarray(flat, dtype=np.float32).reshape(len(queries), -1)
 
 
@@ -355,92 +337,6 @@ def _whole(column: Any) -> pa.Array:
 
 def _numbers(column: Any) -> I64:
     return np.asarray(_whole(column).to_numpy(zero_copy_only=False), dtype=np.int64)
-
-
-# ---------------------------------------------------------------- the Space as tables
-
-
-def _refs(session: Session, _: str | None, __: Mapping[str, Any], ___: int) -> str:
-    return session._table_sql(rows_table(refs(session.space.store), REFS))
-
-
-def _history(session: Session, ref: str | None, options: Mapping[str, Any], txid: int) -> str:
-    found = history(session.space.store, session.version(ref, options.get("as_of"), txid), None)
-    listed = [{**v, "time": v["ts_ns"], "tracks": v["tracks_count"]} for v in found]
-    return session._table_sql(rows_table(listed, HISTORY))
-
-
-def _lister(list_rows: Callable[[RowSet], list[dict[str, Any]]], schema: pa.Schema) -> Callable[..., str]:
-    def plan(session: Session, ref: str | None, options: Mapping[str, Any], txid: int) -> str:
-        return session._table_sql(rows_table(list_rows(session._rows(ref, options, txid)), schema))
-
-    return plan
-
-
-def _tombstones(session: Session, ref: str | None, options: Mapping[str, Any], txid: int) -> str:
-    rows = session._rows(ref, options, txid)
-    held = read_tombstone_list(rows.store, rows.manifest)
-    columns = [
-        pa.array(held.anchors, pa.int64()),
-        pa.array(held.deleted_at, pa.int64()).cast(pa.timestamp("ms")),
-        pa.array(held.reasons, pa.string()),
-    ]
-    return session._table_sql(pa.Table.from_arrays(columns, schema=TOMBSTONES))
-
-
-def _constant_rows(rows: RowSet) -> list[dict[str, Any]]:
-    return [
-        {
-            "field": name,
-            "modality": held["modality"],
-            "value": held["value"] if isinstance(held["value"], str) else json.dumps(held["value"]),
-        }
-        for name, held in constants(rows).items()
-    ]
-
-
-def _texts(*names: str) -> list[tuple[str, pa.DataType]]:
-    return [(name, pa.string()) for name in names]
-
-
-REFS: Final = pa.schema([*_texts("ref", "manifest"), ("is_snapshot", pa.bool_())])
-HISTORY: Final = pa.schema(
-    [
-        *_texts("manifest"),
-        ("time", pa.timestamp("ns")),
-        ("ts_ns", pa.int64()),
-        *_texts("operation"),
-        ("parents", pa.list_(pa.string())),
-        ("tracks", pa.int64()),
-        *_texts("writer"),
-    ]
-)
-SCHEMA: Final = pa.schema(
-    [
-        *_texts("field", "kind", "type"),
-        ("required", pa.bool_()),
-        *_texts("algorithm", "mime"),
-        ("available", pa.bool_()),
-        *_texts("reason"),
-    ]
-)
-RANGE: Final = [("t0", pa.uint64()), ("t1", pa.uint64())]
-TRACKS: Final = pa.schema([*_texts("field", "modality", "kind", "role"), *RANGE, *_texts("track", "path")])
-OBJECTS: Final = pa.schema([*_texts("kind", "field"), *RANGE, *_texts("address", "path")])
-TOMBSTONES: Final = pa.schema([("_anchor", pa.int64()), ("deleted_at", pa.timestamp("ms")), *_texts("reason")])
-CONSTANTS: Final = pa.schema(_texts("field", "modality", "value"))
-
-PLANS: Final[Mapping[str, Callable[..., str]]] = {
-    "scan": Session._scan_sql,
-    "track": Session._track_sql,
-    "refs": _refs,
-    "history": _history,
-    "schema": _lister(schema_rows, SCHEMA),
-    "tracks": _lister(lambda rows: tracks(rows.manifest), TRACKS),
-    "objects": _lister(objects, OBJECTS),
-    "tombstones": _tombstones,
-    "constants": _lister(_constant_rows, CONSTANTS),
-}
 
 
 def macro_texts() -> dict[str, str]:

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class Dataset(dataset.Dataset):
-    __doc__ = dataset.Dataset.__doc__
+    """Rows of a Space, at one version of one Ref.
+
+    A handle stays at the version it was opened at; its own writes move it on, `refresh()` moves it to the Ref's tip.
+    Made by `create`, `open`, `open_ref` and `open_at`.
+    """
 
     def to_dataset(self, start_ns: int = 0, end_ns: int | None = None) -> DreamDBDataset:
         """Return this version as a pyarrow Dataset, read lazily."""
@@ -61,8 +65,6 @@ class Dataset(dataset.Dataset):
     def attach(self, con: duckdb.DuckDBPyConnection, as_: str | None = None) -> Session:
         """Give a DuckDB connection the table functions and views of this dataset's Space."""
         return attach(con, self.space, as_)
-
-
 
 
 def _end(end_ns: int | None) -> int:

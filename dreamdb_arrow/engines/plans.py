@@ -5,12 +5,11 @@ This is the only place where SQL text is put together. Names and paths go in quo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import pyarrow as pa
 
 from dreamdb_arrow.columnar.projection import dim_of, row_entry
 from dreamdb_arrow.columnar.rows import RowSet
@@ -48,8 +47,7 @@ def scan_sql(rows: RowSet, prefix: str, t0: int, t1: int) -> str:
     """Return the SELECT of a scan of [t0, t1): Parquet columns as they are, the others as late functions."""
     version = literal(str(rows.address))
     columns = [ANCHOR, TIME]
-    for f in row_fields(rows.fields, rows.unavailable):
-        columns.append(_column_sql(f, prefix, version))
+    columns += [_column_sql(f, prefix, version) for f in row_fields(rows.fields, rows.unavailable)]
     return f"SELECT {', '.join(columns)} FROM {source_sql(rows, t0, t1)}{where_sql(rows, prefix, t0, t1)}"
 
 
@@ -150,7 +148,7 @@ def track_sql(rows: RowSet, prefix: str, name: str, t0: int, t1: int) -> str:
 
 def _stripe_sql(rows: RowSet, name: str) -> str:
     """Return an expression for the stripe of a row: its file's name is its address, but for local projections."""
-    if not any(s.meets(0, 2**63 - 1) for s in rows.stripes):
+    if not rows.stripes:
         return "NULL::VARCHAR"
     local = [literal(str(s.address)) for s in rows.stripes if not s.path]
     file = "parse_filename(filename)"
@@ -158,8 +156,3 @@ def _stripe_sql(rows: RowSet, name: str) -> str:
     if not local or entry is None:
         return file
     return f"CASE WHEN {file} IN ({', '.join(local)}) THEN {literal(str(entry.address))} ELSE {file} END"
-
-
-def rows_table(found: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Return plain values as a table of this schema."""
-    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in found], schema=schema)

@@ -84,7 +84,12 @@ class _Source:
         wanted = pl.Schema(pl.from_arrow(schema.empty_table()).schema)  # type: ignore[union-attr]
         files = [s.local(self._rows.store, self._rows.cache) for s in group]
         lazy = pl.scan_parquet(
-            files, schema=wanted, missing_columns="insert", extra_columns="ignore", glob=False, hive_partitioning=False
+            files,
+            schema=wanted,
+            missing_columns="insert",
+            extra_columns="ignore",
+            glob=False,
+            hive_partitioning=False,
         )
         low, high = group[0].t0, max(s.t1 for s in group)
         if low < self._t0 or high > self._t1:

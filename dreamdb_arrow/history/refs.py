@@ -49,7 +49,7 @@ def create_snapshot(store: Store, ref: str, label: str, address: Address) -> str
 
 def snapshot_name(ref: str, label: str) -> str:
     """Return the Ref of a snapshot; a label that already names a snapshot of this Ref stays as it is."""
-    name = label if label.startswith(f"{ref}@") else f"{ref.split('@')[0]}@{label}"
+    name = label if label.startswith(f"{ref}@") else f"{ref.split('@', maxsplit=1)[0]}@{label}"
     if not is_ref_name(name):
         raise InvalidInputError(
             f"not a snapshot label: {label[:100]!r}; use letters a-z, digits, '_' and '-', 64 at most with the ref's name"
@@ -71,12 +71,12 @@ def resolve_as_of(store: Store, ref: str, as_of: object) -> Address:
     text = str(as_of)
     if is_address_text(text):
         return parse_address(text)
-    for name in (text, f"{ref.split('@')[0]}@{text}") if "@" in text else (f"{ref.split('@')[0]}@{text}",):
+    for name in (text, f"{ref.split('@', maxsplit=1)[0]}@{text}") if "@" in text else (f"{ref.split('@', maxsplit=1)[0]}@{text}",):
         if is_ref_name(name) and isinstance(found := store.read_ref(name), Ref):
             return found.address
     time_ns = _parse_time(text)
     if time_ns is None:
-        raise RefNotFoundError(snapshot_name(ref, text), store.list_refs(f"{ref.split('@')[0]}@"))
+        raise RefNotFoundError(snapshot_name(ref, text), store.list_refs(f"{ref.split('@', maxsplit=1)[0]}@"))
     return _at_time(store, ref, time_ns)
 
 

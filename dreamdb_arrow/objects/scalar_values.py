@@ -215,13 +215,13 @@ def _distinct_categories(rows: Any) -> tuple[list[str], Ints]:
 
 def _set_of(rows: Any) -> set[str]:
     found = set(rows)
-    if not all(type(value) is str for value in found):
+    if not set(map(type, found)) <= {str}:
         raise InvalidInputError("text is wanted in a column of text")
     return found
 
 
 def _number_strings(rows: Any, distinct: list[str]) -> tuple[list[str], Ints]:
-    codes = {value: code for code, value in enumerate(distinct)}
+    codes = dict(zip(distinct, range(len(distinct)), strict=True))
     return distinct, np.fromiter(map(codes.__getitem__, rows), np.int64, len(rows))
 
 

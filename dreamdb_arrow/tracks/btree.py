@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dreamdb_arrow.codec.ragged import Ints
+from dreamdb_arrow.codec.ragged import Ints, Ragged
 from dreamdb_arrow.errors import LayoutError, UnsupportedError
 from dreamdb_arrow.objects.btree_page import (
     CHILDREN_MAX,
@@ -104,7 +104,7 @@ def _bounds(page: ScalarEntries | BtreeNode) -> tuple[bytes, bytes]:
 
 
 def insert_entries(
-    store: Store, batch: Batch, track: Track, kind: ValueType, new: ScalarEntries
+    store: Store, batch: Batch, track: Track, kind: ValueType, new: ScalarEntries, encoded: Ragged
 ) -> dict[str, Any]:
     """Add the pages of a column that also has these entries; return the map that stands for it in the Track.
 
@@ -114,6 +114,7 @@ def insert_entries(
         track: as it was.
         kind: of the column's values.
         new: entries in order; at least one.
+        encoded: the bytes of their values.
 
     Raises:
         CorruptDataError, UnsupportedError: as read_btree does, as far as pages are read.
@@ -121,7 +122,7 @@ def insert_entries(
     directory = index_directory(track.timeline, track.modality)
     tree = btree_of(track)
     if tree is None:
-        children, total = _add_leaves(batch, directory, kind, new), len(new)
+        children, total = _add_leaves(batch, directory, kind, new, encoded), len(new)
     else:
         leaves = _list_leaves(store, directory, tree, kind)
         children, total = _rewrite(store, batch, directory, kind, leaves, new), tree.items + len(new)
@@ -169,7 +170,8 @@ def _rewrite(
         old = fetch_many(store, paths_in(directory, [leaves[nth].address for nth in run]))
         parts = [_expect_leaf(decode_btree_page(data, kind)) for data in old]
         parts.append(_between(new, int(first[run[0]]), int(first[run[-1] + 1])))
-        after += _add_leaves(batch, directory, kind, _sorted(join_entries(parts)))
+        entries = _sorted(join_entries(parts))
+        after += _add_leaves(batch, directory, kind, entries, kind.encode(entries.values))
     return after
 
 
@@ -211,9 +213,11 @@ def _sorted(entries: ScalarEntries) -> ScalarEntries:
     return entries.take(order[np.lexsort((entries.firsts[order], ranks))])
 
 
-def _add_leaves(batch: Batch, directory: str, kind: ValueType, entries: ScalarEntries) -> list[BtreeChild]:
+def _add_leaves(
+    batch: Batch, directory: str, kind: ValueType, entries: ScalarEntries, encoded: Ragged
+) -> list[BtreeChild]:
     """Fill leaves from the left."""
-    rows = encode_entries(entries, kind.encode(entries.values))
+    rows = encode_entries(entries, encoded)
     ends = rows.lengths.cumsum()
     data = rows.data.tobytes()
     children, start, begin = [], 0, 0

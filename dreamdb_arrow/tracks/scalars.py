@@ -266,7 +266,7 @@ def write_column(store: Store, batch: Batch, track: Track, value_type: str, colu
     coverage = widen(track.coverage, first, stop, empty=track.object_index == [])
     index: Any
     if kind.tree:
-        index = insert_entries(store, batch, track, kind, entries)
+        index = insert_entries(store, batch, track, kind, entries, encoded)
     else:
         index = _insert_inline(track, kind, entries, encoded)
     return Written(replace(track, coverage=coverage, object_index=index), (bucket,))

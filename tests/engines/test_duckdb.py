@@ -78,7 +78,10 @@ def test_scan_gives_all_rows_with_their_types(con, truth):
 
 
 def test_views_and_macros_agree(con):
-    assert con.sql("SELECT count(*) FROM x").fetchall() == con.sql("SELECT count(*) FROM dreamdb_scan('x')").fetchall()
+    assert (
+        con.sql("SELECT count(*) FROM x").fetchall()
+        == con.sql("SELECT count(*) FROM dreamdb_scan('x')").fetchall()
+    )
 
 
 def test_explain_shows_parquet_with_filters_and_projections(con):
@@ -116,10 +119,17 @@ def test_top_n_of_everything_reads_only_what_it_shows(tmp_path, deleted):
 def test_time_arguments_prune_and_cut(con, truth):
     low, high = T0 + 1_200_000_000, T0 + 1_300_000_000
     want = [a for a in truth["_anchor"].to_pylist() if low <= a < high]
-    assert [a for (a,) in con.execute("SELECT _anchor FROM dreamdb_scan('x', t0 := ?, t1 := ?)", [low, high]).fetchall()] == want
+    assert [
+        a
+        for (a,) in con.execute(
+            "SELECT _anchor FROM dreamdb_scan('x', t0 := ?, t1 := ?)", [low, high]
+        ).fetchall()
+    ] == want
     sql = "SELECT count(*) FROM dreamdb_scan('x', t0 := make_timestamp_ns(?), t1 := make_timestamp_ns(?))"
     assert con.execute(sql, [low, high]).fetchall() == [(len(want),)]
-    plan = con.sql(f"EXPLAIN SELECT sum(n) FROM dreamdb_scan('x', t0 := {low}, t1 := {high})").fetchall()[0][1]
+    plan = con.sql(f"EXPLAIN SELECT sum(n) FROM dreamdb_scan('x', t0 := {low}, t1 := {high})").fetchall()[0][
+        1
+    ]
     assert "READ_PARQUET" in plan
 
 
@@ -129,7 +139,9 @@ def test_as_of_label_address_and_time(ds, con):
     ds.append(rows(10, 5000))
     ds.delete([T0])
     for as_of in ("v1", "x@v1", v["manifest"], str(published), "x@v1"):
-        assert con.execute("SELECT count(*) FROM dreamdb_scan('x', as_of := ?)", [as_of]).fetchall() == [(3000,)]
+        assert con.execute("SELECT count(*) FROM dreamdb_scan('x', as_of := ?)", [as_of]).fetchall() == [
+            (3000,)
+        ]
     assert con.sql("SELECT count(*) FROM x").fetchall() == [(3009,)]
     assert con.sql("SELECT count(*) FROM dreamdb_scan('x@v1')").fetchall() == [(3000,)]
 
@@ -149,7 +161,9 @@ def test_knn_of_literal_parameter_subquery_and_lateral(con, truth):
     text = str([float(v) for v in q])
     assert [a for a, _ in con.execute(f"FROM dreamdb_knn('x', 'v', {text})").fetchall()] == want
     assert [a for a, _ in con.execute("FROM dreamdb_knn('x', 'v', ?, k := 10)", [q]).fetchall()] == want
-    con.execute(f"CREATE TABLE q AS SELECT 1 AS id, {text}::FLOAT[{DIM}] AS vec UNION ALL SELECT 2, [1,0,0,0,0,0,0,0]")
+    con.execute(
+        f"CREATE TABLE q AS SELECT 1 AS id, {text}::FLOAT[{DIM}] AS vec UNION ALL SELECT 2, [1,0,0,0,0,0,0,0]"
+    )
     sub = "FROM dreamdb_knn('x', 'v', (SELECT vec FROM q WHERE id = 1), k := 10)"
     assert [a for a, _ in con.sql(sub).fetchall()] == want
     lateral = con.sql("SELECT q.id, n._anchor FROM q, dreamdb_knn('x', 'v', q.vec, k := 3) n").fetchall()
@@ -181,7 +195,12 @@ def test_probing_reads_cells_and_what_is_not_flushed(ds, con, truth):
     ds.flush()
     every = con.execute("FROM dreamdb_knn('x', 'v', ?, k := 10, nprobe := 1000)", [q]).fetchall()
     assert [a for a, _ in every] == exact(truth, q, 10)
-    near = pa.table({**{c: rows(1, 9000)[c] for c in truth.column_names}, "v": pa.array([[1.0] * DIM], pa.list_(pa.float32(), DIM))})
+    near = pa.table(
+        {
+            **{c: rows(1, 9000)[c] for c in truth.column_names},
+            "v": pa.array([[1.0] * DIM], pa.list_(pa.float32(), DIM)),
+        }
+    )
     ds.append(near)
     few = con.execute("FROM dreamdb_knn('x', 'v', ?, k := 1, nprobe := 1)", [q]).fetchall()
     assert few[0][0] == near["_anchor"][0].as_py()
@@ -189,7 +208,9 @@ def test_probing_reads_cells_and_what_is_not_flushed(ds, con, truth):
 
 def test_track_names_the_object_of_each_value(ds, con):
     for field in ("n", "label", "v", "img"):
-        found = con.sql(f"SELECT count(*), count(DISTINCT object), count(value) FROM dreamdb_track('x', '{field}')").fetchall()
+        found = con.sql(
+            f"SELECT count(*), count(DISTINCT object), count(value) FROM dreamdb_track('x', '{field}')"
+        ).fetchall()
         assert found[0][0] == found[0][2] == 3000
         assert found[0][1] >= 3
     listed = {a for (a,) in con.sql("SELECT address FROM dreamdb_objects('x')").fetchall()}
@@ -246,7 +267,7 @@ def test_prepared_statements_views_and_cursors_see_new_rows(ds, con):
             if "EXECUTE" not in sql:
                 assert cursor.execute(sql).fetchall() == [(n,)]
             cursor.close()
-        ds.append(rows(10, 8000))  if n == 3000 else None
+        ds.append(rows(10, 8000)) if n == 3000 else None
 
 
 def test_one_statement_and_one_transaction_see_one_version(ds, con):
@@ -261,7 +282,9 @@ def test_one_statement_and_one_transaction_see_one_version(ds, con):
     def read(_):
         cursor = con.cursor()
         found = [
-            cursor.execute("SELECT (SELECT count(*) FROM dreamdb_scan('x')) - (SELECT count(*) FROM x)").fetchall()[0][0]
+            cursor.execute(
+                "SELECT (SELECT count(*) FROM dreamdb_scan('x')) - (SELECT count(*) FROM x)"
+            ).fetchall()[0][0]
             for _ in range(15)
         ]
         cursor.execute("BEGIN")
@@ -283,7 +306,9 @@ def test_one_statement_and_one_transaction_see_one_version(ds, con):
 
 
 def test_two_spaces_on_one_connection(ds, tmp_path):
-    other = vd.Dataset.create("y", vd.Schema().add_scalar_int("n"), backend="memory://other", cache_dir=tmp_path / "c2")
+    other = vd.Dataset.create(
+        "y", vd.Schema().add_scalar_int("n"), backend="memory://other", cache_dir=tmp_path / "c2"
+    )
     other.append({"n": [1, 2, 3]})
     con = duckdb.connect()
     first, second = ds.attach(con, as_="a"), vd.attach(con, "memory://other", as_="b")
@@ -297,7 +322,9 @@ def test_two_spaces_on_one_connection(ds, tmp_path):
 
 def test_append_from_duckdb_polars_pandas_and_back(tmp_path):
     pl, pd = pytest.importorskip("polars"), pytest.importorskip("pandas")
-    ds = vd.Dataset.create("t", vd.Schema().add_scalar_int("n").add_scalar_string("s"), backend=tmp_path / "s", cache_dir=None)
+    ds = vd.Dataset.create(
+        "t", vd.Schema().add_scalar_int("n").add_scalar_string("s"), backend=tmp_path / "s", cache_dir=None
+    )
     con = duckdb.connect()
     ds.append(con.sql("SELECT range AS n, 'duck' AS s FROM range(3)"))
     ds.append(pl.DataFrame({"n": [10], "s": ["polars"]}))
@@ -308,5 +335,9 @@ def test_append_from_duckdb_polars_pandas_and_back(tmp_path):
     assert ds.to_pandas()["n"].tolist() == [0, 1, 2, 10, 20, 30, 31, 40]
     lazy = ds.to_polars()
     assert lazy.filter(pl.col("s").str.starts_with("p")).select("n").collect()["n"].to_list() == [10, 20]
-    assert ds.to_dataset().to_table(columns=["s"], filter=pa.compute.field("n") > 20)["s"].to_pylist() == ["arrow", "reader", "columns"]
+    assert ds.to_dataset().to_table(columns=["s"], filter=pa.compute.field("n") > 20)["s"].to_pylist() == [
+        "arrow",
+        "reader",
+        "columns",
+    ]
     con.close()

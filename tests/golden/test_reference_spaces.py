@@ -45,13 +45,14 @@ def expected(row: dict) -> dict:
 def fingerprint(rows: dict[int, dict]) -> str:
     """The digest that large fixtures give instead of their rows."""
     noted = [
-        [a, {k: {"$hex": v.hex()} if isinstance(v, bytes) else v for k, v in row.items()}] for a, row in sorted(rows.items())
+        [a, {k: {"$hex": v.hex()} if isinstance(v, bytes) else v for k, v in row.items()}]
+        for a, row in sorted(rows.items())
     ]
     text = json.dumps(noted, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return blake3.blake3(text.encode()).hexdigest()
 
 
-@pytest.mark.parametrize(("name", "ref"), REFS, ids=lambda v: str(v))
+@pytest.mark.parametrize(("name", "ref"), REFS, ids=str)
 def test_every_ref_scans_to_the_rows_it_holds(name, ref, reference_space, reference_expected, tmp_path):
     want = reference_expected(name)["refs"][ref]
     con = vd.connect(reference_space(name), cache_dir=tmp_path / "cache")
@@ -69,8 +70,10 @@ def test_every_ref_scans_to_the_rows_it_holds(name, ref, reference_space, refere
     con.close()
 
 
-@pytest.mark.parametrize(("name", "ref"), REFS, ids=lambda v: str(v))
-def test_arrow_polars_and_the_dataset_see_the_same_rows(name, ref, reference_space, reference_expected, tmp_path):
+@pytest.mark.parametrize(("name", "ref"), REFS, ids=str)
+def test_arrow_polars_and_the_dataset_see_the_same_rows(
+    name, ref, reference_space, reference_expected, tmp_path
+):
     want = reference_expected(name)["refs"][ref]
     ds = vd.Dataset.open_ref(ref, reference_space(name), cache_dir=tmp_path / "cache")
     assert ds.count() == want["count"]
@@ -83,8 +86,10 @@ def test_arrow_polars_and_the_dataset_see_the_same_rows(name, ref, reference_spa
     assert ds.meta() == want.get("meta", {})
 
 
-@pytest.mark.parametrize(("name", "ref"), REFS, ids=lambda v: str(v))
-def test_filters_find_the_anchors_that_the_reference_found(name, ref, reference_space, reference_expected, tmp_path):
+@pytest.mark.parametrize(("name", "ref"), REFS, ids=str)
+def test_filters_find_the_anchors_that_the_reference_found(
+    name, ref, reference_space, reference_expected, tmp_path
+):
     want = reference_expected(name)["refs"][ref]
     con = vd.connect(reference_space(name), cache_dir=tmp_path / "cache")
     for query in want.get("queries", []):
@@ -107,7 +112,9 @@ def vectors_of(want: dict) -> np.ndarray:
 def test_vectors_come_back_bit_for_bit(name, reference_space, reference_expected, tmp_path):
     want = reference_expected(name)
     con = vd.connect(reference_space(name), cache_dir=tmp_path / "cache")
-    table = con.sql(f"SELECT _anchor, {want['field']} AS v FROM dreamdb_scan('{want['ref']}') ORDER BY 1").to_arrow_table()
+    table = con.sql(
+        f"SELECT _anchor, {want['field']} AS v FROM dreamdb_scan('{want['ref']}') ORDER BY 1"
+    ).to_arrow_table()
     order = np.argsort(want["anchors"])
     assert table["_anchor"].to_pylist() == [want["anchors"][i] for i in order]
     got = np.asarray(table["v"].combine_chunks().flatten()).reshape(-1, want["dim"])
@@ -122,7 +129,8 @@ def test_knn_is_exact(name, reference_space, reference_expected, tmp_path):
     for query in want["queries"]:
         vector = np.frombuffer(base64.b64decode(query["query_f32_b64"]), "<f4")
         found = con.execute(
-            f"SELECT _anchor, _distance FROM dreamdb_knn('{want['ref']}', '{want['field']}', ?, k := 10)", [vector]
+            f"SELECT _anchor, _distance FROM dreamdb_knn('{want['ref']}', '{want['field']}', ?, k := 10)",
+            [vector],
         ).fetchall()
         truth = query["exact_top10"]
         assert [a for a, _ in found] == [a for a, *_ in truth]

@@ -129,15 +129,21 @@ def test_what_we_flush_the_reference_reads(space, backend, tmp_path):
     rows = wanted(3, 77, 200)
     for value in (-20, 0, 17):
         assert theirs.query_scalar("n", "==", value) == sorted(a for a, r in rows.items() if r["n"] == value)
-    assert theirs.query_scalar("s", ">=", "text 5") == sorted(a for a, r in rows.items() if r.get("s", "") >= "text 5")
-    counts = {c: sum(r.get("c") == c for r in rows.values()) for c in {r.get("c") for r in rows.values()} - {None}}
+    assert theirs.query_scalar("s", ">=", "text 5") == sorted(
+        a for a, r in rows.items() if r.get("s", "") >= "text 5"
+    )
+    counts = {
+        c: sum(r.get("c") == c for r in rows.values()) for c in {r.get("c") for r in rows.values()} - {None}
+    }
     assert dict(theirs.distinct_values("c")) == counts
     con = vd.connect(backend, cache_dir=tmp_path / "cache")
     assert dict(con.sql("SELECT c, count(*) FROM main WHERE c IS NOT NULL GROUP BY 1").fetchall()) == counts
     con.close()
 
 
-@pytest.mark.parametrize(("field", "nprobe"), [("v", 11), ("v", 3), ("w", 100), ("w", 2), ("l", 40), ("m", 3), ("g", 2)])
+@pytest.mark.parametrize(
+    ("field", "nprobe"), [("v", 11), ("v", 3), ("w", 100), ("w", 2), ("l", 40), ("m", 3), ("g", 2)]
+)
 def test_the_reference_searches_our_cells_as_we_do(space, backend, tmp_path, field, nprobe):
     space.flush()
     dim = {"v": DIM, "w": 8, "l": 4, "m": 6, "g": 8}[field]
@@ -154,7 +160,10 @@ def test_we_see_what_the_reference_appends_and_deletes(space, backend, tmp_path)
     space.flush()
     theirs = dreamdb.Dataset.open("main", backend=backend)
     full = [sample(i) for i in range(250, 280)]
-    for group in ({0, 1}, {2}):  # the reference wants an optional embedding in all rows of an append, or in none
+    for group in (
+        {0, 1},
+        {2},
+    ):  # the reference wants an optional embedding in all rows of an append, or in none
         rows = [{k: v for k, v in r.items() if k not in "wlmg"} for i, r in enumerate(full) if i % 3 in group]
         theirs.append_many(rows)
     theirs.delete([T0, T0 + 260_000], reason="theirs")
@@ -173,7 +182,9 @@ def test_we_see_what_the_reference_appends_and_deletes(space, backend, tmp_path)
 def test_their_gc_takes_nothing_that_we_need(space, backend, tmp_path):
     space.snapshot("before")
     space.flush()
-    space.append_many([sample(i) for i in range(250, 260)])  # not flushed: only vendor Tracks keep these alive
+    space.append_many(
+        [sample(i) for i in range(250, 260)]
+    )  # not flushed: only vendor Tracks keep these alive
     theirs = dreamdb.Dataset.open("main", backend=backend)
     theirs.delete([T0 + 1000])
     dreamdb.gc(backend, keep_manifests=1, dry_run=False, writers_paused=True)
@@ -194,7 +205,12 @@ def test_sql_of_the_reference_agrees(space, backend):
 
 def test_a_space_of_theirs_takes_our_rows(backend, tmp_path):
     (tmp_path / "space").mkdir()
-    made = dreamdb.Schema().add_scalar_int("n").add_scalar_categorical("c", required=False).add_image("img", mime="png")
+    made = (
+        dreamdb.Schema()
+        .add_scalar_int("n")
+        .add_scalar_categorical("c", required=False)
+        .add_image("img", mime="png")
+    )
     theirs = dreamdb.Dataset.create("main", made, backend=backend)
     theirs.append_many([{"_anchor": i, "n": i, "img": bytes([i])} for i in range(10)])
     ours = vd.Dataset.open("main", backend=backend, cache_dir=tmp_path / "cache")

@@ -1,0 +1,7 @@
+"""`python -m dreamdb_arrow.cli`: the same as `dreamdb`, where the script is not on the path."""
+
+import sys
+
+from dreamdb_arrow.cli.dispatch import main
+
+sys.exit(main())

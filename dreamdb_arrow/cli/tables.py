@@ -1,0 +1,91 @@
+"""Tables on a terminal: as many columns as fit, as wide as fits; whole where the output is a file or a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import IO, Final, NoReturn
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+GAP: Final = 2  # between columns
+NARROWEST: Final = 8  # a column is left out before it gets narrower than this
+
+
+class Screen(Console):
+    """A console that leaves a closed pipe to `main`."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Say so, where rich would end the process."""
+        raise BrokenPipeError
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of texts; `right` is for numbers."""
+
+    name: str
+    cells: Sequence[str]
+    right: bool = False
+
+    @property
+    def width(self) -> int:
+        """How many characters it takes to show it whole."""
+        return max(map(cell_len, (self.name, *self.cells)))
+
+
+def screen(file: IO[str] | None = None, *, stderr: bool = False) -> Screen:
+    """Return a console for plain texts: nothing in them is markup."""
+    return Screen(file=file, stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def print_table(console: Console, columns: Sequence[Column]) -> int:
+    """Print columns side by side and return how many were left out because the terminal is narrow."""
+    if not columns:
+        return 0
+    shown, widths = list(columns), [c.width for c in columns]
+    if console.is_terminal:
+        shown, widths = fit(columns, console.width)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    for column, width in zip(shown, widths, strict=True):
+        justify = "right" if column.right else "left"
+        name = Text(column.name)
+        table.add_column(name, width=width, justify=justify, no_wrap=True, overflow="ellipsis")
+    for row in zip(*(c.cells for c in shown), strict=True):
+        table.add_row(*(Text(text, style="dim" if text == "NULL" else "") for text in row))
+    total = sum(widths) + GAP * len(widths)
+    console.print(table, width=total, crop=False, no_wrap=True)
+    return len(columns) - sum(1 for c in shown if c in columns)
+
+
+def fit(columns: Sequence[Column], width: int) -> tuple[list[Column], list[int]]:
+    """Return the columns that a terminal has room for, and their widths.
+
+    Narrow columns keep their width and the widest give way first; when that is not enough, those in the middle go.
+    """
+    count = len(columns)
+    kept = list(columns)
+    while count > 1 and sum(min(c.width, NARROWEST) + GAP for c in kept) > width:
+        count -= 1
+        head, tail = columns[: (count + 1) // 2], columns[len(columns) - count // 2 :]
+        kept = [*head, Column("…", ["…"] * len(columns[0].cells)), *tail]
+    return kept, _share([c.width for c in kept], width - GAP * len(kept))
+
+
+def _share(wanted: Sequence[int], room: int) -> list[int]:
+    """Return widths of at most `room` together: none more than wanted, the narrow ones as wanted."""
+    granted = [0] * len(wanted)
+    left = max(room, len(wanted))
+    for rank, at in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
+        granted[at] = max(1, min(wanted[at], left // (len(wanted) - rank)))
+        left -= granted[at]
+    return granted
+
+
+def cropped(column: Column, width: int) -> Column:
+    """Return a column whose cells are not much longer than could ever be shown."""
+    return replace(column, cells=[text if len(text) <= width else f"{text[:width]}…" for text in column.cells])
