@@ -2,7 +2,7 @@
 
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,15 @@ def reference_expected() -> Callable[[str], dict[str, Any]]:
         return json.loads((SPACES / f"{name}.json").read_text("utf-8"))
 
     return load
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give the tests a home of their own: the default cache lies in it."""
+    place = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(place))
+        yield place
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

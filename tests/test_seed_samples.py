@@ -2,18 +2,12 @@
 """The samples of DreamDB's own README, run as they stand: only the import and the backend differ."""
 
 import numpy as np
-import pytest
 
 import dreamdb_arrow as vd
 
 
 def clip_embed(text: str) -> list[float]:
     return np.random.default_rng(len(text)).standard_normal(512).tolist()
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setattr("dreamdb_arrow.columnar.cache.DEFAULT_ROOT", tmp_path / "cache")
 
 
 def test_multimodal_versioned_dataset(tmp_path):

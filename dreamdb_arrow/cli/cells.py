@@ -254,7 +254,7 @@ def size_text(size_bytes: int) -> str:
 _SHOWN: Final[tuple[tuple[Any, Callable[[Any], str]], ...]] = (
     (type(None), lambda _: _NULL),
     (bool, lambda value: str(value).lower()),
-    (str, lambda value: printable(value[:TEXT_MAX])),
+    (str, lambda value: printable(value if len(value) <= TEXT_MAX else f"{value[:TEXT_MAX]}…")),
     (bytes, _bytes_cell),
     (list, _list_cell),
     (dict, _mapping_cell),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import IO, Final, NoReturn
+from dataclasses import dataclass
+from typing import IO, Final, Literal, NoReturn
 
 from rich import box
 from rich.cells import cell_len
@@ -45,21 +45,17 @@ def screen(file: IO[str] | None = None, *, stderr: bool = False) -> Screen:
 
 def print_table(console: Console, columns: Sequence[Column]) -> int:
     """Print columns side by side and return how many were left out because the terminal is narrow."""
-    if not columns:
-        return 0
     shown, widths = list(columns), [c.width for c in columns]
     if console.is_terminal:
         shown, widths = fit(columns, console.width)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     for column, width in zip(shown, widths, strict=True):
-        justify = "right" if column.right else "left"
-        name = Text(column.name)
-        table.add_column(name, width=width, justify=justify, no_wrap=True, overflow="ellipsis")
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(Text(column.name), width=width, justify=justify, no_wrap=True, overflow="ellipsis")
     for row in zip(*(c.cells for c in shown), strict=True):
         table.add_row(*(Text(text, style="dim" if text == "NULL" else "") for text in row))
-    total = sum(widths) + GAP * len(widths)
-    console.print(table, width=total, crop=False, no_wrap=True)
-    return len(columns) - sum(1 for c in shown if c in columns)
+    console.print(table, width=sum(widths) + GAP * len(widths), crop=False, no_wrap=True)
+    return len(columns) - sum(any(c is given for given in columns) for c in shown)
 
 
 def fit(columns: Sequence[Column], width: int) -> tuple[list[Column], list[int]]:
@@ -67,25 +63,19 @@ def fit(columns: Sequence[Column], width: int) -> tuple[list[Column], list[int]]
 
     Narrow columns keep their width and the widest give way first; when that is not enough, those in the middle go.
     """
-    count = len(columns)
-    kept = list(columns)
+    kept, count = list(columns), len(columns)
     while count > 1 and sum(min(c.width, NARROWEST) + GAP for c in kept) > width:
         count -= 1
-        head, tail = columns[: (count + 1) // 2], columns[len(columns) - count // 2 :]
-        kept = [*head, Column("…", ["…"] * len(columns[0].cells)), *tail]
+        tail = columns[len(columns) - count // 2 :]
+        kept = [*columns[: (count + 1) // 2], Column("…", ["…"] * len(columns[0].cells)), *tail]
     return kept, _share([c.width for c in kept], width - GAP * len(kept))
 
 
 def _share(wanted: Sequence[int], room: int) -> list[int]:
     """Return widths of at most `room` together: none more than wanted, the narrow ones as wanted."""
-    granted = [0] * len(wanted)
+    granted = [1] * len(wanted)
     left = max(room, len(wanted))
     for rank, at in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
         granted[at] = max(1, min(wanted[at], left // (len(wanted) - rank)))
         left -= granted[at]
     return granted
-
-
-def cropped(column: Column, width: int) -> Column:
-    """Return a column whose cells are not much longer than could ever be shown."""
-    return replace(column, cells=[text if len(text) <= width else f"{text[:width]}…" for text in column.cells])

@@ -82,7 +82,9 @@ def slices(data: Bytes, starts: Ints, lengths: Ints) -> Ragged:
     return Ragged(out, lengths)
 
 
-def move_strings(target: Bytes, target_starts: Ints, source: Bytes, source_starts: Ints, lengths: Ints) -> None:
+def move_strings(
+    target: Bytes, target_starts: Ints, source: Bytes, source_starts: Ints, lengths: Ints
+) -> None:
     """Copy n strings from their places in `source` to their places in `target`."""
     for width, rows in _by_length(lengths):
         window(target, width)[target_starts[rows]] = window(source, width)[source_starts[rows]]

@@ -10,10 +10,13 @@ import contextlib
 import os
 import tempfile
 import weakref
+from collections import OrderedDict
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of
+from dreamdb_arrow.columnar.vectors import VectorStripe, open_vectors
 from dreamdb_arrow.errors import CorruptDataError, NotFoundError, ObjectNotFoundError
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.urls import open_store
@@ -22,6 +25,7 @@ from dreamdb_arrow.store.verified import Verifier, fetch
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+MAPPED_MAX: Final = 4096
 DEFAULT_ROOT: Final = Path("~/.cache/dreamdb-arrow")
 
 
@@ -40,6 +44,8 @@ class LocalCache:
         self.root = Path(root).expanduser().absolute()
         self._files = open_store(self.root, create=True, sync=False)
         self._verifier = Verifier()
+        self._mapped: OrderedDict[Address, tuple[Path, VectorStripe]] = OrderedDict()
+        self._lock = Lock()
         self._held: dict[Address, Path] = {}  # where `hold` found an object; small, and checked before use
 
     def __repr__(self) -> str:
@@ -74,6 +80,21 @@ class LocalCache:
         if not self.has_whole(address):
             self._replace(_object_path(address), fetch(store, path, address))
         return self.local(address)
+
+    def vectors(self, store: Store, path: str, address: Address, dim: int) -> VectorStripe:
+        """Return a vector stripe, mapped; it stays mapped as long as its file is what it was."""
+        file = self.hold(store, path, address) if path else self.local(address)
+        with self._lock:
+            known = self._mapped.get(address)
+            if known is not None and known[0] == file and known[1].vectors.shape[1] == dim:
+                self._mapped.move_to_end(address)
+                return known[1]
+        stripe = open_vectors(file, dim)
+        with self._lock:
+            self._mapped[address] = (file, stripe)
+            while len(self._mapped) > MAPPED_MAX:
+                self._mapped.popitem(last=False)
+        return stripe
 
     def has_whole(self, address: Address) -> bool:
         """Whether `local` would succeed."""

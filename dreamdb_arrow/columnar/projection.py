@@ -27,7 +27,7 @@ from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
 from dreamdb_arrow.tracks.media import MediaItems, read_media_items
 from dreamdb_arrow.tracks.scalars import ScalarColumn, read_scalars
-from dreamdb_arrow.tracks.vectors import read_vectors
+from dreamdb_arrow.tracks.vectors import read_cell_anchors, read_vectors
 
 
 @dataclass(slots=True)
@@ -35,7 +35,18 @@ class Projection:
     """Rows out of Tracks: a table with the columns of a stripe, vectors by field, and fields that cannot be read."""
 
     table: pa.Table
+    vectors: Mapping[str, tuple[I64, F32]]
+    unavailable: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Columns:
+    """What has been read, by field; `bare` are anchors of rows whose values cannot be read."""
+
+    scalars: dict[str, ScalarColumn] = field(default_factory=dict)
+    media: dict[str, MediaItems] = field(default_factory=dict)
     vectors: dict[str, tuple[I64, F32]] = field(default_factory=dict)
+    bare: list[I64] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
 
 
@@ -47,44 +58,51 @@ def row_entry(manifest: Manifest, name: str) -> TrackEntry | None:
 def project(store: Store, manifest: Manifest, fields: Iterable[Field], note: CoverNote) -> Projection:
     """Decode the Tracks of these fields, leaving out what a cover note says is in stripes."""
     fields = tuple(fields)
-    scalars: dict[str, ScalarColumn] = {}
-    media: dict[str, MediaItems] = {}
-    result = Projection(pa.table({}))
+    read = _Columns()
     for f in fields:
+        entry = row_entry(manifest, f.name)
+        if entry is None or f.kind == "constant":
+            continue
         try:
-            _read_field(store, manifest, f, note, scalars, media, result)
+            _read_field(store, f, entry, note, read)
         except UnsupportedError as error:
-            result.unavailable[f.name] = str(error)
-    result.table = _join_columns(fields, scalars, media, result.vectors)
-    return result
+            read.unavailable[f.name] = str(error)
+            read.bare.append(_bare_anchors(store, f, entry))
+    return Projection(_join_columns(fields, read), read.vectors, read.unavailable)
 
 
-def _read_field(
-    store: Store,
-    manifest: Manifest,
-    f: Field,
-    note: CoverNote,
-    scalars: dict[str, ScalarColumn],
-    media: dict[str, MediaItems],
-    result: Projection,
-) -> None:
-    entry = row_entry(manifest, f.name)
-    if entry is None or f.kind == "constant":
-        return
+def _read_field(store: Store, f: Field, entry: TrackEntry, note: CoverNote, read: _Columns) -> None:
     known = note.payloads.get(f.name, frozenset())
     if f.kind == "scalar":
-        scalars[f.name] = read_scalars(
-            store, read_track(store, entry), str(f.options["value_type"]), known=known
-        )
+        value_type = str(f.options["value_type"])
+        read.scalars[f.name] = read_scalars(store, read_track(store, entry), value_type, known=known)
     elif f.kind in MEDIA_KINDS:
         base = note.tracks.get(f.name)
         old = None if base is None else _old_items(store, replace(entry, address=base))
-        media[f.name] = _without(read_media_items(store, read_track(store, entry)), old)
+        read.media[f.name] = _without(read_media_items(store, read_track(store, entry)), old)
     elif f.kind == "embedding":
-        read = read_vectors(store, read_track(store, entry), dim_of(f), known=known)
-        result.vectors[f.name] = (read.anchors, read.vectors)
+        if not _has_cells(entry):
+            raise UnsupportedError(f"vectors of modality {entry.modality} cannot be read yet")
+        found = read_vectors(store, read_track(store, entry), dim_of(f), known=known)
+        read.vectors[f.name] = (found.anchors, found.vectors)
     else:
         raise UnsupportedError(f"field {f.name!r} of kind {f.kind!r} cannot be read yet")
+
+
+def _has_cells(entry: TrackEntry) -> bool:
+    """Whether a vector belongs to a row; in a multi-vector field it belongs to a token of one, in a graph to a node."""
+    return ".bucketed" in entry.modality and ".multivec" not in entry.modality
+
+
+def _bare_anchors(store: Store, f: Field, entry: TrackEntry) -> I64:
+    """Return the anchors that a field gives to rows, although its values cannot be read."""
+    if f.kind == "embedding" and _has_cells(entry):
+        return read_cell_anchors(store, read_track(store, entry))
+    if f.kind == "array":
+        listed = read_track(store, entry).object_index
+        anchors = [e[1] for e in listed if len(e) == 2] if isinstance(listed, list) else []
+        return np.array([a for a in anchors if a <= VISIBLE_ANCHOR_MAX], dtype=np.int64)
+    return np.empty(0, dtype=np.int64)
 
 
 def _old_items(store: Store, entry: TrackEntry) -> MediaItems | None:
@@ -117,23 +135,18 @@ def spatial_index_address(manifest: Manifest, modality: str) -> Address:
     return as_address(listed[0])
 
 
-def _join_columns(
-    fields: tuple[Field, ...],
-    scalars: Mapping[str, ScalarColumn],
-    media: Mapping[str, MediaItems],
-    vectors: Mapping[str, tuple[I64, F32]],
-) -> pa.Table:
-    parts = [c.anchors for c in scalars.values()] + [m.anchors for m in media.values()]
-    parts += [a for a, _ in vectors.values()]
+def _join_columns(fields: tuple[Field, ...], read: _Columns) -> pa.Table:
+    parts = [c.anchors for c in read.scalars.values()] + [m.anchors for m in read.media.values()]
+    parts += [a for a, _ in read.vectors.values()] + read.bare
     anchors = np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
     anchors = anchors[(anchors >= 0) & (anchors <= VISIBLE_ANCHOR_MAX)]
-    schema = stripe_schema(f for f in fields if f.name in scalars or f.name in media)
+    schema = stripe_schema(f for f in fields if f.name in read.scalars or f.name in read.media)
     columns = {ANCHOR: pa.array(anchors, pa.int64()), TIME: pa.array(anchors, pa.timestamp("ns"))}
     for f in fields:
-        if f.name in scalars:
-            columns[f.name] = _scalar_array(anchors, scalars[f.name], f)
-        elif f.name in media:
-            columns[f.name] = _media_array(anchors, media[f.name])
+        if f.name in read.scalars:
+            columns[f.name] = _scalar_array(anchors, read.scalars[f.name], f)
+        elif f.name in read.media:
+            columns[f.name] = _media_array(anchors, read.media[f.name])
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 

@@ -34,7 +34,7 @@ from dreamdb_arrow.columnar.stripe import (
     encode_stripe,
     stripe_schema,
 )
-from dreamdb_arrow.columnar.vectors import I64, VectorStripe, encode_vectors, open_vectors
+from dreamdb_arrow.columnar.vectors import I64, VectorStripe, encode_vectors
 from dreamdb_arrow.columnar.vendor import (
     COVER,
     STRIPE,
@@ -98,7 +98,7 @@ class RowSet:
         """Return the mapped vector stripes of one field that meet [t0, t1), by first anchor."""
         dim = next(dim_of(f) for f in self.fields if f.name == name)
         held = (s for s in self.vectors.get(name, ()) if s.meets(t0, t1))
-        return [open_vectors(s.local(self.store, self.cache), dim) for s in held]
+        return [self.cache.vectors(self.store, s.path, s.address, dim) for s in held]
 
     def hidden_between(self, t0: int, t1: int) -> I64:
         """Return the deleted anchors in [t0, t1), ascending."""
@@ -193,7 +193,7 @@ def _projection_key(rows: RowSet, fields: Iterable[Field], note: CoverNote) -> s
     held = [bytes(s.address) for name in sorted(rows.vectors) for s in rows.vectors[name]]
     listed = {name: [bytes(a) for a in sorted(p)] for name, p in note.payloads.items()}
     bases = {name: bytes(a) for name, a in note.tracks.items()}
-    return f"projection/1/{rows.timeline}/{encode_cbor([tracks, stripes, held, listed, bases]).hex()}"
+    return f"projection/2/{rows.timeline}/{encode_cbor([tracks, stripes, held, listed, bases]).hex()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 from dreamdb_arrow.columnar.cover_note import merge_notes
 from dreamdb_arrow.columnar.projection import dim_of, row_entry, spatial_index_address
 from dreamdb_arrow.columnar.rows import RowSet, read_notes
-from dreamdb_arrow.columnar.vectors import F32, I64, open_vectors
+from dreamdb_arrow.columnar.vectors import F32, I64
 from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
 from dreamdb_arrow.dataset.columns import find_field
 from dreamdb_arrow.dataset.scan import TIME_MAX
@@ -125,7 +125,7 @@ def _unflushed_blocks(rows: RowSet, f: Field) -> Iterator[Block]:
     flushed = merge_notes(read_notes(rows.store, rows.manifest)).stripes
     for stripe in rows.vectors.get(f.name, ()):
         if stripe.path and stripe.address not in flushed:
-            held = open_vectors(stripe.local(rows.store, rows.cache), dim_of(f))
+            held = rows.cache.vectors(rows.store, stripe.path, stripe.address, dim_of(f))
             yield held.anchors, held.vectors
 
 

@@ -53,7 +53,7 @@ def build_flights(space: Path, folder: Path, _: Model, advance: Advance) -> None
         advance(flights.append(rows, time="scheduled"))
         if month == 6:
             flights.snapshot("2013-h1")
-    flights.snapshot("2013")
+    _finish(flights, "2013")
 
 
 def build_weather(space: Path, folder: Path, _: Model, advance: Advance) -> None:
@@ -65,7 +65,7 @@ def build_weather(space: Path, folder: Path, _: Model, advance: Advance) -> None
     table = read_weather(folder)
     weather = Dataset.create("weather", schema, space)
     advance(weather.append(table.append_column("tick", table["observed"]), time="tick"))
-    weather.snapshot("2013")
+    _finish(weather, "2013")
 
 
 def build_words(space: Path, folder: Path, model: Model, advance: Advance) -> None:
@@ -80,11 +80,11 @@ def build_words(space: Path, folder: Path, model: Model, advance: Advance) -> No
         columns = {name: part[name] for name in schema.names if name != "embedding"}
         vectors = model.embed(part["definition"].to_pylist())
         advance(words.append({"_anchor": part["number"], **columns, "embedding": vectors}))
-    words.snapshot("v1")
+    _finish(words, "v1")
 
 
 def build_fashion(space: Path, folder: Path, _: Model, advance: Advance) -> None:
-    """Write images with their labels and pixels as a vector, and flush them: the reference SDK reads them too."""
+    """Write images with their labels, and with their pixels as a vector."""
     schema = Schema().add_image("image", mime="png").add_scalar_categorical("label")
     schema.add_embedding("pixels", dim=196, algorithm="dreamdb.ivf-cosine", rerank=True)
     images, labels = read_fashion(folder)
@@ -92,9 +92,14 @@ def build_fashion(space: Path, folder: Path, _: Model, advance: Advance) -> None
     fashion = Dataset.create("fashion", schema, space)
     pngs = pa.array([encode_png(image) for image in images], pa.large_binary())
     fashion.append({"image": pngs, "label": labels, "pixels": pixel_vectors(np.ascontiguousarray(images))})
-    fashion.flush()
-    fashion.snapshot("v1")
     advance(len(images))
+    _finish(fashion, "v1")
+
+
+def _finish(dataset: Dataset, label: str) -> None:
+    """Flush, so that the Tracks hold all rows and every SDK reads them, and take a snapshot."""
+    dataset.flush()
+    dataset.snapshot(label)
 
 
 Build = Callable[[Path, Path, Model, Advance], None]

@@ -25,16 +25,13 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.codec.cbor_columns import (
     UINT,
-    Item,
     array_head,
     encode_addresses,
     encode_bytes,
     encode_heads,
     encode_rows,
-    find_rows,
-    read_array_head,
-    read_columns,
 )
+from dreamdb_arrow.codec.cbor_rows import Item, find_rows, read_array_head, read_columns
 from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.scalar_values import Values, ValueType, order_keys, take_values
@@ -82,7 +79,7 @@ class ScalarEntries:
 
     def take(self, order: Ints) -> ScalarEntries:
         """Return the entries at these positions, in that order."""
-        columns = (self.firsts, self.stops, self.buckets, self.offsets, self.lengths)
+        columns: tuple[Any, ...] = (self.firsts, self.stops, self.buckets, self.offsets, self.lengths)
         return ScalarEntries(take_values(self.values, order), *(column[order] for column in columns))
 
 
@@ -156,7 +153,9 @@ def leaf_overhead(kind: ValueType, count: int) -> int:
 def encode_node(kind: ValueType, node: BtreeNode) -> bytes:
     """Return the bytes of an internal page."""
     entries = [_child_value(child) for child in node.children]
-    return encode_cbor({"type": "internal", "level": node.level, "entries": entries, "algorithm": kind.algorithm})
+    return encode_cbor(
+        {"type": "internal", "level": node.level, "entries": entries, "algorithm": kind.algorithm}
+    )
 
 
 def child_size(child: BtreeChild) -> int:

@@ -20,16 +20,14 @@ from numpy.typing import NDArray
 from dreamdb_arrow.codec.address import ADDRESS_BYTES, BLAKE3_CODE
 from dreamdb_arrow.codec.cbor_columns import (
     UINT,
-    Item,
     array_head,
     encode_addresses,
     encode_flags,
     encode_heads,
     encode_rows,
     encode_text,
-    find_rows,
-    read_columns,
 )
+from dreamdb_arrow.codec.cbor_rows import Item, find_rows, read_columns
 from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged
 from dreamdb_arrow.errors import LayoutError
 
@@ -44,7 +42,9 @@ class EntryShape:
     first: int
 
 
-MEDIA: Final = EntryShape("media", (Item.UINT, Item.UINT, Item.UINT, Item.ADDRESS, Item.FLAG, Item.UINT), 4, 0)
+MEDIA: Final = EntryShape(
+    "media", (Item.UINT, Item.UINT, Item.UINT, Item.ADDRESS, Item.FLAG, Item.UINT), 4, 0
+)
 CELLS: Final = EntryShape(
     "cells", (Item.TEXT, Item.UINT, Item.UINT, Item.UINT, Item.ADDRESS, Item.UINT, Item.ADDRESS), 5, 1
 )
@@ -106,7 +106,9 @@ def join_index_entries(shape: EntryShape, parts: Sequence[IndexEntries]) -> Inde
         _JOIN.get(item, np.concatenate)([part.columns[i] for part in parts] or [_EMPTY[item]])
         for i, item in enumerate(shape.items)
     )
-    return IndexEntries(shape, columns, np.concatenate([part.members for part in parts] or [np.empty(0, np.int64)]))
+    return IndexEntries(
+        shape, columns, np.concatenate([part.members for part in parts] or [np.empty(0, np.int64)])
+    )
 
 
 # --- lists --------------------------------------------------------------------------------------------------
@@ -148,7 +150,9 @@ def check_times(entries: IndexEntries) -> IndexEntries:
 def encode_index_rows(entries: IndexEntries, t_min: int) -> Ragged:
     """Return each entry as it stands in the page that begins at `t_min`."""
     entries = _with_times(entries, entries.firsts - np.uint64(t_min), entries.stops - entries.firsts)
-    columns = [_ENCODE[item](column) for item, column in zip(entries.shape.items, entries.columns, strict=True)]
+    columns = [
+        _ENCODE[item](column) for item, column in zip(entries.shape.items, entries.columns, strict=True)
+    ]
     counts, groups = np.unique(entries.members, return_inverse=True)
     if len(counts) == 1:
         return encode_rows(columns[: counts[0]])
@@ -187,9 +191,7 @@ def decode_index_rows(
     return _with_times(relative, firsts, stops), end
 
 
-def _with_times(
-    entries: IndexEntries, firsts: NDArray[np.uint64], stops: NDArray[np.uint64]
-) -> IndexEntries:
+def _with_times(entries: IndexEntries, firsts: NDArray[np.uint64], stops: NDArray[np.uint64]) -> IndexEntries:
     at = entries.shape.first
     columns = (*entries.columns[:at], firsts, stops, *entries.columns[at + 2 :])
     return replace(entries, columns=columns)

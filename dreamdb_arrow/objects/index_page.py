@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
-from dreamdb_arrow.codec.cbor_columns import UINT, array_head, head_sizes, read_array_head, read_head
+from dreamdb_arrow.codec.cbor_columns import UINT, array_head, head_sizes
+from dreamdb_arrow.codec.cbor_rows import read_array_head, read_head
 from dreamdb_arrow.codec.ragged import Ints
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.index_entries import (
@@ -29,7 +30,13 @@ from dreamdb_arrow.objects.index_entries import (
     decode_index_rows,
     encode_index_rows,
 )
-from dreamdb_arrow.objects.shape import expect_address, expect_closed_map, expect_list, expect_text, expect_uint
+from dreamdb_arrow.objects.shape import (
+    expect_address,
+    expect_closed_map,
+    expect_list,
+    expect_text,
+    expect_uint,
+)
 
 LEAF_BYTES: Final = 16_384
 CHILDREN_MAX: Final = 256
@@ -176,7 +183,9 @@ def _decode_node(page: Any, shape: EntryShape, modality: str) -> IndexNode:
     found = expect_closed_map(page, "index page", _KEYS)
     if found["type"] != "internal" or found["modality"] != modality:
         raise LayoutError("an index page has another type or modality than its Track")
-    children = tuple(_child(entry, shape) for entry in expect_list(found["entries"], "entries of an index page"))
+    children = tuple(
+        _child(entry, shape) for entry in expect_list(found["entries"], "entries of an index page")
+    )
     times = [expect_uint(found[key], f"{key} of an index page") for key in ("t_min", "t_max")]
     if not children or times[1] < times[0]:
         raise LayoutError("an internal index page has no children, or ends before it begins")
@@ -186,7 +195,9 @@ def _decode_node(page: Any, shape: EntryShape, modality: str) -> IndexNode:
 def _child(entry: Any, shape: EntryShape) -> IndexChild:
     parts = expect_list(entry, "entry of an internal index page")
     if len(parts) != (6 if shape is CELLS else 4):
-        raise LayoutError(f"an entry of an internal index page of {shape.name} cannot have {len(parts)} items")
+        raise LayoutError(
+            f"an entry of an internal index page of {shape.name} cannot have {len(parts)} items"
+        )
     keys = (expect_text(parts[4], "first key"), expect_text(parts[5], "last key")) if shape is CELLS else None
     return IndexChild(
         expect_uint(parts[0], "t_min of an index page"),

@@ -175,7 +175,9 @@ def _put(out: Bytes, places: Ints, numbers: NDArray[Any], dtype: str) -> None:
 
 def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Whether each value differs from the one before it; the first one does."""
-    return np.r_[True, values[1:] != values[:-1]]
+    changed = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=changed[1:])
+    return changed
 
 
 def marks_at(places: Ints, size: int) -> NDArray[np.bool_]:

@@ -96,7 +96,11 @@ def _decode_groups(data: Bytes, offsets: Ints, lengths: Ints) -> tuple[Anchors, 
     starts, ends = offsets + RECORD_HEAD, offsets + lengths
     blocks = _chained(_candidates(data, starts, ends), starts)
     begin, stop = np.searchsorted(blocks.first, starts), np.searchsorted(blocks.first, ends)
-    if np.any(begin == stop) or np.any(blocks.first[begin] != starts) or np.any(blocks.after[stop - 1] != ends):
+    if (
+        np.any(begin == stop)
+        or np.any(blocks.first[begin] != starts)
+        or np.any(blocks.after[stop - 1] != ends)
+    ):
         return None
     if np.any(numbers_at(data, offsets + 1, "<u8").astype(np.int64) != stop - begin):
         return None

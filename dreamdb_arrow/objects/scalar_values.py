@@ -17,14 +17,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamdb_arrow.codec.cbor_columns import (
-    TEXT,
-    Spans,
-    encode_flags,
-    encode_heads,
-    encode_text,
-    read_arguments,
-)
+from dreamdb_arrow.codec.cbor_columns import TEXT, encode_flags, encode_heads, encode_text
+from dreamdb_arrow.codec.cbor_rows import Spans, read_arguments
 from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged, numbers_at
 from dreamdb_arrow.errors import InvalidInputError, LayoutError, UnsupportedError
 from dreamdb_arrow.objects.scalar_index import ALGORITHMS
@@ -230,7 +224,8 @@ def _decode_bools(data: Bytes, spans: Spans) -> NDArray[np.bool_]:
     _expect_lengths(spans.lengths, 1)
     if np.any(initials & 0xFE != 0xF4):
         raise LayoutError("a scalar value is not a boolean")
-    return initials == 0xF5
+    true: NDArray[np.bool_] = initials == 0xF5
+    return true
 
 
 def _distinct_bools(rows: Any) -> tuple[NDArray[np.bool_], Ints]:
@@ -249,7 +244,8 @@ def order_keys(values: NDArray[Any]) -> NDArray[np.uint64]:
     keys = tree_keys(values)
     if values.dtype.kind != "f":
         return keys
-    return keys - ((keys == _SIGN) & ~np.signbit(values))
+    keys[(keys == _SIGN) & ~np.signbit(values)] -= np.uint64(1)
+    return keys
 
 
 def tree_keys(values: NDArray[Any]) -> NDArray[np.uint64]:

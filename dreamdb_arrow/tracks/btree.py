@@ -31,7 +31,14 @@ from dreamdb_arrow.objects.btree_page import (
     join_entries,
     leaf_overhead,
 )
-from dreamdb_arrow.objects.scalar_values import Values, ValueType, decode_keys, encode_key, order_keys, tree_keys
+from dreamdb_arrow.objects.scalar_values import (
+    Values,
+    ValueType,
+    decode_keys,
+    encode_key,
+    order_keys,
+    tree_keys,
+)
 from dreamdb_arrow.objects.shape import expect_closed_map, expect_list, expect_map
 from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.batch import Batch

@@ -68,7 +68,15 @@ class MediaItems:
 
     def take(self, which: NDArray[Any]) -> MediaItems:
         """Return the items at these positions, int64 (m,), or where this is true, bool (n,)."""
-        columns = (self.anchors, self.stops, self.sizes, self.addresses, self.offsets, self.packed, self.chunked)
+        columns = (
+            self.anchors,
+            self.stops,
+            self.sizes,
+            self.addresses,
+            self.offsets,
+            self.packed,
+            self.chunked,
+        )
         return MediaItems(*(column[which] for column in columns))
 
 
@@ -90,9 +98,7 @@ def read_media_items(store: Store, track: Track, *, known: frozenset[Address] = 
     return items.take(np.array([bytes(address) not in known for address in items.addresses], np.bool_))
 
 
-def fetch_media(
-    store: Store, timeline: Address, modality: str, items: MediaItems, rows: Ints
-) -> list[bytes]:
+def fetch_media(store: Store, timeline: Address, modality: str, items: MediaItems, rows: Ints) -> list[bytes]:
     """Return the bytes of the items at these rows, in that order; every payload is fetched once and verified.
 
     Raises LayoutError for an item that is not as large as its entry says, and as fetch does.
@@ -193,7 +199,15 @@ def pack_media(
     offsets = starts_pack - starts_pack[np.arange(len(blobs)) // per_pack * per_pack]
     addresses = np.frombuffer(b"".join(names), np.uint8).reshape(-1, 33)
     stops = np.asarray(anchors) + 1
-    return MediaItems(anchors, stops, sizes, addresses, offsets * packed, packed, np.full(len(blobs), chunk_size is not None))
+    return MediaItems(
+        anchors,
+        stops,
+        sizes,
+        addresses,
+        offsets * packed,
+        packed,
+        np.full(len(blobs), chunk_size is not None),
+    )
 
 
 def write_media(store: Store, batch: Batch, track: Track, items: MediaItems) -> Written:
@@ -224,7 +238,9 @@ def _add_chunked(batch: Batch, timeline: Address, modality: str, blob: Buffer, c
 
 def _as_entries(items: MediaItems) -> IndexEntries:
     members = np.where(items.packed, 6, np.where(items.chunked, 5, 4)).astype(np.int64)
-    unsigned = [column.astype(np.uint64) for column in (items.anchors, items.stops, items.sizes, items.offsets)]
+    unsigned = [
+        column.astype(np.uint64) for column in (items.anchors, items.stops, items.sizes, items.offsets)
+    ]
     return IndexEntries(MEDIA, (*unsigned[:3], items.addresses, items.chunked, unsigned[3]), members)
 
 

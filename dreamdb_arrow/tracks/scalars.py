@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.codec.cbor_columns import Spans
+from dreamdb_arrow.codec.cbor_rows import Spans
 from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged, spread
-from dreamdb_arrow.errors import InvalidInputError, LayoutError
+from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.btree_page import WHOLE, ScalarEntries
 from dreamdb_arrow.objects.scalar_bucket import encode_records
 from dreamdb_arrow.objects.scalar_records import decode_records
@@ -30,17 +30,15 @@ from dreamdb_arrow.objects.scalar_values import (
     take_values,
     value_type_of,
 )
-from dreamdb_arrow.objects.shape import expect_address, expect_list, expect_uint
 from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch_many
-from dreamdb_arrow.tracks.btree import check_form, insert_entries, read_btree
+from dreamdb_arrow.tracks.btree import insert_entries, read_btree
+from dreamdb_arrow.tracks.categories import insert_in_list, read_list
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX, Written, bucket_directory, paths_in, widen
 
-CATEGORIES_MAX: Final = 65_536
 _FETCHED_TOGETHER: Final = 16
-_SIZE_MAX: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,53 +106,25 @@ def number_addresses(rows: Bytes) -> tuple[list[Address], Ints]:
 
 def _read_entries(store: Store, track: Track, kind: ValueType) -> ScalarEntries:
     """Return all entries in the order of their values."""
-    entries = read_btree(store, track, kind) if kind.tree else _read_inline(track, kind)
+    entries = read_btree(store, track, kind) if kind.tree else read_list(track, kind)
     return _no_entries(kind) if entries is None else entries
 
 
 def _no_entries(kind: ValueType) -> ScalarEntries:
     none = np.empty(0, np.int64)
     values = kind.decode(np.empty(0, np.uint8), Spans(none, none))
-    return ScalarEntries(values, none.view(np.uint64), none.view(np.uint64), np.empty((0, 33), np.uint8), none, none)
-
-
-def _read_inline(track: Track, kind: ValueType) -> ScalarEntries | None:
-    if isinstance(track.object_index, dict):
-        check_form(track.object_index)
-        raise LayoutError("a column of categories or booleans must be indexed by a list")
-    rows = expect_list(track.object_index, "object_index of a scalar Track")
-    return _entries_of_lists(kind, rows) if rows else None
-
-
-def _entries_of_lists(kind: ValueType, rows: list[Any]) -> ScalarEntries:
-    """Return decoded index entries, in whatever order, as columns in the order of their values."""
-    for row in rows:
-        if not isinstance(row, list) or len(row) not in (4, 6) or not isinstance(row[0], bytes):
-            raise LayoutError("an entry of a scalar index has four or six items, the first of them bytes")
-    encoded = Ragged.of([row[0] for row in rows])
-    firsts, stops = (_uints([row[nth] for row in rows]) for nth in (1, 2))
-    buckets = np.frombuffer(b"".join(expect_address(row[3], "bucket") for row in rows), np.uint8).reshape(-1, 33)
-    parts = [row[4:] or [0, 0] for row in rows]
-    offsets, lengths = (_uints([part[nth] for part in parts]) for nth in (0, 1))
-    if np.any(firsts >= stops) or np.any(np.maximum(offsets, lengths) >= np.uint64(_SIZE_MAX)):
-        raise LayoutError("an entry of a scalar index covers no time, or lies outside any bucket")
-    whole = np.array([len(row) == 4 for row in rows])
-    sizes = np.where(whole, WHOLE, lengths.astype(np.int64))
-    values = kind.decode(encoded.data, Spans(encoded.starts, encoded.lengths))
-    entries = ScalarEntries(values, firsts, stops, buckets, offsets.astype(np.int64), sizes)
-    _, codes = kind.distinct(values)
-    return entries.take(np.lexsort((firsts, codes)))
-
-
-def _uints(values: list[Any]) -> NDArray[np.uint64]:
-    return np.array([expect_uint(value, "entry of a scalar index") for value in values], np.uint64)
+    return ScalarEntries(
+        values, none.view(np.uint64), none.view(np.uint64), np.empty((0, 33), np.uint8), none, none
+    )
 
 
 def _number_values(values: Values) -> tuple[Values, Ints]:
     """Return the distinct ones of values that are in order, and which of them each is."""
     changes = np.ones(len(values), np.bool_)
     if isinstance(values, list):
-        changes[1:] = np.fromiter(map(str.__ne__, values, islice(values, 1, None)), np.bool_, max(0, len(values) - 1))
+        changes[1:] = np.fromiter(
+            map(str.__ne__, values, islice(values, 1, None)), np.bool_, max(0, len(values) - 1)
+        )
     elif values.dtype == np.float64:
         keys = order_keys(values)
         changes[1:] = keys[1:] != keys[:-1]
@@ -259,7 +229,9 @@ def write_column(store: Store, batch: Batch, track: Track, value_type: str, colu
     kind = value_type_of(value_type)
     encoded = kind.encode(column.values)
     if kind.tree and len(encoded) and encoded.lengths.max() > STRING_BYTES_MAX + 3:
-        raise InvalidInputError(f"text in a string field may have {STRING_BYTES_MAX} bytes; use another kind of field")
+        raise InvalidInputError(
+            f"text in a string field may have {STRING_BYTES_MAX} bytes; use another kind of field"
+        )
     anchors, counts = _group_anchors(column, len(encoded))
     entries, bucket = _add_bucket(batch, track, column.values, encoded, anchors, counts)
     first, stop = int(entries.firsts.min()), int(entries.stops.max())
@@ -268,7 +240,7 @@ def write_column(store: Store, batch: Batch, track: Track, value_type: str, colu
     if kind.tree:
         index = insert_entries(store, batch, track, kind, entries, encoded)
     else:
-        index = _insert_inline(track, kind, entries, encoded)
+        index = insert_in_list(track, kind, entries, encoded)
     return Written(replace(track, coverage=coverage, object_index=index), (bucket,))
 
 
@@ -290,7 +262,9 @@ def _add_bucket(
     """Add the bucket of a column and return an entry for each value, in the order of values."""
     order = byte_order(values, encoded)
     starts = counts.cumsum() - counts
-    records = encode_records(anchors[np.repeat(starts[order], counts[order]) + spread(counts[order])], counts[order])
+    records = encode_records(
+        anchors[np.repeat(starts[order], counts[order]) + spread(counts[order])], counts[order]
+    )
     bucket = batch.add_payload(bucket_directory(track.timeline, track.modality), records.data.tobytes())
     offsets, lengths = np.empty_like(counts), np.empty_like(counts)
     offsets[order], lengths[order] = records.starts, records.lengths
@@ -298,18 +272,3 @@ def _add_bucket(
     buckets = np.broadcast_to(np.frombuffer(bucket, np.uint8), (len(counts), len(bucket)))
     unsigned = firsts.astype(np.uint64), stops.astype(np.uint64)
     return ScalarEntries(values, *unsigned, buckets, offsets, lengths), bucket
-
-
-def _insert_inline(track: Track, kind: ValueType, new: ScalarEntries, encoded: Ragged) -> list[Any]:
-    """Return the list of a column that also has these entries, in the order of their bytes."""
-    _read_inline(track, kind)  # what cannot be read is not written on
-    columns = new.firsts.tolist(), new.stops.tolist(), new.offsets.tolist(), new.lengths.tolist()
-    bucket = Address(new.buckets[0].tobytes())
-    added = [
-        [value, first, stop, bucket, offset, length]
-        for value, first, stop, offset, length in zip(encoded.tolist(), *columns, strict=True)
-    ]
-    rows = sorted([*track.object_index, *added], key=lambda row: (row[0], row[1]))
-    if len({row[0] for row in rows}) > CATEGORIES_MAX:
-        raise InvalidInputError(f"a categorical field has at most {CATEGORIES_MAX} categories; use a string field")
-    return rows

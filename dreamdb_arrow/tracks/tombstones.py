@@ -84,7 +84,9 @@ def tombstones_of(entries: Sequence[Tombstone]) -> Tombstones:
     return Tombstones(anchors, times, [entry.reason for entry in entries])
 
 
-def add_tombstones(held: Tombstones, anchors: Ints, deleted_at_ms: int, reason: str | None = None) -> Tombstones:
+def add_tombstones(
+    held: Tombstones, anchors: Ints, deleted_at_ms: int, reason: str | None = None
+) -> Tombstones:
     """Return a set that also has these anchors; those it has already stay as they are.
 
     Raises InvalidInputError for an anchor that nobody can see.

@@ -104,6 +104,17 @@ def read_cells(
     return _settle(list(iterate_vectors(store, track, dim, keys=keys, known=known)), dim)
 
 
+def read_cell_anchors(store: Store, track: Track) -> I64:
+    """Return the anchors of an embedding Track, ascending, each once: also of codes that cannot be read."""
+    found = [np.empty(0, np.int64)]
+    directory = field_directory(track)
+    for group in _groups(iterate_cells(store, track)):
+        paths = [(f"{directory}/{entry.key}/{entry.bucket}", entry.bucket) for entry in group]
+        found += [decode_spatial_bucket(data).anchors for data in fetch_many(store, paths)]
+    anchors = np.unique(np.concatenate(found))
+    return anchors[(anchors >= 0) & (anchors <= VISIBLE_ANCHOR_MAX)]
+
+
 def iterate_vectors(
     store: Store,
     track: Track,

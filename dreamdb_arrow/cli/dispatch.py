@@ -1,0 +1,71 @@
+"""From the words of a command line to a verb, and from what happened to an exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+from dreamdb_arrow.cli.failures import FAILED, INTERRUPTED, OK, USAGE, UsageError, failure_line
+from dreamdb_arrow.cli.parsers import parse
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code: 0 done, 1 failed, 2 misused, 130 interrupted.
+
+    Whatever goes wrong is told in one line on stderr; `--debug` adds the traceback.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    _print_anything()
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        _close_stdout()
+        return OK
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last door: no traceback leaves but by --debug
+        if _interrupted(error):
+            return INTERRUPTED
+        return _tell(error, debug="--debug" in words)
+    return code
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        args = parse(words)
+    except SystemExit:  # --help and --version have printed
+        return OK
+    # Loaded by name, so that `dreamdb --help` loads no engine.
+    return int(import_module(f"dreamdb_arrow.cli.{args.verb}").run(args))
+
+
+def _tell(error: Exception, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    sys.stderr.write(f"dreamdb: {failure_line(error)}\n")
+    return USAGE if isinstance(error, UsageError) else FAILED
+
+
+def _interrupted(error: Exception) -> bool:
+    """Whether an engine was stopped by Ctrl-C: DuckDB says so with an error of its own."""
+    return type(error).__name__ == "InterruptException"
+
+
+def _print_anything() -> None:
+    """Let characters that the terminal has not be spelled out, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _close_stdout() -> None:
+    """Point stdout nowhere, so that its last flush, when Python ends, does not complain."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # stdout is no file, as in a test
+        return

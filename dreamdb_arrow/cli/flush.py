@@ -1,0 +1,36 @@
+"""`dreamdb flush`: bring the Tracks up to date, with a progress bar where somebody looks."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from contextlib import nullcontext
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from dreamdb_arrow.cli.cells import json_text
+from dreamdb_arrow.cli.environment import cache_dir
+from dreamdb_arrow.cli.failures import OK, counted
+from dreamdb_arrow.cli.tables import screen
+from dreamdb_arrow.dataset.dataset import Dataset
+
+
+def run(args: Namespace) -> int:
+    """Run the verb and return the exit code."""
+    ds = Dataset.open_ref(args.ref, args.backend, cache_dir=cache_dir(args.cache_dir))
+    check_moves(ds.ref_name())
+    stripes = _flush(ds)
+    report = {"ref": args.ref, "stripes": stripes, "manifest": ds.current_manifest()}
+    text = f"flushed {counted(stripes, 'stripe')} of {args.ref}" if stripes else f"{args.ref} was up to date"
+    sys.stdout.write(f"{json_text(report) if args.json else text}\n")
+    return OK
+
+
+def _flush(ds: Dataset) -> int:
+    console = screen(stderr=True)
+    if not console.is_terminal:
+        return ds.flush()
+    columns = (TextColumn("flush"), BarColumn(), MofNCompleteColumn(), TextColumn("stripes"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("flush", total=None)
+        return ds.flush(lambda done, total: bar.update(task, completed=done, total=total))

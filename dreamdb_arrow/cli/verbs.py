@@ -1,0 +1,168 @@
+"""The verbs of the command line: what each takes, and how it is told. docs/cli.md is made from this table."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+ARGUMENTS: Final = MappingProxyType(
+    {
+        "backend": "the Space: a folder, file:///data/space or memory://name",
+        "ref": "a dataset, a branch or a snapshot, such as hello or hello@first",
+        "label": "the snapshot's name; it becomes REF@LABEL",
+        "query": "SQL; each argument may hold several statements, separated by ';'",
+    }
+)
+LONG_OPTIONS: Final = MappingProxyType({"backend": "--backend", "ref": "--ref-name", "label": "--label"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb of the command line.
+
+    `places` are its arguments, in order; each may be given by an option of LONG_OPTIONS instead, and `query` takes
+    all words that are left. The first `required` of them must be given.
+    """
+
+    usage: str
+    summary: str
+    details: str
+    examples: tuple[str, ...]
+    places: tuple[str, ...]
+    required: int
+    options: Callable[[ArgumentParser], None]
+
+
+def whole_number(text: str) -> int:
+    """Return a number of at least 0, for argparse."""
+    if not text.isascii() or not text.isdigit():
+        raise ArgumentTypeError(f"{text!r} is no whole number of at least 0")
+    return int(text)
+
+
+def _json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
+
+
+def _sql(parser: ArgumentParser) -> None:
+    parser.add_argument("-c", "--command", metavar="SQL", action="append", default=[], help="SQL; may be repeated")
+    parser.add_argument("--file", metavar="F", action="append", default=[], help="a file of SQL; - for stdin")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="each result as one array of objects, a line a row")
+    form.add_argument("--csv", action="store_true", help="each result as CSV with a header")
+    form.add_argument("--arrow", metavar="FILE", help="the result as an Arrow IPC file; - for a stream on stdout")
+    rows = "at most N rows of each result, 0 for all; a table shows 50 unless told otherwise, the other forms all"
+    parser.add_argument("--max-rows", metavar="N", type=whole_number, help=rows)
+
+
+def _inspect(parser: ArgumentParser) -> None:
+    depth = "how many versions of the history to list (10)"
+    parser.add_argument("--max-depth", metavar="N", type=whole_number, default=10, help=depth)
+    _json(parser)
+
+
+def _delete(parser: ArgumentParser) -> None:
+    anchor = "the anchor of a row; may be repeated"
+    parser.add_argument("--anchor", metavar="A", type=whole_number, action="append", default=[], help=anchor)
+    listed = "a file of anchors, separated by spaces, commas or lines; - for stdin"
+    parser.add_argument("--anchors-file", metavar="F", help=listed)
+    where = "an SQL condition on the columns of the ref, for the rows that satisfy it"
+    parser.add_argument("--where", metavar="CONDITION", help=where)
+    parser.add_argument("--reason", metavar="TEXT", help="kept with the deletion")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--dry-run", action="store_true", help="only tell how many rows that would be")
+    _json(parser)
+
+
+def _demo(parser: ArgumentParser) -> None:
+    folder = "where the demo keeps its Space and what it fetched (demo-data)"
+    parser.add_argument("--dir", metavar="DIR", type=Path, default=Path("demo-data"), help=folder)
+    parser.add_argument("--query", metavar="SENTENCE", help="what the semantic search looks for")
+
+
+VERBS: Final = MappingProxyType(
+    {
+        "sql": Verb(
+            "BACKEND [QUERY ...] [-c SQL] [--file F] [--json | --csv | --arrow FILE] [--max-rows N]",
+            "run SQL on a Space",
+            "Each ref of the Space is a view, and the table functions (dreamdb_scan, dreamdb_search, dreamdb_history\n"
+            "and more) are there. Without SQL, a terminal gets a prompt; otherwise the SQL is read from stdin.\n"
+            "Tables show embeddings and media in brief; JSON and CSV have them whole, media as base64. How many rows\n"
+            "there were and how long that took is told on stderr, if that is a terminal.",
+            (
+                'dreamdb sql space "SELECT label, count(*) FROM hello GROUP BY label"',
+                "dreamdb sql space -c \"SELECT n, _distance FROM dreamdb_search('hello', 'v', [1, 2], k := 3)\" --json",
+                'dreamdb sql space "FROM hello" --arrow hello.arrow',
+                'echo "FROM dreamdb_refs()" | dreamdb sql space --csv',
+            ),
+            ("backend", "query"),
+            1,
+            _sql,
+        ),
+        "inspect": Verb(
+            "BACKEND [REF] [--max-depth N] [--json]",
+            "list the refs of a Space, or the history and the Tracks of one",
+            "Without REF: the refs and what each of them names. With REF: how many rows there are, the fields (those\n"
+            "that cannot be read with the reason), the Tracks with the rows that a flush would bring into them, and\n"
+            "the versions, newest first.",
+            (
+                "dreamdb inspect space",
+                "dreamdb inspect space hello --max-depth 3",
+                "dreamdb inspect --backend file://space --ref-name hello --max-depth 10 --json",
+            ),
+            ("backend", "ref"),
+            1,
+            _inspect,
+        ),
+        "snapshot": Verb(
+            "BACKEND REF LABEL [--json]",
+            "name the present version of a ref for good",
+            "The snapshot is the ref REF@LABEL, and stays when REF moves on.",
+            (
+                "dreamdb snapshot space hello first",
+                "dreamdb snapshot --backend file://space --ref-name hello --label second",
+            ),
+            ("backend", "ref", "label"),
+            3,
+            _json,
+        ),
+        "delete": Verb(
+            "BACKEND REF (--anchor A ... | --anchors-file F | --where CONDITION) [--reason TEXT] [--yes] [--dry-run]",
+            "hide rows from all later reads of a ref",
+            "Older versions, and snapshots, still show the rows. On a terminal you are asked first, unless --yes is\n"
+            "given; elsewhere you are not.",
+            (
+                'dreamdb delete space hello --where "label = \'b\' AND n < 5" --dry-run',
+                'dreamdb delete space hello --where "label = \'b\' AND n < 5" --reason gdpr --yes',
+                "dreamdb delete space hello --anchor 1700000000000000000 --anchor 1700000001000000000 --yes",
+                "dreamdb delete space hello --anchors-file gone.txt --yes",
+            ),
+            ("backend", "ref"),
+            2,
+            _delete,
+        ),
+        "flush": Verb(
+            "BACKEND REF [--json]",
+            "bring the Tracks, which other SDKs read, up to date",
+            "Appended rows lie in stripes first. A flush writes them into the Tracks of their fields as well; it\n"
+            "changes no row.",
+            ("dreamdb flush space hello",),
+            ("backend", "ref"),
+            2,
+            _json,
+        ),
+        "demo": Verb(
+            "[--dir DIR] [--query SENTENCE]",
+            "fetch real data, build a Space and show a tour of SQL",
+            "Needs the extra: pip install 'dreamdb-arrow[demo]'.",
+            ("dreamdb demo", 'dreamdb demo --dir /tmp/demo --query "a large body of water"'),
+            (),
+            0,
+            _demo,
+        ),
+    }
+)

@@ -1,0 +1,93 @@
+"""What the tour prints: numbered steps, SQL as it runs, results as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+ROWS_SHOWN: Final = 20
+
+
+@dataclass(slots=True)
+class Stage:
+    """Where steps are shown, one after the other, with numbers."""
+
+    console: Console
+    steps: int = 0
+
+    def begin(self, says: str) -> None:
+        """Open the next step with a line that says what it does."""
+        self.steps += 1
+        self.console.print()
+        self.console.print(Text(f"{self.steps}. {says}", style="bold"))
+
+    def code(self, text: str, language: str = "sql") -> None:
+        """Show code, as it will run."""
+        self.console.print(Syntax(text, language, theme="ansi_dark", background_color="default", word_wrap=True))
+
+    def table(self, run: Callable[[], pa.Table]) -> pa.Table:
+        """Run something that gives a table, show it and how long it took, and return it."""
+        begun = perf_counter()
+        found = run()
+        took = perf_counter() - begun
+        self.console.print(as_rich(found))
+        self.note(f"{found.num_rows:,} row{'' if found.num_rows == 1 else 's'} in {duration(took)}")
+        return found
+
+    def note(self, text: str) -> None:
+        """Add a line in small print."""
+        self.console.print(Text(text, style="dim"))
+
+    def lines(self, lines: list[str]) -> None:
+        """Show lines of characters as they are."""
+        for line in lines:
+            self.console.print(Text(line), no_wrap=True, overflow="crop")
+
+
+def as_rich(found: pa.Table) -> Table:
+    """Return an Arrow table, or its first rows, for the terminal: a row a line, numbers to the right."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    head = found.slice(0, ROWS_SHOWN)
+    for name in head.column_names:
+        number = pa.types.is_integer(head[name].type) or pa.types.is_floating(head[name].type)
+        table.add_column(
+            Text(name), justify="right" if number else "left", no_wrap=True, overflow="fold" if number else "ellipsis"
+        )
+    for row in zip(*(_plain(column) for column in head.columns), strict=True):
+        table.add_row(*(Text(as_text(value), style="" if value is not None else "dim") for value in row))
+    return table
+
+
+def _plain(column: pa.ChunkedArray) -> list[Any]:
+    if pa.types.is_timestamp(column.type):  # Python's times have no nanoseconds
+        column = pc.cast(column, pa.timestamp("us"), safe=False)
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def as_text(value: Any) -> str:
+    """Return a value in few characters: bytes as their number, times without what is zero, lists in brackets."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, list):
+        return f"[{', '.join(as_text(v) for v in value[:4])}{', ...' if len(value) > 4 else ''}]"
+    text = str(value)
+    return text.removesuffix(":00") if hasattr(value, "minute") else text
+
+
+def duration(seconds: float) -> str:
+    """Return a time in milliseconds or, when it is long, in seconds."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
