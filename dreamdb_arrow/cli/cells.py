@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dreamdb_arrow.cli.failures import printable
+from dreamdb_arrow.cli.words import printable
 
 LIST_SHOWN: Final = 4  # longer lists show their first two items and their length
 TEXT_MAX: Final = 10_000  # of one cell of a table

@@ -15,5 +15,7 @@ def run(args: Namespace) -> int:
         demo = import_module("dreamdb_arrow.demo")
     except ImportError as error:
         hint = "pip install 'dreamdb-arrow[demo]'"
-        raise UnsupportedError(f"the demo needs {error.name or error}, which is not installed: {hint}") from error
+        raise UnsupportedError(
+            f"the demo needs {error.name or error}, which is not installed: {hint}"
+        ) from error
     return int(demo.run_demo(args.dir, args.query, screen()))

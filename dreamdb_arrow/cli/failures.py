@@ -6,6 +6,7 @@ import re
 from types import MappingProxyType
 from typing import Final
 
+from dreamdb_arrow.cli.words import printable
 from dreamdb_arrow.errors import DreamDBError
 
 OK: Final = 0
@@ -61,10 +62,3 @@ def _engine_text(text: str) -> str:
         if found := ours.match(text):
             return _POINTER.sub("", found[1])
     return _POINTER.sub(lambda found: f" (line {found[1]})" if found[1] != "1" else "", text)
-
-
-def printable(text: str) -> str:
-    """Return a text with what would move the cursor or change colours spelled out."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -9,16 +9,16 @@ from contextlib import nullcontext
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dreamdb_arrow.cli.cells import json_text
-from dreamdb_arrow.cli.environment import cache_dir
-from dreamdb_arrow.cli.failures import OK, counted
+from dreamdb_arrow.cli.failures import OK
+from dreamdb_arrow.cli.opening import open_for_writing
 from dreamdb_arrow.cli.tables import screen
+from dreamdb_arrow.cli.words import counted
 from dreamdb_arrow.dataset.dataset import Dataset
 
 
 def run(args: Namespace) -> int:
     """Run the verb and return the exit code."""
-    ds = Dataset.open_ref(args.ref, args.backend, cache_dir=cache_dir(args.cache_dir))
-    check_moves(ds.ref_name())
+    ds = open_for_writing(args)
     stripes = _flush(ds)
     report = {"ref": args.ref, "stripes": stripes, "manifest": ds.current_manifest()}
     text = f"flushed {counted(stripes, 'stripe')} of {args.ref}" if stripes else f"{args.ref} was up to date"
@@ -30,7 +30,13 @@ def _flush(ds: Dataset) -> int:
     console = screen(stderr=True)
     if not console.is_terminal:
         return ds.flush()
-    columns = (TextColumn("flush"), BarColumn(), MofNCompleteColumn(), TextColumn("stripes"), TimeElapsedColumn())
+    columns = (
+        TextColumn("flush"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("stripes"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("flush", total=None)
         return ds.flush(lambda done, total: bar.update(task, completed=done, total=total))

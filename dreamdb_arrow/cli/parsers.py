@@ -100,7 +100,9 @@ def main_parser() -> Parser:
         formatter_class=Formatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"dreamdb {__version__}", help="print the version")
+    parser.add_argument(
+        "--version", action="version", version=f"dreamdb {__version__}", help="print the version"
+    )
     return parser
 
 
@@ -121,7 +123,9 @@ def verb_parser(name: str) -> Parser:
     for place in verb.places:
         if place in LONG_OPTIONS:
             _add_long_option(parser, place)
-    parser.add_argument("--cache-dir", metavar="DIR", help="the local cache; else $DREAMDB_CACHE_DIR, else ~/.cache")
+    parser.add_argument(
+        "--cache-dir", metavar="DIR", help="the local cache; else $DREAMDB_CACHE_DIR, else ~/.cache"
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from dreamdb_arrow.cli.cells import cell, csv_column, json_text, plain_values
-from dreamdb_arrow.cli.failures import printable
+from dreamdb_arrow.cli.words import counted, printable
 from dreamdb_arrow.cli.tables import Column, print_table, screen
 
 BATCH_ROWS: Final = 2048
@@ -49,11 +49,6 @@ def table_columns(table: pa.Table) -> list[Column]:
 def is_number(kind: pa.DataType) -> bool:
     """Whether values of this type are written flush right."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number and its noun: `1 row`, `2,000 rows`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 # ---------------------------------------------------------------- for programs

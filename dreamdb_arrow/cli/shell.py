@@ -98,7 +98,9 @@ def _query_of(text: str) -> str:
     if word == ".help":
         sys.stdout.write(HELP)
         return ""
-    raise UsageError(".schema wants the name of a ref" if word == ".schema" else f"unknown command {word}; try .help")
+    raise UsageError(
+        ".schema wants the name of a ref" if word == ".schema" else f"unknown command {word}; try .help"
+    )
 
 
 @contextlib.contextmanager

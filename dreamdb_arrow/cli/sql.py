@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dreamdb_arrow.cli.environment import cache_dir, history_file
-from dreamdb_arrow.cli.failures import FAILED, OK, UsageError
-from dreamdb_arrow.cli.results import counted, show, to_file, to_stdout, write_arrow_stream, write_csv, write_json
+from dreamdb_arrow.cli.environment import history_file
+from dreamdb_arrow.cli.failures import OK, UsageError
+from dreamdb_arrow.cli.opening import open_space
+from dreamdb_arrow.cli.results import show, to_file, to_stdout, write_arrow_stream, write_csv, write_json
 from dreamdb_arrow.cli.shell import prompt
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines import duckdb as engine
@@ -26,7 +27,7 @@ def run(args: Namespace) -> int:
     interactive = not (args.query or args.command or args.file) and sys.stdin.isatty() and sys.stdout.isatty()
     texts = [] if interactive else list(_texts(args))
     output = _output(args)
-    with session(args.backend, args.cache_dir) as con:
+    with session(open_space(args)) as con:
         if interactive:
             return prompt(con, lambda text: run_text(con, text, output, args.max_rows), history_file())
         statements = [s for text in texts for s in con.extract_statements(text)]
@@ -38,9 +39,8 @@ def run(args: Namespace) -> int:
 
 
 @contextmanager
-def session(backend: str, cache: str | None) -> Iterator[Any]:
+def session(space: Space) -> Iterator[Any]:
     """Give a DuckDB connection on a Space, and take it apart at the end: DuckDB complains of what is left."""
-    space = Space(backend, cache_dir=cache_dir(cache))
     con = engine.duckdb.connect()
     try:
         attached = engine.attach(con, space)
@@ -67,7 +67,9 @@ def read_text(name: str) -> str:
     try:
         return sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{'stdin' if name == '-' else name} is no UTF-8 text: {error.reason}") from None
+        raise InvalidInputError(
+            f"{'stdin' if name == '-' else name} is no UTF-8 text: {error.reason}"
+        ) from None
 
 
 def _output(args: Namespace) -> Output:

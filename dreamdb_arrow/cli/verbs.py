@@ -49,12 +49,16 @@ def _json(parser: ArgumentParser) -> None:
 
 
 def _sql(parser: ArgumentParser) -> None:
-    parser.add_argument("-c", "--command", metavar="SQL", action="append", default=[], help="SQL; may be repeated")
+    parser.add_argument(
+        "-c", "--command", metavar="SQL", action="append", default=[], help="SQL; may be repeated"
+    )
     parser.add_argument("--file", metavar="F", action="append", default=[], help="a file of SQL; - for stdin")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="each result as one array of objects, a line a row")
     form.add_argument("--csv", action="store_true", help="each result as CSV with a header")
-    form.add_argument("--arrow", metavar="FILE", help="the result as an Arrow IPC file; - for a stream on stdout")
+    form.add_argument(
+        "--arrow", metavar="FILE", help="the result as an Arrow IPC file; - for a stream on stdout"
+    )
     rows = "at most N rows of each result, 0 for all; a table shows 50 unless told otherwise, the other forms all"
     parser.add_argument("--max-rows", metavar="N", type=whole_number, help=rows)
 
@@ -136,8 +140,8 @@ VERBS: Final = MappingProxyType(
             "Older versions, and snapshots, still show the rows. On a terminal you are asked first, unless --yes is\n"
             "given; elsewhere you are not.",
             (
-                'dreamdb delete space hello --where "label = \'b\' AND n < 5" --dry-run',
-                'dreamdb delete space hello --where "label = \'b\' AND n < 5" --reason gdpr --yes',
+                "dreamdb delete space hello --where \"label = 'b' AND n < 5\" --dry-run",
+                "dreamdb delete space hello --where \"label = 'b' AND n < 5\" --reason gdpr --yes",
                 "dreamdb delete space hello --anchor 1700000000000000000 --anchor 1700000001000000000 --yes",
                 "dreamdb delete space hello --anchors-file gone.txt --yes",
             ),

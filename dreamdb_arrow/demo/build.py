@@ -1,18 +1,18 @@
 """The demo's Space: what is in it, and how it is built from the downloads.
 
-    demo-data/downloads/    packages, as `data.fetch` keeps them
-    demo-data/demo.json     which datasets the Space has; none while it is being built
-    demo-data/space/        the Space
+demo-data/downloads/    packages, as `data.fetch` keeps them
+demo-data/demo.json     which datasets the Space has; none while it is being built
+demo-data/space/        the Space
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
@@ -26,12 +26,14 @@ from dreamdb_arrow.demo.data import FASHION, NYCFLIGHTS, WORDNET, Source, fetch
 from dreamdb_arrow.demo.embed import Model
 from dreamdb_arrow.demo.images import encode_png, pixel_vectors
 from dreamdb_arrow.demo.parse import read_fashion, read_flights, read_weather, read_words
+from dreamdb_arrow.demo.show import duration
 from dreamdb_arrow.engines.frames import Dataset
 from dreamdb_arrow.errors import InvalidInputError, StoreError
 
 LAYOUT: Final = 1  # raised when the datasets change, so that a Space of an older release is built again
 WORDS_BATCH: Final = 20_000
 IMAGES: Final = 5_000
+BAR: Final = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 Advance = Callable[[int], Any]  # called with rows, as they are written
 
@@ -116,7 +118,9 @@ OPTIONAL: Final = frozenset({"fashion"})
 # ---------------------------------------------------------------- the Space
 
 
-def prepare_space(directory: Path, load_model: Callable[[], Model], console: Console) -> tuple[Path, frozenset[str]]:
+def prepare_space(
+    directory: Path, load_model: Callable[[], Model], console: Console
+) -> tuple[Path, frozenset[str]]:
     """Return the demo's Space and its datasets: the one that is there and finished, or a new one.
 
     Raises InvalidInputError when the folder holds a Space that is not the demo's, StoreError when data that the demo
@@ -171,29 +175,13 @@ def build_space(directory: Path, folders: Mapping[str, Path], model: Model, cons
     space = directory / "space"
     _note_datasets(directory, frozenset())
     shutil.rmtree(space, ignore_errors=True)
-    with _bars(console) as start_bar:
+    with Progress(*BAR, console=console, disable=not console.is_terminal) as progress:
         for name, folder in folders.items():
             _, build, rows = PARTS[name]
-            done, advance = start_bar(name, rows)
-            build(space, folder, model, advance)
-            done()
+            begun = perf_counter()
+            build(space, folder, model, partial(progress.advance, progress.add_task(name, total=rows)))
+            if not console.is_terminal:
+                console.print(
+                    f"{name:<8} {rows:>8,} rows {duration(perf_counter() - begun):>8}", highlight=False
+                )
     _note_datasets(directory, frozenset(folders))
-
-
-@contextmanager
-def _bars(console: Console) -> Iterator[Callable[[str, int], tuple[Callable[[], None], Advance]]]:
-    """Show a bar a dataset on a terminal; elsewhere, print a line when one is done."""
-    columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-
-        def start_bar(name: str, rows: int) -> tuple[Callable[[], None], Advance]:
-            task, begun = progress.add_task(name, total=rows), time.perf_counter()
-
-            def done() -> None:
-                progress.update(task, completed=rows)
-                if not console.is_terminal:
-                    console.print(f"{name:<8} {rows:>9,} rows  {time.perf_counter() - begun:5.1f} s", highlight=False)
-
-            return done, lambda n: progress.advance(task, n)
-
-        yield start_bar

@@ -22,7 +22,9 @@ from dreamdb_arrow.errors import StoreError
 LISTING: Final = "complete.json"
 TIMEOUT_S: Final = 600
 
-Run = Callable[[Sequence[str], Path], str]  # runs a command in a folder; "" when it went well, else what it said
+Run = Callable[
+    [Sequence[str], Path], str
+]  # runs a command in a folder; "" when it went well, else what it said
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,9 @@ FASHION: Final = Source(
     "Debian",
     "dataset-fashion-mnist",
     "31 MB",
-    tuple(f"usr/share/datasets/fashion-mnist/t10k-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")),
+    tuple(
+        f"usr/share/datasets/fashion-mnist/t10k-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")
+    ),
 )
 
 
@@ -63,7 +67,13 @@ def run_client(command: Sequence[str], folder: Path) -> str:
     """Run a registry's client in a folder; return "" or, when it failed, what it said last."""
     try:
         done = subprocess.run(  # noqa: S603 - the programs named below, without a shell
-            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return f"no answer within {TIMEOUT_S // 60} minutes"
@@ -72,7 +82,9 @@ def run_client(command: Sequence[str], folder: Path) -> str:
     if done.returncode == 0:
         return ""
     said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return next((s for s in reversed(said) if s.startswith("E")), said[-1] if said else f"exit {done.returncode}")
+    return next(
+        (s for s in reversed(said) if s.startswith("E")), said[-1] if said else f"exit {done.returncode}"
+    )
 
 
 def fetch(source: Source, root: Path, run: Run = run_client) -> Path:
@@ -118,7 +130,9 @@ def _keep(source: Source, tree: Path, folder: Path) -> None:
     listed: dict[str, str] = {}
     for name in source.files:
         if not (tree / name).is_file():
-            raise StoreError(f"the {source.registry} package {source.package} has no {name}: is it another release?")
+            raise StoreError(
+                f"the {source.registry} package {source.package} has no {name}: is it another release?"
+            )
         kept = folder / Path(name).name
         (tree / name).replace(kept)
         listed[kept.name] = _digest(kept)
@@ -133,7 +147,16 @@ def _keep(source: Source, tree: Path, folder: Path) -> None:
 def _from_pypi(source: Source, work: Path, run: Run) -> None:
     """Download a source distribution by the pip of this Python, and unpack it into `tree`."""
     wanted = f"{source.package}=={source.version}"
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--retries", "2"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--retries",
+        "2",
+    ]
     failed = run([*pip, "--no-deps", "--no-binary", source.package, "--dest", str(work), wanted], work)
     if failed:
         raise StoreError(f"pip could not download {wanted}: {failed}. {AGAIN['PyPI']}", retryable=True)
@@ -158,7 +181,9 @@ def _from_debian(source: Source, work: Path, run: Run) -> None:
         )
     failed = _apt_download(source, work, run)
     if failed:
-        raise StoreError(f"apt-get could not download {source.package}: {failed}. {AGAIN['Debian']}", retryable=True)
+        raise StoreError(
+            f"apt-get could not download {source.package}: {failed}. {AGAIN['Debian']}", retryable=True
+        )
     archive = _only(work, "*.deb", source)
     failed = run(["dpkg-deb", "--extract", str(archive), str(work / "tree")], work)
     if failed:
@@ -184,7 +209,10 @@ def _only(work: Path, pattern: str, source: Source) -> Path:
     return found[0]
 
 
-CLIENTS: Final[Mapping[str, Callable[[Source, Path, Run], Any]]] = {"PyPI": _from_pypi, "Debian": _from_debian}
+CLIENTS: Final[Mapping[str, Callable[[Source, Path, Run], Any]]] = {
+    "PyPI": _from_pypi,
+    "Debian": _from_debian,
+}
 AGAIN: Final[Mapping[str, str]] = {
     "PyPI": "Check the network and pip's settings (`pip config list`), then run the demo again",
     "Debian": "Check the network and /etc/apt (`apt-get update` as root tells more), then run the demo again",

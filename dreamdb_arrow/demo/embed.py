@@ -61,7 +61,9 @@ def load_model() -> Model:
     folder = Path(spec.origin).parent
     missing = [name for name in (WEIGHTS, TOKENIZER) if not (folder / name).is_file()]
     if missing:
-        raise UnsupportedError(f"the installed wordllama has no {missing[0]}; pip install 'dreamdb-arrow[demo]'")
+        raise UnsupportedError(
+            f"the installed wordllama has no {missing[0]}; pip install 'dreamdb-arrow[demo]'"
+        )
     try:
         tokenizers, safetensors = import_module("tokenizers"), import_module("safetensors.numpy")
     except ImportError as error:

@@ -22,9 +22,7 @@ U8 = np.ndarray[Any, np.dtype[np.uint8]]
 
 MINUTE_S: Final = 60
 PARTS_OF_SPEECH: Final = ("noun", "verb", "adj", "adv")
-SYNSET: Final = (
-    r"^(?P<offset>\d{8}) (?P<topic>\d\d) [nvasr] [0-9a-f]{2} (?P<words>(?:\S+ [0-9a-f] )+)\d{3} .*?\| (?P<gloss>.*?)\s*$"
-)
+SYNSET: Final = r"^(?P<offset>\d{8}) (?P<topic>\d\d) [nvasr] [0-9a-f]{2} (?P<words>(?:\S+ [0-9a-f] )+)\d{3} .*?\| (?P<gloss>.*?)\s*$"
 # The lexicographer's files, by number: what a word is about.
 TOPICS: Final = tuple(
     "any relational any any act animal artifact attribute body cognition communication event feeling food group location "
@@ -132,7 +130,9 @@ def _read_synsets(path: Path, digit: int) -> pa.Table:
         {
             "number": pc.add(found.field("offset").cast(pa.int64()), digit * 10**8),
             "word": pc.replace_substring_regex(words, ", .*", ""),
-            "synonyms": pc.if_else(pc.match_substring(words, ", "), pc.replace_substring_regex(words, "^.*?, ", ""), None),
+            "synonyms": pc.if_else(
+                pc.match_substring(words, ", "), pc.replace_substring_regex(words, "^.*?, ", ""), None
+            ),
             "part_of_speech": pa.repeat(PARTS_OF_SPEECH[digit - 1], len(found)),
             "topic": topics,
             "gloss": gloss,
@@ -165,6 +165,10 @@ def _read_idx(path: Path, rank: int) -> U8:
         raise StoreError(f"{path.name} cannot be read: {error}") from None
     head = 4 + 4 * rank
     shape = tuple(int(n) for n in np.frombuffer(data[4:head], dtype=">u4"))
-    if data[:4] != bytes([0, 0, 8, rank]) or len(shape) != rank or len(data) != head + np.prod(shape, dtype=np.int64):
+    if (
+        data[:4] != bytes([0, 0, 8, rank])
+        or len(shape) != rank
+        or len(data) != head + np.prod(shape, dtype=np.int64)
+    ):
         raise StoreError(f"{path.name} is not as expected: it begins {data[:4].hex()}, {len(data)} bytes")
     return np.frombuffer(data, dtype=np.uint8, offset=head).reshape(shape)

@@ -35,7 +35,9 @@ def run_demo(directory: Path, query: str | None, console: Console) -> int:
     space, datasets = prepare_space(directory, model, console)
     steps = give_tour(space, datasets, model, query or DEFAULT_QUERY, console)
     console.print()
-    console.print(Text(f"That was it: {steps} steps, {duration(perf_counter() - begun)} in all. Go on:", style="bold"))
+    console.print(
+        Text(f"That was it: {steps} steps, {duration(perf_counter() - begun)} in all. Go on:", style="bold")
+    )
     for line in _go_on(directory, space):
         console.print(Text(f"  {line}"), soft_wrap=True)
     return 0

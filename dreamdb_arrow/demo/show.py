@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from time import perf_counter
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 ROWS_SHOWN: Final = 20
+SHORT: Final = 24
 
 
 @dataclass(slots=True)
@@ -32,7 +34,9 @@ class Stage:
 
     def code(self, text: str, language: str = "sql") -> None:
         """Show code, as it will run."""
-        self.console.print(Syntax(text, language, theme="ansi_dark", background_color="default", word_wrap=True))
+        self.console.print(
+            Syntax(text, language, theme="ansi_dark", background_color="default", word_wrap=True)
+        )
 
     def table(self, run: Callable[[], pa.Table]) -> pa.Table:
         """Run something that gives a table, show it and how long it took, and return it."""
@@ -57,13 +61,18 @@ def as_rich(found: pa.Table) -> Table:
     """Return an Arrow table, or its first rows, for the terminal: a row a line, numbers to the right."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     head = found.slice(0, ROWS_SHOWN)
-    for name in head.column_names:
-        number = pa.types.is_integer(head[name].type) or pa.types.is_floating(head[name].type)
+    columns = [[as_text(value) for value in _plain(column)] for column in head.columns]
+    for name, texts in zip(head.column_names, columns, strict=True):
+        kind = head[name].type
+        width = max(map(len, [name, *texts]))
         table.add_column(
-            Text(name), justify="right" if number else "left", no_wrap=True, overflow="fold" if number else "ellipsis"
+            Text(name),
+            justify="right" if pa.types.is_integer(kind) or pa.types.is_floating(kind) else "left",
+            no_wrap=True,
+            min_width=width if width <= SHORT else None,  # where room is scarce, long texts are cut
         )
-    for row in zip(*(_plain(column) for column in head.columns), strict=True):
-        table.add_row(*(Text(as_text(value), style="" if value is not None else "dim") for value in row))
+    for row in zip(*columns, strict=True):
+        table.add_row(*map(Text, row))
     return table
 
 
@@ -84,8 +93,9 @@ def as_text(value: Any) -> str:
         return f"{value:.10g}"
     if isinstance(value, list):
         return f"[{', '.join(as_text(v) for v in value[:4])}{', ...' if len(value) > 4 else ''}]"
-    text = str(value)
-    return text.removesuffix(":00") if hasattr(value, "minute") else text
+    if isinstance(value, datetime):
+        return str(value).removesuffix(":00")
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def duration(seconds: float) -> str:
