@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from dreamdb_arrow.cli.cells import json_text
 from dreamdb_arrow.cli.failures import FAILED, OK, UsageError
 from dreamdb_arrow.cli.opening import open_for_writing
-from dreamdb_arrow.cli.sql import read_text, session
+from dreamdb_arrow.cli.sql import ENGINE, read_text, session
+from dreamdb_arrow.cli.values import json_text
 from dreamdb_arrow.cli.words import counted
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.dataset import Dataset
 from dreamdb_arrow.dataset.delete import as_anchors
-from dreamdb_arrow.engines.duckdb import duckdb
 from dreamdb_arrow.engines.plans import literal
 from dreamdb_arrow.errors import InvalidInputError
 
@@ -54,7 +53,7 @@ def matching(ds: Dataset, condition: str) -> I64:
     version = literal(ds.current_manifest())
     with session(ds.space) as con:
         rows = con.sql(f"FROM dreamdb_scan({literal(ds.ref_name())}, as_of := {version})")
-        held = rows.filter(duckdb.SQLExpression(condition)).select(duckdb.ColumnExpression("_anchor"))
+        held = rows.filter(ENGINE.duckdb.SQLExpression(condition)).project("_anchor")
         return np.asarray(held.to_arrow_table()["_anchor"].combine_chunks(), dtype=np.int64)
 
 

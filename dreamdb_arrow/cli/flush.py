@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from contextlib import nullcontext
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dreamdb_arrow.cli.cells import json_text
 from dreamdb_arrow.cli.failures import OK
 from dreamdb_arrow.cli.opening import open_for_writing
 from dreamdb_arrow.cli.tables import screen
+from dreamdb_arrow.cli.values import json_text
 from dreamdb_arrow.cli.words import counted
 from dreamdb_arrow.dataset.dataset import Dataset
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from dreamdb_arrow.cli.cells import cell, json_text, time_text
+from dreamdb_arrow.cli.cells import cell
 from dreamdb_arrow.cli.failures import FAILED, OK, failure_line
 from dreamdb_arrow.cli.opening import open_space
 from dreamdb_arrow.cli.tables import Column, print_table, screen
+from dreamdb_arrow.cli.values import json_text, time_text
 from dreamdb_arrow.cli.words import counted, printable
 from dreamdb_arrow.columnar.cover_note import merge_notes
 from dreamdb_arrow.columnar.projection import dim_of

@@ -124,7 +124,9 @@ def verb_parser(name: str) -> Parser:
         if place in LONG_OPTIONS:
             _add_long_option(parser, place)
     parser.add_argument(
-        "--cache-dir", metavar="DIR", help="the local cache; else $DREAMDB_CACHE_DIR, else ~/.cache"
+        "--cache-dir",
+        metavar="DIR",
+        help="the local cache; else $DREAMDB_CACHE_DIR, else ~/.cache/dreamdb-arrow",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser

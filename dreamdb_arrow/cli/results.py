@@ -11,9 +11,10 @@ from typing import Any, BinaryIO, Final
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from dreamdb_arrow.cli.cells import cell, csv_column, json_text, plain_values
-from dreamdb_arrow.cli.words import counted, printable
+from dreamdb_arrow.cli.cells import cell
 from dreamdb_arrow.cli.tables import Column, print_table, screen
+from dreamdb_arrow.cli.values import csv_column, json_text, plain_values
+from dreamdb_arrow.cli.words import counted, printable
 
 BATCH_ROWS: Final = 2048
 TABLE_ROWS: Final = 50  # unless --max-rows says otherwise
@@ -25,9 +26,11 @@ def show(relation: Any, max_rows: int | None) -> str:
     table = (relation.limit(most + 1) if most else relation).to_arrow_table()
     if table.column_names == ["explain_key", "explain_value"]:
         return _show_plans(table)
-    more = most and len(table) > most
-    left_out = print_table(screen(), table_columns(table.slice(0, most) if most else table))
-    rows = f"first {most:,} rows, --max-rows 0 for all" if more else counted(len(table), "row")
+    cut = 0 < most < len(table)
+    left_out = print_table(screen(), table_columns(table.slice(0, most) if cut else table))
+    if cut:  # said where the rows are, so that nobody takes a part for the whole
+        sys.stdout.write(f"… the first {counted(most, 'row')}; --max-rows 0 for all\n")
+    rows = counted(most, "row") + " of more" if cut else counted(len(table), "row")
     return f"{rows}, {counted(left_out, 'column')} not shown" if left_out else rows
 
 
@@ -77,7 +80,7 @@ def write_csv(reader: pa.RecordBatchReader, out: BinaryIO) -> int:
     """Write rows as CSV with a header; return how many. A null is nothing at all, an empty text is `""`."""
     first = next(iter(reader), None) or _no_rows(reader.schema)
     first = _csv_batch(first)
-    written = first.num_rows
+    written = int(first.num_rows)
     with pa_csv.CSVWriter(out, first.schema) as writer:
         writer.write_batch(first)
         for batch in reader:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from dreamdb_arrow.cli.failures import OK, UsageError, failure_line
-from dreamdb_arrow.engines.duckdb import duckdb
 from dreamdb_arrow.engines.plans import literal
 
 HISTORY_LINES: Final = 2000
@@ -81,8 +80,8 @@ def is_complete(con: Any, text: str) -> bool:
         return False
     try:
         con.extract_statements(text)
-    except duckdb.Error as error:
-        return "unterminated" not in str(error)  # other mistakes do not mend with more lines
+    except Exception as error:  # noqa: BLE001 - DuckDB's: any other mistake does not mend with more lines
+        return "unterminated" not in str(error)
     return True
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 
-from dreamdb_arrow.cli.cells import json_text
 from dreamdb_arrow.cli.failures import OK
 from dreamdb_arrow.cli.opening import open_dataset
+from dreamdb_arrow.cli.values import json_text
 
 
 def run(args: Namespace) -> int:

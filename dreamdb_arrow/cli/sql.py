@@ -7,8 +7,9 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dreamdb_arrow.cli.environment import history_file
 from dreamdb_arrow.cli.failures import OK, UsageError
@@ -16,8 +17,9 @@ from dreamdb_arrow.cli.opening import open_space
 from dreamdb_arrow.cli.results import show, to_file, to_stdout, write_arrow_stream, write_csv, write_json
 from dreamdb_arrow.cli.shell import prompt
 from dreamdb_arrow.dataset.space import Space
-from dreamdb_arrow.engines import duckdb as engine
 from dreamdb_arrow.errors import InvalidInputError
+
+ENGINE: Final[Any] = import_module("dreamdb_arrow.engines.duckdb")  # the one importer of DuckDB
 
 Output = Callable[[Any, int | None], str]
 
@@ -41,9 +43,9 @@ def run(args: Namespace) -> int:
 @contextmanager
 def session(space: Space) -> Iterator[Any]:
     """Give a DuckDB connection on a Space, and take it apart at the end: DuckDB complains of what is left."""
-    con = engine.duckdb.connect()
+    con = ENGINE.duckdb.connect()
     try:
-        attached = engine.attach(con, space)
+        attached = ENGINE.attach(con, space)
         try:
             yield con
         finally:

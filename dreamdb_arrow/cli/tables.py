@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 GAP: Final = 2  # between columns
+WIDEST: Final = 1_000_000
 NARROWEST: Final = 8  # a column is left out before it gets narrower than this
 
 
@@ -40,7 +41,10 @@ class Column:
 
 def screen(file: IO[str] | None = None, *, stderr: bool = False) -> Screen:
     """Return a console for plain texts: nothing in them is markup."""
-    return Screen(file=file, stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    made = Screen(file=file, stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    if not made.is_terminal:  # a file or a pipe is as wide as it takes
+        made.width = WIDEST
+    return made
 
 
 def print_table(console: Console, columns: Sequence[Column]) -> int:
@@ -48,13 +52,13 @@ def print_table(console: Console, columns: Sequence[Column]) -> int:
     shown, widths = list(columns), [c.width for c in columns]
     if console.is_terminal:
         shown, widths = fit(columns, console.width)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column, width in zip(shown, widths, strict=True):
         justify: Literal["left", "right"] = "right" if column.right else "left"
         table.add_column(Text(column.name), width=width, justify=justify, no_wrap=True, overflow="ellipsis")
     for row in zip(*(c.cells for c in shown), strict=True):
         table.add_row(*(Text(text, style="dim" if text == "NULL" else "") for text in row))
-    console.print(table, width=sum(widths) + GAP * len(widths), crop=False, no_wrap=True)
+    console.print(table)
     return len(columns) - sum(any(c is given for given in columns) for c in shown)
 
 

@@ -7,7 +7,7 @@ on the Manifest alone, so whoever asks may keep it as long as it likes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,14 @@ from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, decode_cover_note, merge_notes
+from dreamdb_arrow.columnar.overlaps import (
+    decode_outcome,
+    drop_repeated,
+    encode_outcome,
+    fold_tables,
+    overlapping,
+    shared_anchors,
+)
 from dreamdb_arrow.columnar.projection import (
     Projection,
     dim_of,
@@ -119,7 +127,7 @@ def resolve_rows(store: Store, cache: LocalCache, manifest: Manifest, address: A
     rows = RowSet(
         store, cache, manifest, address, fields, tuple(stripes), vectors, read_hidden(store, manifest)
     )
-    return _add_track_rows(rows)
+    return _add_track_rows(_settle_overlaps(rows))
 
 
 def read_hidden(store: Store, manifest: Manifest) -> I64:
@@ -140,6 +148,68 @@ def space_stripes(store: Store, manifest: Manifest, modality: str, name: str = "
     timeline = manifest.timelines[0]
     held = read_fragments(store, manifest, modality, name)
     return tuple(Stripe(f.address, f.t0, f.t1, fragment_path(timeline, modality, f.address)) for f in held)
+
+
+# ---------------------------------------------------------------- stripes that share anchors
+
+
+def _settle_overlaps(rows: RowSet) -> RowSet:
+    """Put local copies in the place of stripes that share anchors, so that no anchor is in two."""
+    vectors = {
+        name: _settle_group(rows, held, _fold_vectors(rows, name)) for name, held in rows.vectors.items()
+    }
+    return replace(rows, stripes=_settle_group(rows, rows.stripes, _fold_rows(rows)), vectors=vectors)
+
+
+Fold = Callable[[list[Stripe]], list[Stripe | None]]
+
+
+def _settle_group(rows: RowSet, stripes: tuple[Stripe, ...], fold: Fold) -> tuple[Stripe, ...]:
+    settled: list[Stripe] = []
+    for group in overlapping(stripes):
+        settled += group if len(group) == 1 else _settle_one(rows, group, fold)
+    return tuple(sorted(settled, key=lambda s: s.t0))
+
+
+def _settle_one(rows: RowSet, group: list[Stripe], fold: Fold) -> list[Stripe]:
+    key = f"overlaps/{encode_cbor([bytes(s.address) for s in group]).hex()}"
+    note = rows.cache.read_note(key)
+    known = None if note is None else decode_outcome(note)
+    outcome = None if known is None else [None if o is None else Stripe(*o) for o in known]
+    if outcome is None or not all(o is None or rows.cache.has_whole(o.address) for o in outcome):
+        outcome = fold(group)
+        rows.cache.write_note(key, encode_outcome([None if o is None else (o.address, o.t0, o.t1) for o in outcome]))
+    placed = [old if new is None else new for old, new in zip(group, outcome, strict=True)]
+    return [s for s in placed if s.t0 < s.t1]
+
+
+def _fold_rows(rows: RowSet) -> Fold:
+    def fold(group: list[Stripe]) -> list[Stripe | None]:
+        files = [s.local(rows.store, rows.cache) for s in group]
+        shared = shared_anchors([anchors_of(decode_stripe(file, [ANCHOR])) for file in files])
+        if len(shared) == 0:
+            return [None] * len(group)
+        schema = stripe_schema(rows.fields)
+        folded = fold_tables([conform(decode_stripe(file), schema) for file in files], shared)
+        return [_keep(rows.cache, encode_stripe(t), anchors_of(t)) for t in folded]
+
+    return fold
+
+
+def _fold_vectors(rows: RowSet, name: str) -> Fold:
+    def fold(group: list[Stripe]) -> list[Stripe | None]:
+        dim = next(dim_of(f) for f in rows.fields if f.name == name)
+        held = [rows.cache.vectors(rows.store, s.path, s.address, dim) for s in group]
+        anchors = [stripe.anchors for stripe in held]
+        kept = drop_repeated(anchors, shared_anchors(anchors))
+        return [
+            None
+            if keep.all()
+            else _keep(rows.cache, encode_vectors(s.anchors[keep], s.vectors[keep]), s.anchors[keep])
+            for s, keep in zip(held, kept, strict=True)
+        ]
+
+    return fold
 
 
 # ---------------------------------------------------------------- what only the Tracks hold
@@ -265,7 +335,8 @@ def _new_vectors(rows: RowSet, name: str, anchors: I64, vectors: Any) -> Stripe 
 
 
 def _keep(cache: LocalCache, data: Any, anchors: I64) -> Stripe:
-    return Stripe(cache.put(data), int(anchors[0]), int(anchors[-1]) + 1)
+    low, high = (int(anchors[0]), int(anchors[-1]) + 1) if len(anchors) else (0, 0)
+    return Stripe(cache.put(data), low, high)
 
 
 def _still_there(cache: LocalCache, folded: _Folded) -> bool:

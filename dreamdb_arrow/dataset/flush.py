@@ -13,9 +13,17 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, encode_cover_note, merge_notes
 from dreamdb_arrow.columnar.media_refs import items_of_refs
+from dreamdb_arrow.columnar.overlaps import drop_repeated, fold_tables, shared_anchors
 from dreamdb_arrow.columnar.projection import dim_of, row_entry, spatial_index_address
 from dreamdb_arrow.columnar.rows import Stripe, read_hidden, read_notes, space_stripes
-from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, conform, decode_stripe, stripe_schema
+from dreamdb_arrow.columnar.stripe import (
+    ANCHOR,
+    MEDIA_KINDS,
+    anchors_of,
+    conform,
+    decode_stripe,
+    stripe_schema,
+)
 from dreamdb_arrow.columnar.vectors import F32, I64, open_vectors
 from dreamdb_arrow.columnar.vendor import (
     COVER,
@@ -99,7 +107,11 @@ def flush_stripes(
     schema = stripe_schema(fields)
     hidden = read_hidden(store, parent)
     tables = [conform(decode_stripe(s.local(store, cache)), schema) for s in stripes]
-    table = pa.concat_tables(tables).combine_chunks().sort_by(ANCHOR)
+    shared = shared_anchors(
+        [anchors_of(t) for t in tables]
+    )  # branches that a merge brought together may share some
+    whole = fold_tables(tables, shared) if len(shared) else tables
+    table = pa.concat_tables(whole).combine_chunks().sort_by(ANCHOR)
     rows = Rows(_alive(table, hidden))
     names = [s.address for s in stripes]
     for f in fields:
@@ -133,9 +145,10 @@ def _pending_vectors(
             alive = ours & ~np.isin(held.anchors, hidden)
             anchors.append(held.anchors[alive])
             vectors.append(held.vectors[alive])
-    joined = np.concatenate(anchors)
+    first = np.concatenate(drop_repeated(anchors, shared_anchors(anchors)))
+    joined = np.concatenate(anchors)[first]
     order = np.argsort(joined, kind="stable")
-    return (joined[order], np.concatenate(vectors)[order]), used
+    return (joined[order], np.concatenate(vectors)[first][order]), used
 
 
 # ---------------------------------------------------------------- rows -> Tracks

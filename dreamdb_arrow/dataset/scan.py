@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dreamdb_arrow.columnar.overlaps import overlapping
 from dreamdb_arrow.columnar.rows import RowSet, Stripe
 from dreamdb_arrow.columnar.stripe import ANCHOR, TIME, conform, stripe_schema
 from dreamdb_arrow.columnar.vectors import I64
@@ -84,20 +85,6 @@ def _stored_schema(plan: ScanPlan) -> pa.Schema:
 
 def _held(file: pq.ParquetFile, schema: pa.Schema) -> list[str]:
     return [name for name in schema.names if name in set(file.schema_arrow.names)]
-
-
-def overlapping(stripes: Iterable[Stripe]) -> Iterator[list[Stripe]]:
-    """Group stripes, given by first anchor, whose ranges run into one another."""
-    group: list[Stripe] = []
-    end = 0
-    for stripe in stripes:
-        if group and stripe.t0 >= end:
-            yield group
-            group, end = [], 0
-        group.append(stripe)
-        end = max(end, stripe.t1)
-    if group:
-        yield group
 
 
 def _alive(plan: ScanPlan, table: pa.Table) -> pa.Table:

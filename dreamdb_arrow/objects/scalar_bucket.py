@@ -109,9 +109,11 @@ def encode_records(anchors: NDArray[Any], counts: Ints) -> Ragged:
     """
     numbers = np.asarray(anchors).astype(np.uint64)
     assert counts.sum() == len(numbers)
+    if np.any(counts < 1):
+        raise InvalidInputError("a value without an anchor has no record")
     begins = marks_at(counts.cumsum() - counts, len(numbers))
-    if np.any(counts < 1) or np.any((numbers[1:] <= numbers[:-1]) & ~begins[1:]):
-        raise InvalidInputError("the anchors of a value must ascend, and there must be one")
+    if np.any((numbers[1:] <= numbers[:-1]) & ~begins[1:]):
+        raise InvalidInputError("the anchors of a value must ascend")
     if len(counts) == len(numbers):
         return _encode_singles(numbers)
     return _encode_groups(numbers, begins)

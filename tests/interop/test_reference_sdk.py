@@ -228,3 +228,34 @@ def test_flush_with_each_commit(backend, tmp_path):
         ds.append_many([{"_anchor": i * 10 + j, "n": j, "v": [1.0, j, i, 2.0]} for j in range(5)])
         assert their_rows(backend, "main") == our_rows(backend, "main", tmp_path / "cache")
     assert dreamdb.Dataset.open("main", backend=backend).count() == 15
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+def test_branches_that_gave_one_anchor_twice_are_united_by_anchor(backend, tmp_path, flushed):
+    made = (
+        vd.Schema()
+        .add_scalar_int("n")
+        .add_scalar_string("s", required=False)
+        .add_embedding("v", dim=4, lsh_bits=2)
+    )
+    ds = vd.Dataset.create("main", made, backend=backend, cache_dir=tmp_path / "cache")
+    ds.append_many([{"_anchor": i, "n": i, "v": [1.0, i, 0, 0]} for i in range(10)])
+    side = ds.branch("side")
+    ds.append_many([{"_anchor": i, "n": i, "v": [1.0, i, 0, 0]} for i in range(20, 30)])
+    side.append_many(
+        [{"_anchor": i, "n": i + i % 2, "s": f"s{i}", "v": [1.0, i, 0, 0]} for i in range(25, 35)]
+    )
+    if flushed:
+        ds.flush()
+    dreamdb.Dataset.open("main", backend=backend).merge("side", strategy="union")
+    rows = our_rows(backend, "main", tmp_path / "cache")
+    assert sorted(rows) == [*range(10), *range(20, 35)]
+    assert [rows[i]["n"] for i in range(20, 35)] == [*range(20, 25), *(i + i % 2 for i in range(25, 35))]
+    assert [rows[i].get("s") for i in (24, 25, 34)] == [None, "s25", "s34"]
+    con = vd.connect(backend, cache_dir=tmp_path / "cache")
+    assert con.sql("SELECT count(*), count(DISTINCT _anchor) FROM main").fetchall() == [(25, 25)]
+    found = [a for a, _ in con.sql("FROM dreamdb_knn('main', 'v', [1, 27, 0, 0], k := 25)").fetchall()]
+    assert len(set(found)) == len(found) == 25
+    con.close()
+    ds.refresh().flush()
+    assert their_rows(backend, "main") == our_rows(backend, "main", tmp_path / "cache") == rows

@@ -54,7 +54,8 @@ def test_every_stored_page(reference_space, reference_name):
             continue
         raw = cbor2.loads(data)["entries"]
         assert len(page) == len(raw)
-        assert [cbor2.dumps(v, canonical=True) for v in list(page.values)] == [r[0] for r in raw] or kind is not INT
+        values = page.values if isinstance(page.values, list) else page.values.tolist()
+        assert [cbor2.dumps(value, canonical=True) for value in values] == [r[0] for r in raw]
         assert page.firsts.tolist() == [r[1] for r in raw]
         assert page.stops.tolist() == [r[2] for r in raw]
         assert [b.tobytes() for b in page.buckets] == [r[3] for r in raw]
