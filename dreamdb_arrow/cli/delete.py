@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamdb_arrow.cli.failures import FAILED, OK, UsageError
+from dreamdb_arrow.cli.failures import FAILED, OK, UsageError, failure_line
 from dreamdb_arrow.cli.opening import open_for_writing
 from dreamdb_arrow.cli.sql import ENGINE, read_text, session
 from dreamdb_arrow.cli.values import json_text
@@ -53,8 +53,11 @@ def matching(ds: Dataset, condition: str) -> I64:
     version = literal(ds.current_manifest())
     with session(ds.space) as con:
         rows = con.sql(f"FROM dreamdb_scan({literal(ds.ref_name())}, as_of := {version})")
-        held = rows.filter(ENGINE.duckdb.SQLExpression(condition)).project("_anchor")
-        return np.asarray(held.to_arrow_table()["_anchor"].combine_chunks(), dtype=np.int64)
+        try:
+            held = rows.filter(ENGINE.duckdb.SQLExpression(condition)).project("_anchor").to_arrow_table()
+        except ENGINE.duckdb.Error as error:
+            raise InvalidInputError(f"--where {condition!r}: {failure_line(error)}") from None
+    return np.asarray(held["_anchor"].combine_chunks(), dtype=np.int64)
 
 
 def read_anchors(name: str) -> list[int]:

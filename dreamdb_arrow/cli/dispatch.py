@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
-from dreamdb_arrow.cli.failures import FAILED, INTERRUPTED, OK, USAGE, UsageError, failure_line
+from dreamdb_arrow.cli.failures import FAILED, INTERRUPTED, OK, USAGE, UsageError, failure_line, is_interrupt
 from dreamdb_arrow.cli.parsers import parse
 
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last door: no traceback leaves but by --debug
-        if _interrupted(error):
+        if is_interrupt(error):
             return INTERRUPTED
         return _tell(error, debug="--debug" in words)
     return code
@@ -49,11 +49,6 @@ def _tell(error: Exception, *, debug: bool) -> int:
         traceback.print_exception(error)
     sys.stderr.write(f"dreamdb: {failure_line(error)}\n")
     return USAGE if isinstance(error, UsageError) else FAILED
-
-
-def _interrupted(error: Exception) -> bool:
-    """Whether an engine was stopped by Ctrl-C: DuckDB says so with an error of its own."""
-    return type(error).__name__ == "InterruptException"
 
 
 def _print_anything() -> None:

@@ -56,6 +56,11 @@ def failure_line(error: BaseException) -> str:
     return printable(" ".join(text.split()))
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C was behind it: DuckDB stops a query with an error of its own."""
+    return isinstance(error, KeyboardInterrupt) or str(error).endswith(("Query interrupted", "Interrupted!"))
+
+
 def _engine_text(text: str) -> str:
     """Return the sentence in an engine's message: ours where we raised it, else without the drawing of the query."""
     for ours in (_OURS, _UDF):

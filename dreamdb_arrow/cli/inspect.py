@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -145,7 +146,9 @@ def _print_ref(facts: Mapping[str, Any]) -> None:
     pending = f", {facts['pending_rows']:,} not flushed yet" if facts["pending_rows"] else ""
     console.print(f"{counted(facts['rows'], 'row')}{deleted}{pending}\n")
     types = {f["field"]: f["type"] for f in facts["fields"]}
-    print_table(console, columns_of([t | {"type": types.get(t["field"])} for t in facts["tracks"]], TRACKS))
+    told = [t | {"type": types.get(t["field"], "")} for t in facts["tracks"]]
+    told.sort(key=lambda t: t["field"] not in types)  # the Tracks of the columnar layer come last
+    print_table(console, columns_of(told, TRACKS))
     missing = [f for f in facts["fields"] if not f["available"]]
     if missing:
         console.print()
@@ -165,11 +168,19 @@ def _said(key: str) -> Say:
 
 def _coverage(row: Mapping[str, Any]) -> str:
     t0, t1 = row["t0"], row["t1"]
-    return "nothing" if (t0, t1) == EMPTY_COVERAGE else f"{time_text(t0)} to {time_text(t1)}"
+    return "nothing" if (t0, t1) == EMPTY_COVERAGE else f"{_second(t0)} to {_second(t1 - 1)}"
+
+
+def _type(row: Mapping[str, Any]) -> str:
+    return re.sub(r"fixed_size_list<item: (\w+)>", r"\1", row["type"])
 
 
 def _time(row: Mapping[str, Any]) -> str:
-    return time_text(row["ts_ns"]) if "ts_ns" in row else ""
+    return _second(row["ts_ns"]) if "ts_ns" in row else ""
+
+
+def _second(time_ns: int) -> str:
+    return time_text(time_ns).partition(".")[0]
 
 
 def _parents(row: Mapping[str, Any]) -> str:
@@ -184,7 +195,7 @@ REFS: Final[Told] = (
 )
 TRACKS: Final[Told] = (
     ("field", _said("field"), False),
-    ("type", _said("type"), False),
+    ("type", _type, False),
     ("kind", _said("kind"), False),
     ("modality", _said("modality"), False),
     ("coverage", _coverage, False),

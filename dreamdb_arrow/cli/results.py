@@ -30,7 +30,7 @@ def show(relation: Any, max_rows: int | None) -> str:
     left_out = print_table(screen(), table_columns(table.slice(0, most) if cut else table))
     if cut:  # said where the rows are, so that nobody takes a part for the whole
         sys.stdout.write(f"… the first {counted(most, 'row')}; --max-rows 0 for all\n")
-    rows = counted(most, "row") + " of more" if cut else counted(len(table), "row")
+    rows = f"{counted(most, 'row')} shown" if cut else counted(len(table), "row")
     return f"{rows}, {counted(left_out, 'column')} not shown" if left_out else rows
 
 

@@ -9,8 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from dreamdb_arrow.cli.failures import OK, UsageError, failure_line
+from dreamdb_arrow.cli.failures import OK, failure_line, is_interrupt
 from dreamdb_arrow.engines.plans import literal
+from dreamdb_arrow.errors import InvalidInputError
 
 HISTORY_LINES: Final = 2000
 FIRST: Final = "dreamdb> "
@@ -42,12 +43,11 @@ def prompt(con: Any, run: Run, history: Path) -> int:
         for text in _inputs(con):
             try:
                 run(_query_of(text))
-            except KeyboardInterrupt:
-                sys.stderr.write("interrupted\n")
             except BrokenPipeError:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next statement may be fine
-                sys.stderr.write(f"dreamdb: {failure_line(error)}\n")
+            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the next statement may be fine
+                told = "interrupted" if is_interrupt(error) else f"dreamdb: {failure_line(error)}"
+                sys.stderr.write(f"{told}\n")
     return OK
 
 
@@ -86,7 +86,7 @@ def is_complete(con: Any, text: str) -> bool:
 
 
 def _query_of(text: str) -> str:
-    """Return the SQL of what was entered. Raises UsageError for an unknown word with a dot."""
+    """Return the SQL of what was entered. Raises InvalidInputError for an unknown word with a dot."""
     word, _, rest = text.strip().rstrip(";").partition(" ")
     if not word.startswith("."):
         return text
@@ -97,8 +97,8 @@ def _query_of(text: str) -> str:
     if word == ".help":
         sys.stdout.write(HELP)
         return ""
-    raise UsageError(
-        ".schema wants the name of a ref" if word == ".schema" else f"unknown command {word}; try .help"
+    raise InvalidInputError(
+        ".schema wants the name of a ref" if word == ".schema" else f"unknown word {word}; see .help"
     )
 
 

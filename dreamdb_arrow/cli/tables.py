@@ -38,6 +38,11 @@ class Column:
         """How many characters it takes to show it whole."""
         return max(map(cell_len, (self.name, *self.cells)))
 
+    @property
+    def least(self) -> int:
+        """How many it must have: a number cut short would be another number."""
+        return self.width if self.right else min(self.width, NARROWEST)
+
 
 def screen(file: IO[str] | None = None, *, stderr: bool = False) -> Screen:
     """Return a console for plain texts: nothing in them is markup."""
@@ -68,18 +73,21 @@ def fit(columns: Sequence[Column], width: int) -> tuple[list[Column], list[int]]
     Narrow columns keep their width and the widest give way first; when that is not enough, those in the middle go.
     """
     kept, count = list(columns), len(columns)
-    while count > 1 and sum(min(c.width, NARROWEST) + GAP for c in kept) > width:
+    while count > 1 and sum(c.least + GAP for c in kept) > width:
         count -= 1
         tail = columns[len(columns) - count // 2 :]
         kept = [*columns[: (count + 1) // 2], Column("…", ["…"] * len(columns[0].cells)), *tail]
-    return kept, _share([c.width for c in kept], width - GAP * len(kept))
+    return kept, _share(kept, width - GAP * len(kept))
 
 
-def _share(wanted: Sequence[int], room: int) -> list[int]:
-    """Return widths of at most `room` together: none more than wanted, the narrow ones as wanted."""
-    granted = [1] * len(wanted)
-    left = max(room, len(wanted))
-    for rank, at in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
-        granted[at] = max(1, min(wanted[at], left // (len(wanted) - rank)))
-        left -= granted[at]
+def _share(columns: Sequence[Column], room: int) -> list[int]:
+    """Return widths of `room` together: the least of each, and more by turns until each has what it takes."""
+    granted = [c.least for c in columns]
+    left = room - sum(granted)
+    order = sorted(range(len(columns)), key=lambda i: columns[i].width)
+    for rank, at in enumerate(order):
+        total = left // (len(order) - rank) + granted[at]
+        more = max(0, min(columns[at].width, total) - granted[at])
+        granted[at] += more
+        left -= more
     return granted

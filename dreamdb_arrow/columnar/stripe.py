@@ -51,6 +51,17 @@ def field_id(name: str) -> int:
     return zlib.crc32(name.encode()) & 0x7FFF_FFFF
 
 
+def find_clash(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return two columns that an engine could not tell apart: equal but for case, or of one field id."""
+    seen: dict[str | int, str] = {ANCHOR: ANCHOR, TIME: TIME}
+    for name in names:
+        for key in (name.lower(), field_id(name)):
+            if key in seen:
+                return seen[key], name
+            seen[key] = name
+    return None
+
+
 def stored_type(field: Field) -> pa.DataType | None:
     """Return the type of a field's column in a stripe, or None when stripes do not hold the field."""
     if field.kind == "scalar":

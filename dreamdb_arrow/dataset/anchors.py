@@ -33,24 +33,31 @@ def settle_anchors(rows: Incoming, store: Store, parent: Manifest, resolve: Reso
     Raises AnchorConflict, naming the row, when one is taken by a live or a deleted row. `resolve` is called, to look
     at the rows themselves, only when the time range of the batch meets that of the Space.
     """
+    deleted = read_hidden(store, parent)
     if rows.anchors is None:
-        return _assigned(rows.n, parent, now_ns)
-    taken, deleted = _taken_near(rows.anchors, parent, resolve), read_hidden(store, parent)
+        return _assigned(rows.n, parent, deleted, now_ns)
+    low, high = int(rows.anchors.min()), int(rows.anchors.max()) + 1
     if rows.spread:
-        return _spread_ticks(rows.anchors, np.union1d(taken, deleted))
+        return _spread_ticks(
+            rows.anchors, lambda end: np.union1d(_taken_between(low, end, parent, resolve), deleted)
+        )
     _refuse_taken(rows.anchors, deleted, "was deleted, and stays so")
-    _refuse_taken(rows.anchors, taken, "is taken")
+    _refuse_taken(rows.anchors, _taken_between(low, high, parent, resolve), "is taken")
     return rows.anchors
 
 
-def _assigned(n: int, parent: Manifest, now_ns: int) -> I64:
+def _assigned(n: int, parent: Manifest, deleted: I64, now_ns: int) -> I64:
     """Anchors from now on, or from the end of what the Space already holds of the time to come."""
-    steps = np.arange(n, dtype=np.int64) * STEP_NS
     start = now_ns
-    for low, high in sorted(_coverages(parent)):
-        if low <= start + n * STEP_NS and start < high:
+    gone = deleted[deleted >= now_ns].tolist()
+    for low, high in sorted([*_coverages(parent), *((a, a + 1) for a in gone)]):
+        if low < start + n * STEP_NS and start < high:
             start = high
-    return start + steps
+    if start + n * STEP_NS > VISIBLE_ANCHOR_MAX:
+        raise InvalidInputError(
+            f"no anchors are left to assign: rows reach up to {start - 1}; give the rows an '_anchor'"
+        )
+    return start + np.arange(n, dtype=np.int64) * STEP_NS
 
 
 def _coverages(parent: Manifest) -> list[tuple[int, int]]:
@@ -61,11 +68,8 @@ def _coverages(parent: Manifest) -> list[tuple[int, int]]:
     return [(e.coverage[0], e.coverage[1]) for e in entries]
 
 
-def _taken_near(anchors: I64, parent: Manifest, resolve: Resolve) -> I64:
-    """Return the anchors of rows near the batch, ascending: all that could clash with it."""
-    if len(anchors) == 0:
-        return anchors
-    low, high = int(anchors.min()), int(anchors.max()) + 1 + len(anchors)
+def _taken_between(low: int, high: int, parent: Manifest, resolve: Resolve) -> I64:
+    """Return the anchors of rows in [low, high), and perhaps some beside it, ascending."""
     if not any(c_low < high and low < c_high for c_low, c_high in _coverages(parent)):
         return np.empty(0, dtype=np.int64)
     found = [anchors_of(decode_stripe(path, [ANCHOR])) for path in resolve().stripe_files(low, high)]
@@ -80,14 +84,22 @@ def _refuse_taken(anchors: I64, taken: I64, why: str) -> None:
         raise AnchorConflict(int(anchors[row]), f"anchor {anchors[row]} of row {row} {why}{more}")
 
 
-def _spread_ticks(ticks: I64, taken: I64) -> I64:
-    """Give rows that share a tick one nanosecond each, in row order, after those that are there already."""
+def _spread_ticks(ticks: I64, taken_before: Callable[[int], I64]) -> I64:
+    """Give rows that share a tick one nanosecond each, in row order, after those that are there already.
+
+    `taken_before` returns the anchors, ascending, that are taken from the first tick up to a given end.
+    """
     order = np.argsort(ticks, kind="stable")
     ordered = ticks[order]
-    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else order
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     lengths = np.diff(np.r_[first, len(ordered)])
     rank = np.arange(len(ordered)) - np.repeat(first, lengths)
-    starts = _after_runs(ordered[first], taken)
+    end, reach = 0, int(ordered[-1]) + 1
+    while end < reach:  # a run of taken anchors may lead to stripes that were not looked at yet
+        end = reach
+        taken = taken_before(end)
+        starts = _after_runs(ordered[first], taken)
+        reach = int(starts.max()) + int(lengths.max())
     spread = np.empty_like(ticks)
     spread[order] = np.repeat(starts, lengths) + rank
     _check_spread(spread, taken)
@@ -106,7 +118,7 @@ def _after_runs(ticks: I64, taken: I64) -> I64:
 
 def _check_spread(anchors: I64, taken: I64) -> None:
     ordered = np.sort(anchors)
-    if len(ordered) and ordered[-1] > VISIBLE_ANCHOR_MAX:
+    if ordered[-1] > VISIBLE_ANCHOR_MAX:
         raise InvalidInputError(f"anchor {ordered[-1]} is above {VISIBLE_ANCHOR_MAX}")
     twice = np.flatnonzero(ordered[1:] == ordered[:-1])
     if len(twice):

@@ -46,7 +46,8 @@ def create_dataset(store: Store, name: str, fields: Sequence[Field], flush: str,
 
     Raises RefConflictError when the name is taken, InvalidInputError for fields that cannot be.
     """
-    check_ref_name(name)
+    if "@" in check_ref_name(name):
+        raise InvalidInputError(f"not a dataset: {name!r}; '@' stands in names of snapshots only")
     if flush not in FLUSH_MODES:
         raise InvalidInputError(f"flush must be one of {', '.join(FLUSH_MODES)}, not {flush!r}")
     found = store.read_ref(name)

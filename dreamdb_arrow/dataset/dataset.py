@@ -21,7 +21,7 @@ from dreamdb_arrow.columnar.rows import RowSet
 from dreamdb_arrow.columnar.stripe import ANCHOR, TIME
 from dreamdb_arrow.dataset.append import append_rows, samples_writer
 from dreamdb_arrow.dataset.create import create_dataset
-from dreamdb_arrow.dataset.delete import delete_rows
+from dreamdb_arrow.dataset.delete import check_anchors, delete_rows
 from dreamdb_arrow.dataset.flush import Progress, flush
 from dreamdb_arrow.dataset.incoming import as_table, table_of_samples
 from dreamdb_arrow.dataset.inspect import constants, history, metadata, refs
@@ -32,7 +32,7 @@ from dreamdb_arrow.dataset.search import search
 from dreamdb_arrow.dataset.space import Backend, Space
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.commit import Clock
-from dreamdb_arrow.history.refs import create_ref, create_snapshot
+from dreamdb_arrow.history.refs import create_branch, create_snapshot
 from dreamdb_arrow.objects.manifest import Manifest
 
 ANCHORS = "_time_anchors"  # the reference's name for the anchors of a batch
@@ -240,7 +240,7 @@ class Dataset:
 
     def flush(self, progress: Progress | None = None) -> int:
         """Bring the Tracks, which other SDKs read, up to date with the rows; return how many stripes that took."""
-        done = flush(self.space.store, self.space.cache, self._ref, progress)
+        done = flush(self.space.store, self.space.cache, self._ref, progress, self._clock)
         self.refresh()
         return done
 
@@ -251,7 +251,7 @@ class Dataset:
 
     def branch(self, new_name: str) -> Self:
         """Make a Ref at this version and return a dataset on it; writes to it leave this Ref alone."""
-        create_ref(self.space.store, new_name, self._version)
+        create_branch(self.space.store, new_name, self._version)
         return type(self)(self.space, new_name, self._version, self._clock)
 
     def refresh(self) -> Self:
@@ -317,7 +317,7 @@ class Dataset:
 
     def take(self, anchors: Any, fields: Sequence[str] | None = None) -> pa.Table:
         """Return the live rows of these anchors, in their order; anchors without a row are left out."""
-        return self._take(np.asarray(anchors, dtype=np.int64), fields)
+        return self._take(check_anchors(anchors), fields)
 
     def _take(self, anchors: np.ndarray[Any, np.dtype[np.int64]], fields: Sequence[str] | None) -> pa.Table:
         return take_rows(plan_scan(self._rows, self._columns(fields)), anchors)

@@ -49,6 +49,11 @@ def delete_rows(
 
 def as_anchors(anchors: Any) -> I64:
     """Return anchors, given as integers in a list or an array of NumPy or Arrow, as int64 (n,), ascending, distinct."""
+    return np.unique(check_anchors(anchors))
+
+
+def check_anchors(anchors: Any) -> I64:
+    """Return the same as int64 (n,) in their order. Raises InvalidInputError, naming the item, for what is none."""
     if isinstance(anchors, pa.Array | pa.ChunkedArray):
         anchors = anchors.to_pylist()
     if isinstance(anchors, int | np.integer):
@@ -61,4 +66,4 @@ def as_anchors(anchors: Any) -> I64:
             raise InvalidInputError(f"anchors, item {at}: {anchor!r:.60} is no integer")
         if not 0 <= anchor <= VISIBLE_ANCHOR_MAX:
             raise InvalidInputError(f"anchors, item {at}: {anchor} is outside 0 .. {VISIBLE_ANCHOR_MAX}")
-    return np.unique(np.array(listed, dtype=np.int64))
+    return np.array(listed, dtype=np.int64)

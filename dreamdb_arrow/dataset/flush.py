@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -39,7 +40,7 @@ from dreamdb_arrow.columnar.vendor import (
 from dreamdb_arrow.dataset.outgoing import Rows
 from dreamdb_arrow.dataset.spatial import load_spatial_index, publish_spatial_index, trained_index
 from dreamdb_arrow.errors import UnsupportedError
-from dreamdb_arrow.history.commit import Change, commit
+from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
 from dreamdb_arrow.objects.schema import Field, decode_schema
 from dreamdb_arrow.objects.track import encode_track
@@ -57,7 +58,13 @@ BUCKET_MAX_BYTES: Final = 100 << 20
 Progress = Callable[[int, int], None]
 
 
-def flush(store: Store, cache: LocalCache, name: str, progress: Progress | None = None) -> int:
+def flush(
+    store: Store,
+    cache: LocalCache,
+    name: str,
+    progress: Progress | None = None,
+    clock: Clock = time.time_ns,
+) -> int:
     """Write the rows of stripes that no flush has seen into the Tracks; return how many stripes that were.
 
     Each round is one commit of at most a million rows (or one stripe); a kill between two loses nothing.
@@ -72,7 +79,7 @@ def flush(store: Store, cache: LocalCache, name: str, progress: Progress | None 
             seen[:] = [len(chosen), len(pending)]
             return flush_stripes(store, cache, parent, batch, chosen) if chosen else Change("flush")
 
-        commit(store, name, build)
+        commit(store, name, build, clock=clock)
         done += seen[0]
         if progress is not None:
             progress(done, done + seen[1] - seen[0])

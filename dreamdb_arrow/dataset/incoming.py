@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -77,14 +78,34 @@ def _table_of_columns(columns: Mapping[str, Any]) -> pa.Table:
             arrays[name] = pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
         else:
             arrays[name] = values if isinstance(values, pa.Array | pa.ChunkedArray) else _array(name, values)
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name!r} {length}" for name, length in lengths.items())
+        raise InvalidInputError(f"the columns have different numbers of rows: {told}")
     return pa.table(arrays)
 
 
-def _array(name: str, values: Any) -> pa.Array:
+def _array(name: str, values: Any, kind: pa.DataType | None = None) -> pa.Array:
+    """Return Python values as an Arrow array. Raises InvalidInputError, with the row that does not fit."""
     try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
-        raise InvalidInputError(f"field {name!r}: {error}") from None
+        return pa.array(values, type=kind)
+    except _REFUSALS as error:
+        listed = values if isinstance(values, list | tuple) else []
+        row = next((i for i, value in enumerate(listed) if not _fits(value, kind)), None)
+        where = f"field {name!r}" if row is None else f"field {name!r}, row {row}"
+        raise InvalidInputError(f"{where}: {str(error).splitlines()[0]}") from None
+
+
+# ArrowInvalid and UnicodeEncodeError are ValueErrors, ArrowTypeError is a TypeError.
+_REFUSALS: Final = (ValueError, TypeError, OverflowError, pa.ArrowNotImplementedError)
+
+
+def _fits(value: Any, kind: pa.DataType | None) -> bool:
+    try:
+        pa.array([value], type=kind)
+    except _REFUSALS:
+        return False
+    return True
 
 
 def table_of_samples(samples: Iterable[Mapping[str, Any]], fields: Sequence[Field]) -> pa.Table:
@@ -130,10 +151,7 @@ def _sample_column(f: Field, values: list[Any]) -> pa.Array:
         wrong_bool = isinstance(value, bool | np.bool_) and f.options.get("value_type") != "bool"
         if value is not None and wanted is not None and (wrong_bool or not isinstance(value, wanted)):
             raise InvalidInputError(f"field {f.name!r}, row {i}: {value!r:.60} is no {_type_name(f)}")
-    try:
-        return pa.array(values, type=kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError) as error:
-        raise InvalidInputError(f"field {f.name!r}: {error}") from None
+    return _array(f.name, values, kind)
 
 
 _PYTHON_TYPES: Final[Mapping[str, Any]] = {
@@ -142,6 +160,7 @@ _PYTHON_TYPES: Final[Mapping[str, Any]] = {
     "string": str,
     "categorical": str,
     "bool": bool | np.bool_,
+    "timestamp": int | np.integer | datetime | np.datetime64,
 }
 
 
@@ -155,7 +174,8 @@ def _sample_vectors(f: Field, values: list[Any]) -> pa.Array:
     out = np.zeros((len(values), dim), dtype=np.float32)
     for i in np.flatnonzero(present):
         try:
-            row = np.asarray(values[i], dtype=np.float32)
+            with np.errstate(over="ignore"):  # what is too large becomes an infinity, and is refused as such
+                row = np.asarray(values[i], dtype=np.float32)
         except (TypeError, ValueError):
             raise InvalidInputError(f"field {f.name!r}, row {i}: not a vector: {values[i]!r:.60}") from None
         if row.shape != (dim,):
@@ -184,6 +204,7 @@ def check_rows(table: pa.Table, fields: Sequence[Field], time: str | None = None
         _check_required(f, column)
         if f.kind == "scalar":
             rows.scalars[f.name] = _check_scalar(f, column)
+            _check_required(f, rows.scalars[f.name])  # a dictionary may hold a null
         elif f.kind in MEDIA_KINDS:
             rows.media[f.name] = _check_media(f, column)
         else:
@@ -226,16 +247,23 @@ def _check_required(f: Field, column: pa.Array) -> None:
 
 
 def _anchors(table: pa.Table, time: str | None) -> tuple[I64 | None, bool]:
+    given = [name for name in (ANCHOR, TIME) if name in table.column_names]
     if time is not None:
+        if rival := next((name for name in given if name != time), None):
+            raise InvalidInputError(
+                f"anchors come from time={time!r} or from {rival!r}, not from both: drop one"
+            )
         return _ticks(table[time].combine_chunks(), time), True
-    if ANCHOR in table.column_names:
-        anchors = _ticks(table[ANCHOR].combine_chunks(), ANCHOR)
-    elif TIME in table.column_names:
-        anchors = _ticks(table[TIME].combine_chunks(), TIME)
-    else:
+    if not given:
         return None, False
-    _check_distinct(anchors)
-    return anchors, False
+    ticks = [_ticks(table[name].combine_chunks(), name) for name in given]
+    differ = np.flatnonzero(ticks[0] != ticks[-1])
+    if len(differ):
+        raise InvalidInputError(
+            f"row {differ[0]}: {ANCHOR!r} and {TIME!r} are different times; drop one of them"
+        )
+    _check_distinct(ticks[0])
+    return ticks[0], False
 
 
 def _ticks(column: pa.Array, name: str) -> I64:
@@ -285,6 +313,8 @@ def _check_scalar(f: Field, column: pa.Array) -> pa.Array:
         raise InvalidInputError(f"field {f.name!r}: a column of {column.type} is no {value_type}")
     if pa.types.is_timestamp(column.type) and column.type.tz:  # the same instant, told without a zone
         column = _cast(column, pa.timestamp("ns", column.type.tz), f"field {f.name!r}").cast(pa.int64())
+    if _is_text(column.type):
+        _check_unicode(f, column)
     values = _cast(column, kind, f"field {f.name!r}")
     if value_type == "float":
         _refuse(f, pc.invert(pc.is_finite(values)), values, "is not a finite number")
@@ -296,6 +326,23 @@ def _check_scalar(f: Field, column: pa.Array) -> pa.Array:
             f"has over {STRING_BYTES_MAX} bytes",
         )
     return values
+
+
+def _check_unicode(f: Field, column: pa.Array) -> None:
+    """Refuse text that is no UTF-8: Arrow hands on what another library put there, engines then stumble over it."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        row = next(i for i in range(len(column)) if not _is_valid(column.slice(i, 1)))
+        raise InvalidInputError(f"field {f.name!r}, row {row}: {str(error).splitlines()[0]}") from None
+
+
+def _is_valid(column: pa.Array) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _is_text(kind: pa.DataType) -> bool:

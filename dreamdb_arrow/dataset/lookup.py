@@ -39,7 +39,10 @@ def where_anchors(
     conditions = [*((name, "==", value) for name, value in (where_eq or {}).items()), *(where or ())]
     if not conditions:
         return None
-    for name, op, _ in conditions:
+    for condition in conditions:
+        if not isinstance(condition, tuple | list) or len(condition) != 3:
+            raise InvalidInputError(f"a condition is (field, op, value), not {condition!r:.60}")
+        name, op, _ = condition
         find_field(rows, name, ("scalar",))
         if op not in OPERATORS:
             raise InvalidInputError(f"unknown operator {op!r}; use one of {' '.join(OPERATORS)}")
@@ -54,7 +57,7 @@ def _matching(batch: pa.RecordBatch, conditions: Conditions) -> I64:
         column = batch.column(name)
         try:
             wanted = pa.array(value, column.type) if op == "in" else pa.scalar(value, column.type)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError):
+        except (ValueError, TypeError, OverflowError, pa.ArrowNotImplementedError):
             raise InvalidInputError(
                 f"field {name!r} is {column.type}, not comparable with {value!r:.60}"
             ) from None

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 import pyarrow as pa
 
 from dreamdb_arrow.columnar.projection import dim_of
-from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, SCALAR_TYPES, TIME
+from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, SCALAR_TYPES, TIME, find_clash
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field, check_new_field
 from dreamdb_arrow.objects.spatial_index import MAX_DIM
@@ -165,6 +165,8 @@ class Schema:
             raise InvalidInputError(f"{name!r} is a reserved name; choose another for the field")
         if name in self.names:
             raise InvalidInputError(f"field {name!r} is there already")
+        if clash := find_clash([*self.names, name]):
+            raise InvalidInputError(f"engines cannot tell {clash[1]!r} from {clash[0]!r}; choose another name")
         given = {k: v for k, v in options.items() if v is not None}
         self.fields.append(check_new_field(Field(kind, name, required, given)))
         return self

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from dreamdb_arrow.dataset.scan import TIME_MAX
 from dreamdb_arrow.errors import InvalidInputError
-
-_SECOND_NS: Final = 1_000_000_000
-_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:\+00(?::00)?|Z)?")
+from dreamdb_arrow.history.refs import parse_time_ns
 
 
 def time_range(options: Mapping[str, Any]) -> tuple[int, int]:
@@ -23,16 +19,15 @@ def time_range(options: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def as_time_ns(value: Any, name: str, default: int) -> int:
-    """Return a time, given as nanoseconds or as the text of a date or a timestamp (of up to nine decimals), UTC."""
+    """Return a time, given as nanoseconds or as the text of a date or a timestamp of up to nine decimals.
+
+    UTC, unless the text has an offset: a TIMESTAMPTZ is told in the session's time zone.
+    """
     if value is None:
         return default
     if isinstance(value, int) and not isinstance(value, bool):
         return min(max(value, 0), TIME_MAX)
-    matched = _TIME.fullmatch(str(value))
-    whole, fraction = matched.groups() if matched else (str(value), None)
-    try:
-        at = datetime.fromisoformat(whole)
-    except ValueError:
-        raise InvalidInputError(f"{name} must be nanoseconds or a timestamp, not {value!r:.60}") from None
-    seconds = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
-    return min(max(seconds * _SECOND_NS + int((fraction or "0").ljust(9, "0")), 0), TIME_MAX)
+    time_ns = parse_time_ns(value) if isinstance(value, str) else None
+    if time_ns is None:
+        raise InvalidInputError(f"{name} must be nanoseconds or a timestamp, not {value!r:.60}")
+    return min(max(time_ns, 0), TIME_MAX)

@@ -14,6 +14,7 @@ import re
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from threading import Lock
@@ -113,15 +114,13 @@ class Session:
         self._aux.close()
 
     def refresh(self) -> None:
-        """Make a view for each Ref there is now, and drop those of Refs that are gone."""
+        """Make a view for each Ref there is now."""
         place = "main" if self.schema is None else self.schema
         for name in self.space.store.list_refs():
             view = f"{identifier(place)}.{identifier(name)}"
             call = f"{self._qualified('dreamdb_scan')}({literal(name)})"
-            try:
+            with suppress(duckdb.Error):  # a damaged Ref has no view, nor one named like a table of the user's
                 self._con.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {call}")
-            except duckdb.InvalidInputException:
-                continue  # a damaged Ref has no view; scanning it says why
 
     # ---------------------------------------------------------------- set-up
 

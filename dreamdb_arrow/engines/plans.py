@@ -13,7 +13,7 @@ import numpy as np
 
 from dreamdb_arrow.columnar.projection import dim_of, row_entry
 from dreamdb_arrow.columnar.rows import RowSet
-from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, TIME, field_id
+from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, TIME, field_id, find_clash
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import find_field
 from dreamdb_arrow.dataset.schema import row_fields
@@ -53,24 +53,37 @@ def scan_sql(rows: RowSet, prefix: str, t0: int, t1: int) -> str:
 
 def _column_sql(f: Field, prefix: str, version: str) -> str:
     name = identifier(f.name)
+    value = _value_sql(f, prefix, version, name)
+    return value if value == name else f"{value} AS {name}"
+
+
+def _value_sql(f: Field, prefix: str, version: str, stored: str) -> str:
+    """Return the value of a field, given what its stored column is called."""
     if f.kind == "embedding":
-        call = f"{prefix}vector({version}, {literal(f.name)}, {ANCHOR})"
-        return f"{call}::FLOAT[{dim_of(f)}] AS {name}"
+        return f"{prefix}vector({version}, {literal(f.name)}, {ANCHOR})::FLOAT[{dim_of(f)}]"
     if f.kind in MEDIA_KINDS:
-        return f"{prefix}media({version}, {literal(f.name)}, {name}) AS {name}"
-    return name
+        return f"{prefix}media({version}, {literal(f.name)}, {stored})"
+    return stored
 
 
-def source_sql(rows: RowSet, t0: int, t1: int) -> str:
-    """Return the table that a scan reads: the stripes that meet the range, by field id, so that none is probed."""
+def source_sql(rows: RowSet, t0: int, t1: int, only: str | None = None) -> str:
+    """Return the table that a scan reads: the stripes that meet the range, by field id, so that none is probed.
+
+    With `only`, of the fields just this one, under the name `value`.
+    """
     files = rows.stripe_files(t0, t1)
     types = column_types(rows)
+    if clash := find_clash(list(types)[2:]):
+        raise UnsupportedError(f"SQL cannot tell field {clash[1]!r} from {clash[0]!r}; read them with Python")
+    if only is not None:
+        types = {n: kind for n, kind in types.items() if n in (ANCHOR, TIME, only)}
+    called = {n: "value" if n == only else n for n in types}
     if not files:
-        nothing = ", ".join(f"NULL::{kind} AS {identifier(name)}" for name, kind in types.items())
+        nothing = ", ".join(f"NULL::{kind} AS {identifier(called[n])}" for n, kind in types.items())
         return f"(SELECT {nothing} WHERE false)"
     columns = ", ".join(
-        f"{field_id(name)}: {{name: {literal(name)}, type: {literal(kind)}, default_value: NULL}}"
-        for name, kind in types.items()
+        f"{field_id(n)}: {{name: {literal(called[n])}, type: {literal(kind)}, default_value: NULL}}"
+        for n, kind in types.items()
     )
     return f"read_parquet({files_sql(files)}, schema = MAP {{{columns}}})"
 
@@ -134,15 +147,15 @@ def track_sql(rows: RowSet, prefix: str, name: str, t0: int, t1: int) -> str:
     if f.kind not in (*MEDIA_KINDS, "scalar", "embedding"):
         raise UnsupportedError(f"field {name!r} of kind {f.kind!r} is no column; see dreamdb_constants")
     version = literal(str(rows.address))
-    column = _column_sql(f, prefix, version).removesuffix(f" AS {identifier(name)}")
+    value = _value_sql(f, prefix, version, "value")
     if f.kind == "embedding":
         holder = f"{prefix}holder({version}, {literal(name)}, {ANCHOR})"
     elif f.kind == "scalar":
         holder = _stripe_sql(rows, name)
     else:
-        holder = f"{prefix}address({identifier(name)}.address)"
-    inner = f"SELECT {ANCHOR}, {column} AS value, {holder} AS object"
-    table = f"{source_sql(rows, t0, t1)}{where_sql(rows, prefix, t0, t1)}"
+        holder = f"{prefix}address(struct_extract(value, 'address'))"
+    inner = f"SELECT {ANCHOR}, {value} AS value, {holder} AS object"
+    table = f"{source_sql(rows, t0, t1, only=name)}{where_sql(rows, prefix, t0, t1)}"
     return f"FROM ({inner} FROM {table}) WHERE value IS NOT NULL"
 
 

@@ -46,35 +46,32 @@ class _Source:
         n_rows: int | None,
         batch_size: int | None,
     ) -> Iterator[pl.DataFrame]:
-        """Yield the rows that satisfy the predicate, with the columns asked for."""
+        """Yield the columns asked for of the first `n_rows` rows, less those that do not satisfy the predicate."""
         columns = self._full.names if with_columns is None else with_columns
+        asked = set(predicate.meta.root_names()) if predicate is not None else set()
         left = n_rows
         for group in overlapping(plan_scan(self._rows, None, self._t0, self._t1).stripes):
-            for frame in self._read_group(group, columns, predicate, left, batch_size or BATCH_ROWS):
-                yield frame
-                left = None if left is None else left - len(frame)
+            lazy = self._stored(group, {*columns, *asked})
+            if left is not None:  # rows are counted before they are filtered
+                held = lazy.head(left).collect()
+                lazy, left = held.lazy(), left - len(held)
+            yield from self._finish(lazy, columns, predicate, batch_size or BATCH_ROWS)
             if left == 0:
                 return
 
-    def _read_group(
-        self,
-        group: list[Stripe],
-        columns: list[str],
-        predicate: pl.Expr | None,
-        n_rows: int | None,
-        batch_rows: int,
+    def _finish(
+        self, lazy: pl.LazyFrame, columns: list[str], predicate: pl.Expr | None, batch_rows: int
     ) -> Iterator[pl.DataFrame]:
+        """Yield rows filtered and complete; a predicate on late columns is applied once they are there."""
         asked = set(predicate.meta.root_names()) if predicate is not None else set()
-        late = {name for name in asked if self._is_late(name)}
-        lazy = self._stored(group, set(columns) | asked)
+        late = sorted(name for name in asked if self._is_late(name))
         if predicate is not None and not late:
             lazy = lazy.filter(predicate)
-        stored = (lazy if n_rows is None or late else lazy.head(n_rows)).collect()
-        for part in stored.iter_slices(batch_rows):
-            frame = self._complete(part, [*columns, *sorted(late - set(columns))])
+        for part in lazy.collect().iter_slices(batch_rows):
+            frame = self._complete(part, [*columns, *(sorted(asked - set(columns)) if late else ())])
             if late and predicate is not None:
                 frame = frame.filter(predicate)
-            yield frame.select(columns).head(len(frame) if n_rows is None else n_rows)
+            yield frame.select(columns)
 
     def _is_late(self, name: str) -> bool:
         return self._kinds.get(name) in (*MEDIA_KINDS, "embedding")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +11,13 @@ from urllib.parse import quote
 
 from dreamdb_arrow._version import __version__
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.errors import CommitError, RefConflictError, RefNotFoundError, UnsupportedError
+from dreamdb_arrow.errors import (
+    CommitError,
+    InvalidInputError,
+    RefConflictError,
+    RefNotFoundError,
+    UnsupportedError,
+)
 from dreamdb_arrow.history.manifests import MANIFESTS, load_manifest
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, encode_manifest, order_tracks
 from dreamdb_arrow.store.batch import Batch
@@ -18,7 +25,11 @@ from dreamdb_arrow.store.interface import Absent, Store
 from dreamdb_arrow.store.names import check_ref_name
 from dreamdb_arrow.store.readback import swap_confirmed
 
-ATTEMPTS: Final = 16
+ATTEMPTS: Final = 100
+PAUSE_SECONDS: Final = (
+    0.002  # doubled with each race lost, at random below that, so that many writers do not march in step
+)
+PAUSE_SECONDS_MAX: Final = 0.25
 
 Clock = Callable[[], int]
 
@@ -59,10 +70,14 @@ def commit(
         expect: the tip that the change was decided on; when given, another tip is a conflict and no retry.
         clock: nanoseconds since 1970. `ts` never goes back along a branch, whatever the clock says.
 
-    Raises RefConflictError (with `expect`) or CommitError (without) when others were faster.
+    Raises RefConflictError (with `expect`) or CommitError (without) when others were faster, InvalidInputError for
+    a snapshot.
     """
-    for _ in range(ATTEMPTS):
-        tip = store.read_ref(check_ref_name(name))
+    check_movable(name)
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(random.random() * min(PAUSE_SECONDS * 2**attempt, PAUSE_SECONDS_MAX))  # noqa: S311 - no secret
+        tip = store.read_ref(name)
         if isinstance(tip, Absent):
             raise RefNotFoundError(name, store.list_refs())
         if expect is not None and tip.address != expect:
@@ -79,6 +94,13 @@ def commit(
         if swap_confirmed(store, name, tip, address):
             return address, manifest
     raise CommitError(name, ATTEMPTS)
+
+
+def check_movable(name: str) -> str:
+    """Return the name of a Ref that commits may move. Raises InvalidInputError for a snapshot, and for no name."""
+    if "@" in check_ref_name(name):
+        raise InvalidInputError(f"{name!r} is a snapshot and does not move; branch from it, and write there")
+    return name
 
 
 def check_writable(parent: Manifest) -> None:

@@ -10,12 +10,19 @@ from datetime import UTC, datetime
 from typing import Final
 
 from dreamdb_arrow.codec.address import Address, is_address_text, parse_address
-from dreamdb_arrow.errors import InvalidInputError, NotFoundError, RefConflictError, RefNotFoundError
+from dreamdb_arrow.errors import (
+    InvalidInputError,
+    NotFoundError,
+    RefConflictError,
+    RefNotFoundError,
+    StoreError,
+)
 from dreamdb_arrow.history.ancestry import first_parents
-from dreamdb_arrow.store.interface import Absent, Ref, Store
+from dreamdb_arrow.store.interface import Absent, Ref, Store, holds
 from dreamdb_arrow.store.names import check_ref_name, is_ref_name
 
 _DIGITS: Final = re.compile(r"\d{1,19}")
+_DECIMALS: Final = re.compile(r"(.*:\d\d)\.(\d{1,9})(Z|[+-][\d:]*|)")
 _SECOND_NS: Final = 1_000_000_000
 
 
@@ -27,9 +34,22 @@ def resolve_ref(store: Store, name: str) -> Address:
     return found.address
 
 
-def create_ref(store: Store, name: str, address: Address) -> None:
-    """Make a Ref that must not exist yet. Raises RefConflictError when it does."""
-    store.swap_ref(check_ref_name(name), Absent(), address)
+def create_branch(store: Store, name: str, address: Address) -> None:
+    """Make a Ref that must not exist yet, and moves with commits.
+
+    Raises RefConflictError when it does exist, InvalidInputError for a name that a snapshot would have.
+    """
+    if "@" in name:
+        raise InvalidInputError(f"not a branch: {name[:100]!r}; '@' stands in names of snapshots only")
+    _create_ref(store, name, address)
+
+
+def _create_ref(store: Store, name: str, address: Address) -> None:
+    try:
+        store.swap_ref(check_ref_name(name), Absent(), address)
+    except StoreError:  # a lost answer is not a lost race
+        if not holds(store.read_ref(name), address):
+            raise
 
 
 def create_snapshot(store: Store, ref: str, label: str, address: Address) -> str:
@@ -39,7 +59,7 @@ def create_snapshot(store: Store, ref: str, label: str, address: Address) -> str
     """
     name = snapshot_name(ref, label)
     try:
-        create_ref(store, name, address)
+        _create_ref(store, name, address)
     except RefConflictError as error:
         found = store.read_ref(name)
         if not (isinstance(found, Ref) and found.address == address):
@@ -71,20 +91,30 @@ def resolve_as_of(store: Store, ref: str, as_of: object) -> Address:
     text = str(as_of)
     if is_address_text(text):
         return parse_address(text)
-    for name in (text, f"{ref.split('@', maxsplit=1)[0]}@{text}") if "@" in text else (f"{ref.split('@', maxsplit=1)[0]}@{text}",):
+    for name in (
+        (text, f"{ref.split('@', maxsplit=1)[0]}@{text}")
+        if "@" in text
+        else (f"{ref.split('@', maxsplit=1)[0]}@{text}",)
+    ):
         if is_ref_name(name) and isinstance(found := store.read_ref(name), Ref):
             return found.address
-    time_ns = _parse_time(text)
+    time_ns = parse_time_ns(text)
     if time_ns is None:
         raise RefNotFoundError(snapshot_name(ref, text), store.list_refs(f"{ref.split('@', maxsplit=1)[0]}@"))
     return _at_time(store, ref, time_ns)
 
 
-def _parse_time(text: str) -> int | None:
+def parse_time_ns(text: str) -> int | None:
+    """Return the nanoseconds since 1970 that a text tells, UTC unless it has an offset; None if it tells no time.
+
+    Digits are nanoseconds already. A timestamp may have nine decimals, of which `datetime` would keep six.
+    """
     if _DIGITS.fullmatch(text):
         return int(text)
+    matched = _DECIMALS.fullmatch(text)
+    whole, fraction, offset = matched.groups() if matched else (text, "0", "")
     try:
-        return _as_ns(datetime.fromisoformat(text))
+        return _as_ns(datetime.fromisoformat(whole + offset)) + int(fraction.ljust(9, "0"))
     except ValueError:
         return None
 

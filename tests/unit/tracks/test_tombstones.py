@@ -1,0 +1,151 @@
+"""Tombstones in a store: the stored sets, whole sets written, unions of merges, graphs that are too much."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamdb_arrow.codec.address import Address, address_of, as_address
+from dreamdb_arrow.errors import DigestMismatchError, InvalidInputError, LayoutError
+from dreamdb_arrow.objects.manifest import decode_manifest
+from dreamdb_arrow.objects.tombstones import Tombstone, TombstoneIndex, build_pages, decode_index, encode_index
+from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.local import LocalStore
+from dreamdb_arrow.store.memory import MemoryStore
+from dreamdb_arrow.tracks import tombstones
+from dreamdb_arrow.tracks.tombstones import (
+    NO_TOMBSTONES,
+    add_tombstones,
+    read_tombstones,
+    tombstones_of,
+    write_tombstones,
+)
+
+TIMELINE = address_of(b"a timeline")
+
+
+def write(store, held, at=1, timeline=TIMELINE):
+    batch = Batch(store)
+    head = write_tombstones(batch, timeline, held, at)
+    batch.flush()
+    return head
+
+
+def link(store, *parents, root=None):
+    data = encode_index(TombstoneIndex(TIMELINE, 1, root, parents))
+    store.put(f"tombstones/{address_of(data)}", data)
+    return address_of(data)
+
+
+def rows(held):
+    return list(zip(held.anchors.tolist(), held.deleted_at.tolist(), held.reasons, strict=True))
+
+
+@pytest.mark.parametrize("name", ["append-delete", "branch-merge"])
+def test_stored_sets(reference_space, reference_expected, name):
+    store = LocalStore(reference_space(name), sync=False)
+    checked = 0
+    for ref in reference_expected(name)["refs"].values():
+        manifest = decode_manifest(store.get(f"manifests/{ref['manifest']}"))
+        if "dreamdb.tombstones" not in manifest.registry:
+            assert ref["tombstones"] == []
+            continue
+        head = as_address(manifest.registry["dreamdb.tombstones"]["head"])
+        held = read_tombstones(store, head)
+        assert held.anchors.tolist() == ref["tombstones"]
+        index = decode_index(store.get(f"tombstones/{head}"))
+        if index.root is not None and not index.parents:
+            assert write(MemoryStore(), held, index.issued_at, index.timeline) == head
+            checked += 1
+    assert checked
+
+
+@given(st.dictionaries(st.integers(0, 2**63 - 2), st.tuples(st.integers(0, 2**40), st.none() | st.text(max_size=3))))
+def test_what_was_written_is_read(model):
+    entries = [Tombstone(anchor, *model[anchor]) for anchor in sorted(model)]
+    store = MemoryStore()
+    assert rows(read_tombstones(store, write(store, tombstones_of(entries)))) == [tuple(entry) for entry in entries]
+
+
+@pytest.mark.parametrize("count", [0, 1, 128, 129, 257, 20_000])
+def test_many(count):
+    store = MemoryStore()
+    held = add_tombstones(NO_TOMBSTONES, np.arange(count)[::-1], 5, "gdpr")
+    assert rows(read_tombstones(store, write(store, held))) == [(n, 5, "gdpr") for n in range(count)]
+
+
+def test_what_is_deleted_stays_as_it_was():
+    held = add_tombstones(NO_TOMBSTONES, np.array([3, 1, 3]), 5, "a")
+    held = add_tombstones(held, np.array([2, 3]), 9)
+    assert rows(held) == [(1, 5, "a"), (2, 9, None), (3, 5, "a")]
+    assert len(add_tombstones(held, np.array([], np.int64), 9)) == 3
+
+
+@pytest.mark.parametrize("anchor", [-1, 2**63 - 1])
+def test_anchors_that_nobody_can_see(anchor):
+    with pytest.raises(InvalidInputError):
+        add_tombstones(NO_TOMBSTONES, np.array([anchor]), 1)
+
+
+def test_a_merge_is_the_union_of_both_sides():
+    store = MemoryStore()
+    left = write(store, add_tombstones(NO_TOMBSTONES, np.array([1, 2]), 5, "left"))
+    right = write(store, add_tombstones(NO_TOMBSTONES, np.array([2, 3]), 4, "right"))
+    head = link(store, link(store, left, right), left)
+    assert rows(read_tombstones(store, head)) == [(1, 5, "left"), (2, 4, "right"), (3, 4, "right")]
+    assert len(read_tombstones(store, link(store))) == 0
+
+
+def test_a_graph_that_folds_back_on_itself_is_walked_once():
+    store = MemoryStore()
+    head = write(store, add_tombstones(NO_TOMBSTONES, np.array([7]), 5))
+    for _ in range(64):
+        head = link(store, head, head, link(store, head))
+    assert read_tombstones(store, head).anchors.tolist() == [7]
+
+
+def test_a_graph_that_is_too_large(monkeypatch):
+    monkeypatch.setattr(tombstones, "INDEXES_MAX", 10)
+    store = MemoryStore()
+    head = link(store)
+    for _ in range(12):
+        head = link(store, head)
+    with pytest.raises(LayoutError, match="more than 10"):
+        read_tombstones(store, head)
+
+
+def test_pages_that_are_not_what_was_said_of_them():
+    store = MemoryStore()
+    root, pages = build_pages([Tombstone(1, 2), Tombstone(3, 4)])
+    for page in pages:
+        store.put(f"tombstones/{address_of(page)}", page)
+    wrong = type(root)(root.address, root.level, root.count - 1, root.min_anchor, root.max_anchor)
+    with pytest.raises(LayoutError):
+        read_tombstones(store, link(store, root=wrong))
+    assert len(read_tombstones(store, link(store, root=root))) == 2
+
+
+def test_objects_that_are_not_their_address():
+    store = MemoryStore()
+    head = write(store, add_tombstones(NO_TOMBSTONES, np.arange(300), 5))
+    for path in list(store.list("tombstones/")):
+        data = store.get(path)
+        store.delete(path)
+        store.put(path, data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(DigestMismatchError):
+            read_tombstones(store, head)
+        store.delete(path)
+        store.put(path, data)
+
+
+def test_what_nobody_can_see_is_left_out():
+    store = MemoryStore()
+    root, pages = build_pages([Tombstone(1, 2**64 - 1), Tombstone(2**64 - 1, 4)])
+    for page in pages:
+        store.put(f"tombstones/{address_of(page)}", page)
+    held = read_tombstones(store, link(store, root=root))
+    assert rows(held) == [(1, 2**63 - 2, None)]
+    assert json.dumps(rows(held))
+    assert isinstance(link(store), Address)
