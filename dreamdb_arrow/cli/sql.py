@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from dreamdb_arrow.cli.environment import history_file
 from dreamdb_arrow.cli.failures import OK, UsageError
+from dreamdb_arrow.cli.interrupts import interruptible
 from dreamdb_arrow.cli.opening import open_space
 from dreamdb_arrow.cli.results import show, to_file, to_stdout, write_arrow_stream, write_csv, write_json
 from dreamdb_arrow.cli.shell import prompt
@@ -45,9 +46,11 @@ def session(space: Space) -> Iterator[Any]:
     """Give a DuckDB connection on a Space, and take it apart at the end: DuckDB complains of what is left."""
     con = ENGINE.duckdb.connect()
     try:
+        con.execute("SET enable_progress_bar = false")  # it is drawn on stdout, where the rows go
         attached = ENGINE.attach(con, space)
         try:
-            yield con
+            with interruptible(con):
+                yield con
         finally:
             attached.close()
     finally:

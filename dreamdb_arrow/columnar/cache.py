@@ -118,7 +118,8 @@ class LocalCache:
         self._replace(_note_path(key), bytes(address_of(body)) + body)
 
     def _replace(self, path: str, data: Buffer) -> None:
-        # The cache is no Space: what went bad here may be thrown away.
+        # The cache is no Space: what went bad here may be thrown away, and the folder itself may have been.
+        self.root.mkdir(parents=True, exist_ok=True)
         self._files.delete(path)
         with contextlib.suppress(CorruptDataError):  # another process was faster, with as good a note
             self._files.put(path, data)

@@ -7,6 +7,7 @@ on the Manifest alone, so whoever asks may keep it as long as it likes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -107,6 +108,12 @@ class RowSet:
         dim = next(dim_of(f) for f in self.fields if f.name == name)
         held = (s for s in self.vectors.get(name, ()) if s.meets(t0, t1))
         return [self.cache.vectors(self.store, s.path, s.address, dim) for s in held]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the local cache still has what was put there for this version; all of it may be deleted."""
+        stripes = itertools.chain(self.stripes, *self.vectors.values())
+        return all(s.path or self.cache.has_whole(s.address) for s in stripes)
 
     def hidden_between(self, t0: int, t1: int) -> I64:
         """Return the deleted anchors in [t0, t1), ascending."""
@@ -259,7 +266,8 @@ def _uncovered(rows: RowSet, note: CoverNote | None) -> list[Field]:
 def _projection_key(rows: RowSet, fields: Iterable[Field], note: CoverNote) -> str:
     entries = [(f, row_entry(rows.manifest, f.name)) for f in fields]
     tracks = [[f.name, f.kind, dict(f.options), bytes(e.address) if e else b""] for f, e in entries]
-    stripes = [bytes(s.address) for s in rows.stripes] if note.payloads else []
+    ranges = [e.coverage for _, e in entries if e]
+    stripes = [bytes(s.address) for s in rows.stripes if any(s.meets(*held) for held in ranges)]
     held = [bytes(s.address) for name in sorted(rows.vectors) for s in rows.vectors[name]]
     listed = {name: [bytes(a) for a in sorted(p)] for name, p in note.payloads.items()}
     bases = {name: bytes(a) for name, a in note.tracks.items()}

@@ -103,6 +103,8 @@ def _alive(plan: ScanPlan, table: pa.Table) -> pa.Table:
 
 def _complete(plan: ScanPlan, batch: pa.RecordBatch) -> pa.RecordBatch:
     """Give a batch the plan's columns: embeddings and media are fetched now."""
+    if not plan.columns:
+        return batch.select([])  # which still knows how many rows it has
     anchors: I64 = np.asarray(batch[ANCHOR])
     kinds = {f.name: f.kind for f in plan.rows.fields}
     columns = []

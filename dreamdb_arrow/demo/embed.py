@@ -50,7 +50,8 @@ class Model:
             flat = np.fromiter(itertools.chain.from_iterable(ids), dtype=np.int64, count=int(lengths.sum()))
             out[start : start + len(part)] = sum_tokens(self.vectors, flat, lengths)
         norms = np.linalg.norm(out, axis=1, keepdims=True)
-        return np.divide(out, norms, out=out, where=norms > 0)
+        np.divide(out, norms, out=out, where=norms > 0)
+        return out
 
 
 def load_model() -> Model:

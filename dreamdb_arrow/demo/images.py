@@ -54,7 +54,8 @@ def pixel_vectors(images: U8) -> F32:
     assert images.shape[1] % 2 == images.shape[2] % 2 == 0
     n, height, width = images.shape
     squares = images.reshape(n, height // 2, 2, width // 2, 2)
-    return (squares.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)).reshape(n, -1)
+    means: F32 = squares.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
+    return means.reshape(n, -1)
 
 
 def draw(pixels: U8) -> list[str]:

@@ -22,26 +22,22 @@ U8 = np.ndarray[Any, np.dtype[np.uint8]]
 
 MINUTE_S: Final = 60
 PARTS_OF_SPEECH: Final = ("noun", "verb", "adj", "adv")
-SYNSET: Final = r"^(?P<offset>\d{8}) (?P<topic>\d\d) [nvasr] [0-9a-f]{2} (?P<words>(?:\S+ [0-9a-f] )+)\d{3} .*?\| (?P<gloss>.*?)\s*$"
-# The lexicographer's files, by number: what a word is about.
-TOPICS: Final = tuple(
-    "any relational any any act animal artifact attribute body cognition communication event feeling food group location "
-    "motive object person phenomenon plant possession process quantity relation shape state substance time body change "
-    "cognition communication competition consumption contact creation emotion motion perception possession social "
-    "stative weather participial".split()
+SYNSET: Final = (  # offset, topic, part of speech, number of words; words; number of pointers, pointers; gloss
+    r"^(?P<offset>\d{8}) (?P<topic>\d\d) [nvasr] [0-9a-f]{2} "
+    r"(?P<words>(?:\S+ [0-9a-f] )+)\d{3} .*?\| (?P<gloss>.*?)\s*$"
+)
+# fmt: off
+TOPICS: Final = (  # by number: which of the lexicographers' files an entry comes from, what it is about
+    "any", "relational", "any", "any", "act", "animal", "artifact", "attribute", "body", "cognition", "communication",
+    "event", "feeling", "food", "group", "location", "motive", "object", "person", "phenomenon", "plant", "possession",
+    "process", "quantity", "relation", "shape", "state", "substance", "time", "body", "change", "cognition",
+    "communication", "competition", "consumption", "contact", "creation", "emotion", "motion", "perception",
+    "possession", "social", "stative", "weather", "participial",
 )
 LABELS: Final = (
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
+    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )
+# fmt: on
 
 
 def read_flights(folder: Path) -> pa.Table:
@@ -54,7 +50,8 @@ def read_flights(folder: Path) -> pa.Table:
             text = archive.read("flights.csv")
     except (OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise StoreError(f"flights.csv.zip cannot be read: {error}") from None
-    names = "month dep_delay arr_delay carrier flight tailnum origin dest air_time distance minute time_hour".split()
+    names = ["month", "time_hour", "minute", "carrier", "flight", "tailnum", "origin", "dest"]
+    names += ["dep_delay", "arr_delay", "air_time", "distance"]
     table = _read_csv(pa.BufferReader(text), "flights.csv", names)
     scheduled = pc.add(_seconds(table["time_hour"]), pc.multiply(table["minute"], MINUTE_S))
     left = pc.add(scheduled, pc.multiply(table["dep_delay"], MINUTE_S))
@@ -78,7 +75,7 @@ def read_flights(folder: Path) -> pa.Table:
 
 def read_weather(folder: Path) -> pa.Table:
     """Return the hourly weather of the three airports, in time order, in metric units."""
-    names = "origin temp wind_speed precip visib time_hour".split()
+    names = ["origin", "temp", "wind_speed", "precip", "visib", "time_hour"]
     with pa.OSFile(str(folder / "weather.csv")) as file:
         table = _read_csv(file, "weather.csv", names)
     return pa.table(

@@ -39,17 +39,18 @@ def run_demo(directory: Path, query: str | None, console: Console) -> int:
         Text(f"That was it: {steps} steps, {duration(perf_counter() - begun)} in all. Go on:", style="bold")
     )
     for line in _go_on(directory, space):
-        console.print(Text(f"  {line}"), soft_wrap=True)
+        console.print(Text(f"  {line}"), soft_wrap=True)  # never cut: they are to be copied
     return 0
 
 
 def _go_on(directory: Path, space: Path) -> list[str]:
-    again = f'dreamdb demo {directory} --query "a place where books are kept"'
-    like = "SELECT word, gloss FROM dreamdb_search('words', 'embedding', (SELECT embedding FROM words WHERE word = 'violin'))"
+    where = "" if directory == Path("demo-data") else f"--dir {directory} "
+    busiest = "SELECT dest, count(*) FROM flights GROUP BY dest ORDER BY 2 DESC LIMIT 5"
+    violin = "SELECT embedding FROM words WHERE word = 'violin'"
     return [
-        again,
-        f'dreamdb sql {space} "SELECT dest, count(*) FROM flights GROUP BY dest ORDER BY 2 DESC LIMIT 5"',
-        f'dreamdb sql {space} "{like}"',
-        f"dreamdb sql {space}      # a prompt; .help tells more",
-        f"dreamdb inspect {space}  # the history and Tracks",
+        f'dreamdb demo {where}--query "a place where books are kept"',
+        f'dreamdb sql {space} "{busiest}"',
+        f"dreamdb sql {space} \"SELECT word, gloss FROM dreamdb_search('words', 'embedding', ({violin}))\"",
+        f"dreamdb sql {space}              # a prompt",
+        f"dreamdb inspect {space} flights  # fields, Tracks, versions",
     ]

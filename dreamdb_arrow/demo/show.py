@@ -17,6 +17,7 @@ from rich.text import Text
 
 ROWS_SHOWN: Final = 20
 SHORT: Final = 24
+GAP: Final = 2
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class Stage:
         begun = perf_counter()
         found = run()
         took = perf_counter() - begun
-        self.console.print(as_rich(found))
+        self.console.print(as_rich(found, self.console.width))
         self.note(f"{found.num_rows:,} row{'' if found.num_rows == 1 else 's'} in {duration(took)}")
         return found
 
@@ -57,19 +58,22 @@ class Stage:
             self.console.print(Text(line), no_wrap=True, overflow="crop")
 
 
-def as_rich(found: pa.Table) -> Table:
-    """Return an Arrow table, or its first rows, for the terminal: a row a line, numbers to the right."""
+def as_rich(found: pa.Table, width: int) -> Table:
+    """Return an Arrow table, or its first rows, for a terminal: a row a line, numbers to the right.
+
+    Short columns are shown whole, long ones are cut to share what room is left.
+    """
     table = Table(header_style="bold", box=None, pad_edge=False)
     head = found.slice(0, ROWS_SHOWN)
     columns = [[as_text(value) for value in _plain(column)] for column in head.columns]
-    for name, texts in zip(head.column_names, columns, strict=True):
-        kind = head[name].type
-        width = max(map(len, [name, *texts]))
+    widths = [max(map(len, [name, *texts])) for name, texts in zip(head.column_names, columns, strict=True)]
+    long = sum(w > SHORT for w in widths)
+    left = width - sum(w for w in widths if w <= SHORT) - GAP * (len(widths) - 1)
+    for field, needed in zip(head.schema, widths, strict=True):
+        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        room = needed if needed <= SHORT else max(SHORT, left // long)
         table.add_column(
-            Text(name),
-            justify="right" if pa.types.is_integer(kind) or pa.types.is_floating(kind) else "left",
-            no_wrap=True,
-            min_width=width if width <= SHORT else None,  # where room is scarce, long texts are cut
+            Text(field.name), justify="right" if number else "left", no_wrap=True, max_width=room
         )
     for row in zip(*columns, strict=True):
         table.add_row(*map(Text, row))

@@ -19,6 +19,7 @@ from dreamdb_arrow.engines.frames import Dataset
 from dreamdb_arrow.engines.plans import literal
 from dreamdb_arrow.errors import UnsupportedError
 
+NOON: Final = 1_372_939_200_000_000_000
 DEFAULT_QUERY: Final = "the joy in the misfortune of others"
 
 WHAT_IS_HERE: Final = """\
@@ -204,6 +205,10 @@ def _other_engines(guide: Guide) -> None:
         guide.stage.table(lambda: jfk.top_k(3, by="len").collect().to_arrow())
     except UnsupportedError as error:
         guide.stage.note(str(error))
-    guide.stage.code("flights.to_dataset().head(2, columns=['_time', 'carrier', 'origin', 'dest'])", "python")
-    columns = ["_time", "carrier", "origin", "dest"]
-    guide.stage.table(lambda: flights.to_dataset().head(2, columns=columns))
+    guide.stage.code(
+        f"noon = {NOON:_}  # 4 July 2013, UTC, in nanoseconds since 1970\n"
+        "flights.to_dataset(noon, noon + 60_000_000_000).to_table(columns=['carrier', 'dest'])",
+        "python",
+    )
+    minute = flights.to_dataset(NOON, NOON + 60_000_000_000)
+    guide.stage.table(lambda: minute.to_table(columns=["carrier", "dest"]))

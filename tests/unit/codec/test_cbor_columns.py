@@ -49,12 +49,11 @@ def decode_all(data, count, at=0):
 def test_heads(major):
     arguments = [n for n in EDGES if major == 0 or n < 2**32]
     heads = columns.encode_heads(major, np.array(arguments, np.uint64))
-    samples = {0: lambda n: encode_cbor(n), 2: lambda n: None, 3: lambda n: None, 4: lambda n: None}
     for argument, head in zip(arguments, heads.tolist(), strict=True):
         assert head[0] >> 5 == major
         assert read_head(head, 0, major) == (argument, len(head))
         if major == 0:
-            assert head == samples[0](argument)
+            assert head == encode_cbor(argument)
         if major == 4:
             assert columns.array_head(argument) == head
     assert columns.head_sizes(np.array(arguments, np.uint64)).tolist() == heads.lengths.tolist()
@@ -69,7 +68,9 @@ def test_rows_as_the_definition_has_them(rows):
 
 @pytest.mark.parametrize("period", [1, 2, 17, 40, 1000])
 def test_rows_that_are_alike_and_some_that_are_not(period):
-    rows = [(b"v" * (1 + 30 * (i % period == 0)), i, i % 3 == 0, b"\x1e" + bytes(32), "t") for i in range(3000)]
+    rows = [
+        (b"v" * (1 + 30 * (i % period == 0)), i, i % 3 == 0, b"\x1e" + bytes(32), "t") for i in range(3000)
+    ]
     encoded = encode_all(rows)
     assert decode_all(encoded.data.tobytes(), len(rows)) == (rows, len(encoded.data))
 

@@ -65,7 +65,9 @@ def test_every_stored_page(reference_space, reference_name):
 def test_the_leaf_of_the_wire_document():
     bucket = bytes.fromhex("1e9e4a703f") + bytes(28)
     data = leaf([row(-1, T0 + 1, T0 + 2, bucket, 53), row(5, T0, T0 + 2**33 + 1, bucket, 0, 53)])
-    assert data.startswith(bytes.fromhex("a4647479706564" + "6c656166656c6576656c0067656e747269657382" + "864120"))
+    assert data.startswith(
+        bytes.fromhex("a4647479706564" + "6c656166656c6576656c0067656e747269657382" + "864120")
+    )
     page = pages.decode_btree_page(data, INT)
     assert page.values.tolist() == [-1, 5]
     assert encode(page, INT) == data
@@ -73,7 +75,9 @@ def test_the_leaf_of_the_wire_document():
 
 @given(
     st.lists(
-        st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**64 - 2), st.booleans(), st.integers(0, 2**40)),
+        st.tuples(
+            st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**64 - 2), st.booleans(), st.integers(0, 2**40)
+        ),
         min_size=1,
         max_size=30,
     ).map(sorted)
@@ -93,7 +97,9 @@ def test_leaves_and_back(rows):
     found = pages.decode_btree_page(data, INT)
     for name in ("values", "firsts", "stops", "offsets", "lengths", "buckets"):
         assert np.array_equal(getattr(found, name), getattr(entries, name))
-    assert pages.leaf_overhead(INT, len(rows)) == len(data) - len(pages.encode_entries(found, INT.encode(found.values)).data)
+    assert pages.leaf_overhead(INT, len(rows)) == len(data) - len(
+        pages.encode_entries(found, INT.encode(found.values)).data
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,8 +188,13 @@ def test_internal_pages():
 @given(st.data())
 def test_changed_bytes_are_refused_or_canonical(data):
     kind = value_type_of(data.draw(st.sampled_from(["int", "string"])))
-    names = [row(n if kind is INT else f"n{n}", T0 + n, T0 + n + 1, offset=31 * n)[: 4 if n == 3 else 6] for n in range(9)]
-    page = bytearray(data.draw(st.sampled_from([leaf(names, algorithm=kind.algorithm), node([[key(1), key(2), BUCKET]])])))
+    names = [
+        row(n if kind is INT else f"n{n}", T0 + n, T0 + n + 1, offset=31 * n)[: 4 if n == 3 else 6]
+        for n in range(9)
+    ]
+    page = bytearray(
+        data.draw(st.sampled_from([leaf(names, algorithm=kind.algorithm), node([[key(1), key(2), BUCKET]])]))
+    )
     page[data.draw(st.integers(0, len(page) - 1))] ^= data.draw(st.integers(1, 255))
     del page[data.draw(st.integers(1, 2 * len(page))) :]
     try:

@@ -23,7 +23,9 @@ PNG, EMBEDDING = "image.png", "embedding.f32.dim=2.bucketed"
 MODALITIES = {MEDIA: PNG, CELLS: EMBEDDING}
 A = bytes.fromhex("1e") + bytes(range(32))
 B = bytes.fromhex("1e") + bytes(32)
-TIMES = st.one_of(st.integers(0, 2**64 - 2), st.integers(1_700_000_000_000_000_000, 1_700_000_000_000_000_099))
+TIMES = st.one_of(
+    st.integers(0, 2**64 - 2), st.integers(1_700_000_000_000_000_000, 1_700_000_000_000_000_099)
+)
 SPAN = st.tuples(TIMES, st.integers(1, 2**40)).map(lambda p: [p[0], min(p[0] + p[1], 2**64 - 1)])
 SIZES = st.integers(0, 2**40)
 MEDIA_ROW = st.builds(
@@ -64,8 +66,14 @@ def test_every_stored_page(reference_space, reference_name):
 def test_every_stored_inline_index(reference_space, reference_name):
     for path in sorted(reference_space(reference_name).glob("d*/*/track/*")):
         track = cbor2.loads(path.read_bytes())
-        shape = {"embedding": CELLS, "image": MEDIA, "audio": MEDIA, "video": MEDIA}.get(track["modality"].split(".")[0])
-        if shape is not None and isinstance(track["object_index"], list) and ".graph." not in track["modality"]:
+        shape = {"embedding": CELLS, "image": MEDIA, "audio": MEDIA, "video": MEDIA}.get(
+            track["modality"].split(".")[0]
+        )
+        if (
+            shape is not None
+            and isinstance(track["object_index"], list)
+            and ".graph." not in track["modality"]
+        ):
             assert lists_of_entries(entries_of_lists(shape, track["object_index"])) == track["object_index"]
 
 

@@ -173,7 +173,9 @@ def test_runs_that_unfold_to_more_than_anybody_stored():
 
 
 def test_blocks_whose_heads_overlap_cost_no_more_than_their_bytes():
-    heads = b"".join(struct.pack("<III", 0, 12346, 1) + b"\0\0\0\0" + struct.pack("<I", 16) for _ in range(500))
+    heads = b"".join(
+        struct.pack("<III", 0, 12346, 1) + b"\0\0\0\0" + struct.pack("<I", 16) for _ in range(500)
+    )
     record = b"\1" + struct.pack("<Q", 1) + heads
     with pytest.raises(LayoutError):
         decode_records(record, np.array([0]), np.array([len(record)]))

@@ -15,7 +15,9 @@ from dreamdb_arrow.objects import scalar_values as values
 
 INTS = st.one_of(
     st.integers(-(2**63), 2**63 - 1),
-    st.sampled_from([0, 1, 23, 24, 255, 256, -1, -24, -25, -256, -257, 2**63 - 1, -(2**63), 2**32, -(2**32) - 1]),
+    st.sampled_from(
+        [0, 1, 23, 24, 255, 256, -1, -24, -25, -256, -257, 2**63 - 1, -(2**63), 2**32, -(2**32) - 1]
+    ),
 )
 FLOATS = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),

@@ -24,9 +24,13 @@ def test_stored_constants(reference_space, reference_expected):
     found = {}
     for entry in manifest.tracks.active:
         if entry.kind == "constant":
-            track = decode_track(store.get(f"{track_directory(entry.timeline, entry.modality)}/{entry.address}"))
+            track = decode_track(
+                store.get(f"{track_directory(entry.timeline, entry.modality)}/{entry.address}")
+            )
             found[entry.field] = {"modality": entry.modality, "value": read_constant(store, track)}
-            written = write_constant(Batch(MemoryStore()), entry.timeline, entry.modality, found[entry.field]["value"])
+            written = write_constant(
+                Batch(MemoryStore()), entry.timeline, entry.modality, found[entry.field]["value"]
+            )
             assert address_of(encode_track(written.track)) == entry.address
     assert found == expected["constants"]
 
@@ -36,7 +40,11 @@ def test_stored_constants(reference_space, reference_expected):
     [
         ("title.text", "Título ✓", "Título ✓".encode()),
         ("source.uri", "https://example.org/", b"https://example.org/"),
-        ("author.json", {"é": "✓", "a": 1.0, "b": [True, None]}, '{"a":1.0,"b":[true,null],"é":"✓"}'.encode()),
+        (
+            "author.json",
+            {"é": "✓", "a": 1.0, "b": [True, None]},
+            '{"a":1.0,"b":[true,null],"é":"✓"}'.encode(),
+        ),
     ],
 )
 def test_back_and_forth(modality, value, encoded):

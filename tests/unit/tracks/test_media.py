@@ -47,7 +47,10 @@ def as_dict(store, track, known=frozenset()):
 
 
 @given(
-    st.lists(st.tuples(WAYS, st.lists(st.tuples(st.integers(T0, T0 + 20), st.binary(max_size=12)), max_size=8)), max_size=5),
+    st.lists(
+        st.tuples(WAYS, st.lists(st.tuples(st.integers(T0, T0 + 20), st.binary(max_size=12)), max_size=8)),
+        max_size=5,
+    ),
     st.booleans(),
 )
 def test_what_was_written_is_read(appends, paged):
@@ -139,7 +142,12 @@ def test_paged_once_a_megabyte_is_passed():
     store, batch = MemoryStore(), Batch(MemoryStore())
     anchors = T0 + np.arange(20_000)
     items = pack_media(batch, TIMELINE, PNG, anchors, [b"x"] * len(anchors), pack_items=20_000)
-    most = bisect(range(20_000), False, key=lambda count: isinstance(write(store, items, count).object_index, dict)) - 1
+    most = (
+        bisect(
+            range(20_000), False, key=lambda count: isinstance(write(store, items, count).object_index, dict)
+        )
+        - 1
+    )
     assert (1 << 20) - 70 < len(encode_track(write(store, items, most))) <= 1 << 20
     assert write(store, items, most + 1).object_index["total_items"] == most + 1
 

@@ -76,7 +76,10 @@ def test_pages_above_are_filled_evenly():
     index = build(store, PNG, rows_of(PNG, 98_000))  # 262 leaves of the reference were 131 and 131
     root = store.get(f"{index_directory(TIMELINE, PNG)}/{Address(index['root'])}")
     children = [child[2] for child in decode_cbor(root)["entries"]]
-    counts = [len(decode_cbor(store.get(f"{index_directory(TIMELINE, PNG)}/{Address(c)}"))["entries"]) for c in children]
+    counts = [
+        len(decode_cbor(store.get(f"{index_directory(TIMELINE, PNG)}/{Address(c)}"))["entries"])
+        for c in children
+    ]
     assert sum(counts) == index["page_count"] - 3
     assert max(counts) - min(counts) <= 1
     assert (len(counts), index["tree_height"], index["fanout"]) == (2, 3, max(counts))
@@ -99,12 +102,18 @@ def test_counts_of_a_child_that_are_wrong():
     root = address_of(encode_index_node(node))
     store.put(f"{index_directory(TIMELINE, PNG)}/{root}", encode_index_node(node))
     with pytest.raises(LayoutError, match="its parent says 11"):
-        list(pages.walk_entries(store, TIMELINE, PNG, index | {"root": root, "tree_height": 2, "page_count": 2}))
+        list(
+            pages.walk_entries(
+                store, TIMELINE, PNG, index | {"root": root, "tree_height": 2, "page_count": 2}
+            )
+        )
     with pytest.raises(LayoutError, match="several levels"):
         list(pages.walk_entries(store, TIMELINE, PNG, index | {"root": root}))
 
 
-@pytest.mark.parametrize("index", [{"form": "paged"}, {"form": "paged", "root": A, "fanout": 1}, 7, "x", None, [7]])
+@pytest.mark.parametrize(
+    "index", [{"form": "paged"}, {"form": "paged", "root": A, "fanout": 1}, 7, "x", None, [7]]
+)
 def test_indexes_that_are_none(index):
     with pytest.raises(LayoutError):
         list(pages.walk_entries(MemoryStore(), TIMELINE, PNG, index))

@@ -34,7 +34,14 @@ from dreamdb_arrow.tracks.scalars import (
 )
 
 TIMELINE = address_of(b"a timeline")
-TAGS = {"int": "i64", "float": "f64", "string": "str", "timestamp": "ts", "categorical": "cat", "bool": "bool"}
+TAGS = {
+    "int": "i64",
+    "float": "f64",
+    "string": "str",
+    "timestamp": "ts",
+    "categorical": "cat",
+    "bool": "bool",
+}
 T0 = 1_700_000_000_000_000_000
 DTYPES = {"int": np.int64, "timestamp": np.int64, "float": np.float64, "bool": np.bool_}
 VALUES = {
@@ -79,7 +86,10 @@ def rank(value_type, value):
 
 def as_dict(column):
     values = column.values if isinstance(column.values, list) else column.values.tolist()
-    return {anchor: values[code] for anchor, code in zip(column.anchors.tolist(), column.codes.tolist(), strict=True)}
+    return {
+        anchor: values[code]
+        for anchor, code in zip(column.anchors.tolist(), column.codes.tolist(), strict=True)
+    }
 
 
 def same(left, right):
@@ -135,7 +145,9 @@ def test_one_value_in_more_leaves_than_one(monkeypatch):
 
 def test_pages_are_filled_up_to_their_limit():
     store = MemoryStore()
-    track = append(store, empty_track("string"), "string", [(T0 + n, f"{n:05d}" * 20) for n in range(3000)]).track
+    track = append(
+        store, empty_track("string"), "string", [(T0 + n, f"{n:05d}" * 20) for n in range(3000)]
+    ).track
     paths = list(store.list(index_directory(TIMELINE, track.modality)))
     sizes = sorted(store.size(path) for path in paths)
     assert track.object_index["page_count"] == len(paths) == len(sizes)
@@ -205,7 +217,9 @@ def test_rows_that_are_refused(value_type, rows, message):
 
 def test_anchors_without_a_value():
     with pytest.raises(InvalidInputError, match="2 anchors for 1 values"):
-        write_scalars(MemoryStore(), Batch(MemoryStore()), empty_track(), "x", "int", np.array([1, 2]), np.array([1]))
+        write_scalars(
+            MemoryStore(), Batch(MemoryStore()), empty_track(), "x", "int", np.array([1, 2]), np.array([1])
+        )
 
 
 def test_the_longest_string_is_kept():
@@ -220,7 +234,9 @@ def test_the_longest_string_is_kept():
 def stored(value_type="int", rows=200):
     store = MemoryStore()
     values = column_of(value_type, [n % 7 if value_type == "int" else f"c{n % 7}" for n in range(rows)])
-    return store, append(store, empty_track(value_type), value_type, list(zip(range(T0, T0 + rows), values, strict=True))).track
+    return store, append(
+        store, empty_track(value_type), value_type, list(zip(range(T0, T0 + rows), values, strict=True))
+    ).track
 
 
 def with_index(track, **changes):
@@ -321,9 +337,7 @@ def test_a_tree_that_folds_back_on_itself():
         data = encode_node(kind, BtreeNode(level, (BtreeChild(low, high, child),) * 2))
         child = address_of(data)
         store.put(f"{directory}/{child}", data)
-    folded = with_index(
-        track, root=child, tree_height=20, page_count=2**20 - 1, total_entries=count << 19
-    )
+    folded = with_index(track, root=child, tree_height=20, page_count=2**20 - 1, total_entries=count << 19)
     assert as_dict(read_scalars(store, folded, "int")) == as_dict(read_scalars(store, track, "int"))
     with pytest.raises(LayoutError, match="twice"):
         append(store, folded, "int", [(T0, 1)])

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from dreamdb_arrow.codec.address import Address, address_of, as_address
 from dreamdb_arrow.errors import DigestMismatchError, InvalidInputError, LayoutError
 from dreamdb_arrow.objects.manifest import decode_manifest
-from dreamdb_arrow.objects.tombstones import Tombstone, TombstoneIndex, build_pages, decode_index, encode_index
+from dreamdb_arrow.objects.tombstones import (
+    Tombstone,
+    TombstoneIndex,
+    build_pages,
+    decode_index,
+    encode_index,
+)
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.local import LocalStore
 from dreamdb_arrow.store.memory import MemoryStore
@@ -62,11 +68,17 @@ def test_stored_sets(reference_space, reference_expected, name):
     assert checked
 
 
-@given(st.dictionaries(st.integers(0, 2**63 - 2), st.tuples(st.integers(0, 2**40), st.none() | st.text(max_size=3))))
+@given(
+    st.dictionaries(
+        st.integers(0, 2**63 - 2), st.tuples(st.integers(0, 2**40), st.none() | st.text(max_size=3))
+    )
+)
 def test_what_was_written_is_read(model):
     entries = [Tombstone(anchor, *model[anchor]) for anchor in sorted(model)]
     store = MemoryStore()
-    assert rows(read_tombstones(store, write(store, tombstones_of(entries)))) == [tuple(entry) for entry in entries]
+    assert rows(read_tombstones(store, write(store, tombstones_of(entries)))) == [
+        tuple(entry) for entry in entries
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 1, 128, 129, 257, 20_000])
