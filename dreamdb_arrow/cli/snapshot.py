@@ -12,7 +12,9 @@ from dreamdb_arrow.cli.values import json_text
 
 def run(args: Namespace) -> int:
     """Run the verb and return the exit code."""
-    made = open_dataset(args).snapshot(args.label)
+    ds = open_dataset(args)
+    ds.timeline()  # a version that cannot be read gets no name
+    made = ds.snapshot(args.label)
     text = json_text(made) if args.json else f"{made['label']} is {made['manifest']}"
     sys.stdout.write(f"{text}\n")
     return OK
