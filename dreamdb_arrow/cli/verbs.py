@@ -11,8 +11,8 @@ from typing import Final
 
 ARGUMENTS: Final = MappingProxyType(
     {
-        "backend": "the Space: a folder, file:///data/space or memory://name",
-        "ref": "a dataset, a branch or a snapshot, such as hello or hello@first",
+        "backend": "the Space: a folder, or its URL, such as file:///data/space",
+        "ref": "a dataset or a branch, such as hello; to read, also a snapshot, such as hello@first",
         "label": "the snapshot's name; it becomes REF@LABEL",
         "query": "SQL; each argument may hold several statements, separated by ';'",
     }

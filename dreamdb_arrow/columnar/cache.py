@@ -16,6 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of
+from dreamdb_arrow.columnar.stripe import stripe_columns
 from dreamdb_arrow.columnar.vectors import VectorStripe, open_vectors
 from dreamdb_arrow.errors import CorruptDataError, NotFoundError, ObjectNotFoundError
 from dreamdb_arrow.store.interface import Store
@@ -46,6 +47,7 @@ class LocalCache:
         self._verifier = Verifier()
         self._mapped: OrderedDict[Address, tuple[Path, VectorStripe]] = OrderedDict()
         self._lock = Lock()
+        self._columns: dict[Address, frozenset[str]] = {}
         self._held: dict[Address, Path] = {}  # where `hold` found an object; small, and checked before use
 
     def __repr__(self) -> str:
@@ -95,6 +97,13 @@ class LocalCache:
             while len(self._mapped) > MAPPED_MAX:
                 self._mapped.popitem(last=False)
         return stripe
+
+    def columns(self, file: Path, address: Address) -> frozenset[str]:
+        """Return the names of the columns of a verified stripe; they are what its address says, so they are kept."""
+        known = self._columns.get(address)
+        if known is None:
+            known = self._columns[address] = stripe_columns(file)
+        return known
 
     def has_whole(self, address: Address) -> bool:
         """Whether `local` would succeed."""

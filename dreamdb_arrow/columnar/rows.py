@@ -185,7 +185,9 @@ def _settle_one(rows: RowSet, group: list[Stripe], fold: Fold) -> list[Stripe]:
     outcome = None if known is None else [None if o is None else Stripe(*o) for o in known]
     if outcome is None or not all(o is None or rows.cache.has_whole(o.address) for o in outcome):
         outcome = fold(group)
-        rows.cache.write_note(key, encode_outcome([None if o is None else (o.address, o.t0, o.t1) for o in outcome]))
+        rows.cache.write_note(
+            key, encode_outcome([None if o is None else (o.address, o.t0, o.t1) for o in outcome])
+        )
     placed = [old if new is None else new for old, new in zip(group, outcome, strict=True)]
     return [s for s in placed if s.t0 < s.t1]
 

@@ -125,6 +125,11 @@ def decode_stripe(source: Any, columns: Sequence[str] | None = None) -> pa.Table
     return file.read(columns=[c for c in columns if c in held])
 
 
+def stripe_columns(path: Any) -> frozenset[str]:
+    """Return the names of the columns that a stripe has."""
+    return frozenset(pq.read_schema(path).names)
+
+
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Give a table the columns and types of `schema`, in its order; what is missing becomes null."""
     columns = [

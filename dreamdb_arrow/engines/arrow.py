@@ -52,7 +52,10 @@ class DreamDBDataset(pads.Dataset):  # type: ignore[misc]
         names = self._needed(columns, filter)
         plan = plan_scan(self._rows, names, *self._range(filter))
         batches = scan_batches(plan, batch_size)
-        return pads.Scanner.from_batches(batches, schema=plan.schema, columns=columns, filter=filter)
+        # Arrow's own threads would still be pulling when a scan is left half read, and the interpreter ends.
+        return pads.Scanner.from_batches(
+            batches, schema=plan.schema, columns=columns, filter=filter, use_threads=False
+        )
 
     def to_table(self, **options: Any) -> pa.Table:
         """Return the rows as one table."""

@@ -119,7 +119,9 @@ class Session:
         for name in self.space.store.list_refs():
             view = f"{identifier(place)}.{identifier(name)}"
             call = f"{self._qualified('dreamdb_scan')}({literal(name)})"
-            with suppress(duckdb.Error):  # a damaged Ref has no view, nor one named like a table of the user's
+            with suppress(
+                duckdb.Error
+            ):  # a damaged Ref has no view, nor one named like a table of the user's
                 self._con.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {call}")
 
     # ---------------------------------------------------------------- set-up

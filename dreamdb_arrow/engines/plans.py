@@ -6,6 +6,7 @@ This is the only place where SQL text is put together. Names and paths go in quo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from dreamdb_arrow.columnar.projection import dim_of, row_entry
 from dreamdb_arrow.columnar.rows import RowSet
-from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, TIME, field_id, find_clash
+from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, TIME, find_clash
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import find_field
 from dreamdb_arrow.dataset.schema import row_fields
@@ -31,6 +32,12 @@ SCALAR_SQL: Final[Mapping[str, str]] = {
 MEDIA_REF_SQL: Final = 'STRUCT("address" BLOB, "offset" BIGINT, "size" BIGINT, "chunked" BOOLEAN)'
 LITERALS_MAX: Final = 8  # deleted anchors that a plain condition names; more are asked of a function
 INTERVALS_MAX: Final = 16
+FILE: Final = "stripe file"  # no scalar can have this name
+
+
+_NOTHING: Final = (
+    f'(SELECT NULL::BIGINT AS {ANCHOR}, NULL::TIMESTAMP_NS AS {TIME}, NULL::VARCHAR AS "{FILE}" WHERE false)'
+)
 
 
 def identifier(name: str) -> str:
@@ -45,58 +52,59 @@ def literal(text: str) -> str:
 
 def scan_sql(rows: RowSet, prefix: str, t0: int, t1: int) -> str:
     """Return the SELECT of a scan of [t0, t1): Parquet columns as they are, the others as late functions."""
+    source = source_of(rows, t0, t1)
     version = literal(str(rows.address))
-    columns = [ANCHOR, TIME]
-    columns += [_column_sql(f, prefix, version) for f in row_fields(rows.fields, rows.unavailable)]
-    return f"SELECT {', '.join(columns)} FROM {source_sql(rows, t0, t1)}{where_sql(rows, prefix, t0, t1)}"
+    fields = row_fields(rows.fields, rows.unavailable)
+    columns = [ANCHOR, TIME, *(_column_sql(f, prefix, version, source) for f in fields)]
+    return f"SELECT {', '.join(columns)} FROM {source.table}{where_sql(rows, prefix, t0, t1)}"
 
 
-def _column_sql(f: Field, prefix: str, version: str) -> str:
+def _column_sql(f: Field, prefix: str, version: str, source: Source) -> str:
     name = identifier(f.name)
-    value = _value_sql(f, prefix, version, name)
+    value = _value_sql(f, prefix, version, source)
     return value if value == name else f"{value} AS {name}"
 
 
-def _value_sql(f: Field, prefix: str, version: str, stored: str) -> str:
-    """Return the value of a field, given what its stored column is called."""
+def _value_sql(f: Field, prefix: str, version: str, source: Source) -> str:
     if f.kind == "embedding":
         return f"{prefix}vector({version}, {literal(f.name)}, {ANCHOR})::FLOAT[{dim_of(f)}]"
-    if f.kind in MEDIA_KINDS:
-        return f"{prefix}media({version}, {literal(f.name)}, {stored})"
-    return stored
+    stored = _stored_sql(f, source)
+    return f"{prefix}media({version}, {literal(f.name)}, {stored})" if f.kind in MEDIA_KINDS else stored
 
 
-def source_sql(rows: RowSet, t0: int, t1: int, only: str | None = None) -> str:
-    """Return the table that a scan reads: the stripes that meet the range, by field id, so that none is probed.
+def _stored_sql(f: Field, source: Source) -> str:
+    """Return the column of a field in stripes, or a null of its type when none of them has it."""
+    if f.name in source.held:
+        return identifier(f.name)
+    return f"NULL::{MEDIA_REF_SQL if f.kind in MEDIA_KINDS else SCALAR_SQL[str(f.options['value_type'])]}"
 
-    With `only`, of the fields just this one, under the name `value`.
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a scan reads: a table in SQL, and which columns it has; fields that no stripe has are null."""
+
+    table: str
+    held: frozenset[str]
+
+
+def source_of(rows: RowSet, t0: int, t1: int, *, name_files: bool = False) -> Source:
+    """Return the stripes that meet a range as one table.
+
+    Stripes of one schema are read as they are. When fields came later, columns are matched by name. (Telling DuckDB the
+    schema would spare it that, but then it takes every scan for one row, and plans joins accordingly.)
     """
-    files = rows.stripe_files(t0, t1)
-    types = column_types(rows)
-    if clash := find_clash(list(types)[2:]):
+    names = [f.name for f in row_fields(rows.fields, rows.unavailable)]
+    if clash := find_clash(names):
         raise UnsupportedError(f"SQL cannot tell field {clash[1]!r} from {clash[0]!r}; read them with Python")
-    if only is not None:
-        types = {n: kind for n, kind in types.items() if n in (ANCHOR, TIME, only)}
-    called = {n: "value" if n == only else n for n in types}
+    stripes = [s for s in rows.stripes if s.meets(t0, t1)]
+    files = [s.local(rows.store, rows.cache) for s in stripes]
     if not files:
-        nothing = ", ".join(f"NULL::{kind} AS {identifier(called[n])}" for n, kind in types.items())
-        return f"(SELECT {nothing} WHERE false)"
-    columns = ", ".join(
-        f"{field_id(n)}: {{name: {literal(called[n])}, type: {literal(kind)}, default_value: NULL}}"
-        for n, kind in types.items()
-    )
-    return f"read_parquet({files_sql(files)}, schema = MAP {{{columns}}})"
-
-
-def column_types(rows: RowSet) -> dict[str, str]:
-    """Return the stored columns of a version with their SQL types."""
-    types = {ANCHOR: "BIGINT", TIME: "TIMESTAMP_NS"}
-    for f in row_fields(rows.fields, rows.unavailable):
-        if f.kind in MEDIA_KINDS:
-            types[f.name] = MEDIA_REF_SQL
-        elif f.kind == "scalar":
-            types[f.name] = SCALAR_SQL[str(f.options["value_type"])]
-    return types
+        return Source(_NOTHING, frozenset())
+    columns = [rows.cache.columns(file, s.address) for file, s in zip(files, stripes, strict=True)]
+    same = all(held == columns[0] for held in columns)
+    options = "" if same else ", union_by_name = true"
+    options += f", filename = {literal(FILE)}" if name_files else ""
+    return Source(f"read_parquet({files_sql(files)}{options})", frozenset().union(*columns))
 
 
 def files_sql(files: Iterable[Path]) -> str:
@@ -146,17 +154,15 @@ def track_sql(rows: RowSet, prefix: str, name: str, t0: int, t1: int) -> str:
     f = find_field(rows, name)
     if f.kind not in (*MEDIA_KINDS, "scalar", "embedding"):
         raise UnsupportedError(f"field {name!r} of kind {f.kind!r} is no column; see dreamdb_constants")
-    version = literal(str(rows.address))
-    value = _value_sql(f, prefix, version, "value")
+    version, source = literal(str(rows.address)), source_of(rows, t0, t1, name_files=f.kind == "scalar")
     if f.kind == "embedding":
         holder = f"{prefix}holder({version}, {literal(name)}, {ANCHOR})"
     elif f.kind == "scalar":
         holder = _stripe_sql(rows, name)
     else:
-        holder = f"{prefix}address(struct_extract(value, 'address'))"
-    inner = f"SELECT {ANCHOR}, {value} AS value, {holder} AS object"
-    table = f"{source_sql(rows, t0, t1, only=name)}{where_sql(rows, prefix, t0, t1)}"
-    return f"FROM ({inner} FROM {table}) WHERE value IS NOT NULL"
+        holder = f"{prefix}address(struct_extract({_stored_sql(f, source)}, 'address'))"
+    inner = f"SELECT {ANCHOR}, {_value_sql(f, prefix, version, source)} AS value, {holder} AS object"
+    return f"FROM ({inner} FROM {source.table}{where_sql(rows, prefix, t0, t1)}) WHERE value IS NOT NULL"
 
 
 def _stripe_sql(rows: RowSet, name: str) -> str:
@@ -164,7 +170,7 @@ def _stripe_sql(rows: RowSet, name: str) -> str:
     if not rows.stripes:
         return "NULL::VARCHAR"
     local = [literal(str(s.address)) for s in rows.stripes if not s.path]
-    file = "parse_filename(filename)"
+    file = f"parse_filename({identifier(FILE)})"
     entry = row_entry(rows.manifest, name)
     if not local or entry is None:
         return file

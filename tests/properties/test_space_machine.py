@@ -40,23 +40,13 @@ def table_of(rows: list[dict], **extra) -> pa.Table:
     return pa.table({name: pa.array(values, TYPES[name]) for name, values in columns.items()})
 
 
-@contextlib.contextmanager
-def sql_on(space):
-    con = duckdb.connect()
-    session = vd.attach(con, space)
-    try:
-        yield con
-    finally:
-        session.close()
-        con.close()
-
-
 class SpaceMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.refs: dict[str, Version] = {}
         self.seen: dict[str, str] = {}
         self.caches = 0
+        self.sql = contextlib.ExitStack()
 
     @initialize(on_disk=st.booleans(), flush=st.sampled_from(["manual", "commit"]))
     def create(self, on_disk, flush):
@@ -66,6 +56,12 @@ class SpaceMachine(RuleBasedStateMachine):
             "main", full_schema(), self.backend, flush=flush, cache_dir=self.fresh_cache(), sync=False
         )
         self.refs["main"] = Version()
+        self.connect()
+
+    def connect(self):
+        self.sql.close()
+        self.con = self.sql.enter_context(contextlib.closing(duckdb.connect()))
+        self.sql.enter_context(contextlib.closing(vd.attach(self.con, self.ds.space)))
 
     def fresh_cache(self) -> Path:
         self.caches += 1
@@ -173,6 +169,7 @@ class SpaceMachine(RuleBasedStateMachine):
             self.name, backend=self.backend, cache_dir=self.fresh_cache(), sync=False
         )
         self.seen.clear()
+        self.connect()
 
     # ------------------------------------------------------------ reading
 
@@ -203,10 +200,9 @@ class SpaceMachine(RuleBasedStateMachine):
         }
         best = nearest_rows(Version(decoded), name, query, "cosine")
         distance_of = {anchor: distance for distance, anchor in best}
-        with sql_on(self.ds.space) as con:
-            knn = "SELECT * FROM dreamdb_knn(?, ?, ?::FLOAT[], k := ?, nprobe := ?)"
-            exact = con.execute(knn, [self.name, name, query, k, None]).fetchall()
-            probed = con.execute(knn, [self.name, name, query, k, 1]).fetchall()
+        knn = "SELECT * FROM dreamdb_knn(?, ?, ?::FLOAT[], k := ?, nprobe := ?)"
+        exact = self.con.execute(knn, [self.name, name, query, k, None]).fetchall()
+        probed = self.con.execute(knn, [self.name, name, query, k, 1]).fetchall()
         np.testing.assert_allclose([d for _, d in exact], [d for d, _ in best[:k]], atol=1e-6)
         for hits in (exact, probed):
             assert len({a for a, _ in hits}) == len(hits)
@@ -214,19 +210,17 @@ class SpaceMachine(RuleBasedStateMachine):
 
     @rule()
     def duckdb_shows_the_model(self):
-        with sql_on(self.ds.space) as con:
-            for name, expected in self.refs.items():
-                table = con.execute("FROM dreamdb_scan(?)", [name]).to_arrow_table()
-                assert rows_of_table(table) == expected.rows
-                assert con.execute("SELECT count(*) FROM dreamdb_scan(?)", [name]).fetchall() == [
-                    (len(expected.rows),)
-                ]
+        for name, expected in self.refs.items():
+            scan = self.con.sql("FROM dreamdb_scan(?)", params=[name])
+            assert rows_of_table(scan.to_arrow_table()) == expected.rows
+            assert scan.count("*").fetchall() == [(len(expected.rows),)]
 
     def teardown(self):
         if self.refs:
             for name, expected in self.refs.items():
                 self.check_scan(vd.Dataset.open(name, backend=self.backend, cache_dir=None), expected)
             self.duckdb_shows_the_model()
+            self.sql.close()
             shutil.rmtree(self.place)
 
 
