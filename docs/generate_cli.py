@@ -42,10 +42,8 @@ Path("gone.txt").write_text("\\n".join(str(a) for a in anchors[90:]))
 def page() -> str:
     """Return the page."""
     os.environ["COLUMNS"] = WIDTH
-    parts = [HEAD, f"```text\n{main_parser().format_help()}```\n"]
-    for name in VERBS:
-        parts.append(verb_section(name))
-    return "\n".join(parts)
+    overview = f"```text\n{main_parser().format_help()}```\n"
+    return "\n".join([HEAD, overview, *(verb_section(name) for name in VERBS)])
 
 
 def verb_section(name: str) -> str:

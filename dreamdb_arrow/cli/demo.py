@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from importlib import import_module
 
-from dreamdb_arrow.cli.tables import screen
+from dreamdb_arrow.cli.tables import Screen
 from dreamdb_arrow.errors import UnsupportedError
 
 
@@ -18,4 +18,4 @@ def run(args: Namespace) -> int:
         raise UnsupportedError(
             f"the demo needs {error.name or error}, which is not installed: {hint}"
         ) from error
-    return int(demo.run_demo(args.dir, args.query, screen()))
+    return int(demo.run_demo(args.dir, args.query, Screen(highlight=False)))

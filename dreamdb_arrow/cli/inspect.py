@@ -27,11 +27,10 @@ from dreamdb_arrow.dataset.inspect import describe_version, history, schema_rows
 from dreamdb_arrow.dataset.scan import count_rows
 from dreamdb_arrow.dataset.schema import row_fields
 from dreamdb_arrow.dataset.space import Space
-from dreamdb_arrow.errors import DreamDBError, RefNotFoundError
+from dreamdb_arrow.errors import DreamDBError
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.objects.schema import Field
 from dreamdb_arrow.objects.track import EMPTY_COVERAGE
-from dreamdb_arrow.store.interface import Absent, Store
 
 SHORT: Final = 12  # characters of an address that tell it from its neighbours
 
@@ -56,7 +55,7 @@ def run(args: Namespace) -> int:
 
 
 def _run_space(space: Space, *, as_json: bool) -> int:
-    found = [_ref_row(space.store, name) for name in space.store.list_refs()]
+    found = [_ref_row(space, name) for name in space.store.list_refs()]
     broken = [row for row in found if row["error"]]
     if as_json:
         sys.stdout.write(f"{json_text({'backend': space.store.url, 'refs': found})}\n")
@@ -70,14 +69,12 @@ def _run_space(space: Space, *, as_json: bool) -> int:
     return FAILED if broken else OK
 
 
-def _ref_row(store: Store, name: str) -> dict[str, Any]:
+def _ref_row(space: Space, name: str) -> dict[str, Any]:
     """Return a Ref and the version it names; one that is damaged does not hide the others."""
     row: dict[str, Any] = {"ref": name, "is_snapshot": "@" in name, "error": None}
     try:
-        found = store.read_ref(name)
-        if isinstance(found, Absent):
-            raise RefNotFoundError(name)
-        return row | describe_version(found.address, load_manifest(store, found.address))
+        version = space.resolve(name)
+        return row | describe_version(version, load_manifest(space.store, version))
     except DreamDBError as error:
         return row | {"error": failure_line(error)}
 

@@ -123,11 +123,9 @@ def verb_parser(name: str) -> Parser:
     for place in verb.places:
         if place in LONG_OPTIONS:
             _add_long_option(parser, place)
-    parser.add_argument(
-        "--cache-dir",
-        metavar="DIR",
-        help="the local cache; else $DREAMDB_CACHE_DIR, else ~/.cache/dreamdb-arrow",
-    )
+    if verb.places:
+        where = "the local cache; else $DREAMDB_CACHE_DIR, else ~/.cache/dreamdb-arrow"
+        parser.add_argument("--cache-dir", metavar="DIR", help=where)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

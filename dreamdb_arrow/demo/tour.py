@@ -146,9 +146,6 @@ def _tables(guide: Guide) -> None:
     guide.sql("A time range: flights out of New York on 4 July (UTC)", TIME_RANGE)
     guide.sql("GROUP BY: every ref is a view, read by DuckDB's own Parquet reader", GROUP_BY)
     guide.sql("A window function: the longest wait of each month", WINDOW)
-    guide.con.execute(
-        "SET asof_loop_join_threshold = 0"
-    )  # whatever it thinks the size is, a nested loop is slow
     guide.sql("An as-of join: each flight with the last weather report of its airport", AS_OF_JOIN)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from rich.cells import cell_len
 
 import dreamdb_arrow as vd
 from dreamdb_arrow.cli import main
@@ -104,7 +105,9 @@ def ok(cli):
 
 
 def contents(place):
-    return {str(f): f.read_bytes() for f in Path(place).rglob("*") if f.is_file() and "/.dreamdb" not in str(f)}
+    return {
+        str(f): f.read_bytes() for f in Path(place).rglob("*") if f.is_file() and "/.dreamdb" not in str(f)
+    }
 
 
 def count(space, ref="hello"):
@@ -126,11 +129,17 @@ def test_sql_says_in_the_table_when_it_is_cut(ok, space):
     assert ok("sql", space, "FROM range(51)").splitlines()[-1] == "… the first 50 rows; --max-rows 0 for all"
     assert ok("sql", space, "FROM range(50)").splitlines()[-1].strip() == "49"
     assert ok("sql", space, "FROM range(51)", "--max-rows", "0").splitlines()[-1].strip() == "50"
-    assert ok("sql", space, "FROM range(51)", "--max-rows", "1").splitlines()[-1].startswith("… the first 1 row;")
+    assert (
+        ok("sql", space, "FROM range(51)", "--max-rows", "1")
+        .splitlines()[-1]
+        .startswith("… the first 1 row;")
+    )
 
 
 def test_sql_json_is_one_array_a_result(ok, space):
-    first, second = ok("sql", space, "SELECT n, img, v FROM hello LIMIT 1; SELECT 1 WHERE false", "--json").split("]\n[")
+    first, second = ok(
+        "sql", space, "SELECT n, img, v FROM hello LIMIT 1; SELECT 1 WHERE false", "--json"
+    ).split("]\n[")
     (row,) = json.loads(first + "]")
     assert row["n"] == 0
     assert len(row["v"]) == 8
@@ -161,20 +170,22 @@ def test_sql_csv(ok, space):
     assert ok("sql", space, "SELECT 1 AS n, [1] AS l WHERE false", "--csv") == '"n","l"\n'
 
 
-def test_sql_arrow_file_and_stream(ok, space, tmp_path, capfdbinary):
+def test_sql_arrow_file_and_stream(ok, space, tmp_path):
     ok("sql", space, "FROM hello", "--arrow", tmp_path / "rows.arrow")
     table = pa.ipc.open_file(tmp_path / "rows.arrow").read_all()
     assert table.num_rows == 59
     assert table.schema.field("v").type.list_size == 8
-    assert os.listdir(tmp_path) == ["rows.arrow", "space"] or sorted(os.listdir(tmp_path)) == ["rows.arrow", "space"]
-    done = subprocess.run([*COMMAND, "sql", space, "FROM hello", "--arrow", "-"], capture_output=True, check=True)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["rows.arrow", "space"]
+    done = subprocess.run(
+        [*COMMAND, "sql", space, "FROM hello", "--arrow", "-"], capture_output=True, check=True
+    )
     assert pa.ipc.open_stream(done.stdout).read_all().equals(table)
 
 
 def test_sql_arrow_file_appears_only_when_whole(cli, space, tmp_path):
     code, _, _ = cli("sql", space, "SELECT error('no') FROM range(5)", "--arrow", tmp_path / "rows.arrow")
     assert code == 1
-    assert sorted(os.listdir(tmp_path)) == ["space"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["space"]
 
 
 def test_sql_arrow_takes_one_result(cli, space, tmp_path):
@@ -202,7 +213,9 @@ def test_sql_options_may_stand_anywhere(ok, space):
 def test_sql_statements_that_answer_nothing_print_nothing(ok, space):
     text = "SET threads = 1; CREATE TABLE t(a INT); INSERT INTO t VALUES (1), (2); BEGIN; COMMIT; SELECT count(*) AS c FROM t"
     assert ok("sql", space, text, "--csv") == '"c"\n2\n'
-    assert ok("sql", space, "CREATE TABLE t(a INT); INSERT INTO t VALUES (1) RETURNING a", "--csv") == '"a"\n1\n'
+    assert (
+        ok("sql", space, "CREATE TABLE t(a INT); INSERT INTO t VALUES (1) RETURNING a", "--csv") == '"a"\n1\n'
+    )
 
 
 def test_sql_sees_refs_snapshots_and_searches(ok, space):
@@ -235,12 +248,20 @@ def test_inspect_lists_the_refs(ok, space):
 def test_inspect_tells_of_a_ref(ok, space):
     text = ok("inspect", space, "hello", "--max-depth", "3")
     assert "59 rows, 1 deleted, 10 not flushed yet" in text
-    assert re.search(r"^label +string +event +scalar.cat.field=label +2023-11-14 22:13:20 to .* +10$", text, re.MULTILINE)
-    assert re.findall(r"\b(create|commit|flush|delete)\b", text.split("parents")[1]) == ["delete", "commit", "flush"]
+    assert re.search(
+        r"^label +string +event +scalar.cat.field=label +2023-11-14 22:13:20 to .* +10$", text, re.MULTILINE
+    )
+    assert re.findall(r"\b(create|commit|flush|delete)\b", text.split("parents")[1]) == [
+        "delete",
+        "commit",
+        "flush",
+    ]
 
 
 def test_inspect_json_in_the_spelling_of_the_sdk(ok, space):
-    facts = json.loads(ok("inspect", "--backend", f"file://{space}", "--ref-name", "hello", "--max-depth", "2", "--json"))
+    facts = json.loads(
+        ok("inspect", "--backend", f"file://{space}", "--ref-name", "hello", "--max-depth", "2", "--json")
+    )
     assert (facts["rows"], facts["deleted"], facts["pending_rows"]) == (59, 1, 10)
     assert {t["field"]: t["pending_rows"] for t in facts["tracks"] if not t["field"].startswith("org.")} == {
         "label": 10,
@@ -284,11 +305,26 @@ def test_delete_by_condition(ok, space):
     )
     assert contents(space) == before
     facts = json.loads(
-        ok("delete", space, "hello", "--where", "label = 'l1' AND n < 10", "--reason", "gdpr", "--yes", "--json")
+        ok(
+            "delete",
+            space,
+            "hello",
+            "--where",
+            "label = 'l1' AND n < 10",
+            "--reason",
+            "gdpr",
+            "--yes",
+            "--json",
+        )
     )
     assert (facts["rows"], facts["anchors"], facts["dry_run"]) == (2, 2, False)
     assert (count(space), count(space, "hello@first")) == (57, 60)
-    reasons = ok("sql", space, "SELECT reason, count(*) AS c FROM dreamdb_tombstones('hello') GROUP BY 1 ORDER BY 2", "--csv")
+    reasons = ok(
+        "sql",
+        space,
+        "SELECT reason, count(*) AS c FROM dreamdb_tombstones('hello') GROUP BY 1 ORDER BY 2",
+        "--csv",
+    )
     assert reasons.splitlines()[1:] == [",1", '"gdpr",2']
 
 
@@ -300,7 +336,17 @@ def test_delete_that_matches_nothing_commits_nothing(ok, space):
 
 def test_delete_by_anchors(ok, space, tmp_path):
     (tmp_path / "gone.txt").write_text(f"{anchor(1)}, {anchor(2)}\n\n{anchor(3)} {anchor(1)}\n")
-    told = ok("delete", space, "hello", "--anchor", anchor(4), "--anchor", 5, "--anchors-file", tmp_path / "gone.txt")
+    told = ok(
+        "delete",
+        space,
+        "hello",
+        "--anchor",
+        anchor(4),
+        "--anchor",
+        5,
+        "--anchors-file",
+        tmp_path / "gone.txt",
+    )
     assert told == "deleted 4 rows of hello; 1 anchor without a live row\n"
     assert count(space) == 55
 
@@ -383,9 +429,15 @@ def test_misuse_is_one_line_and_exit_2(cli, words, told):
 
 
 BAD_INPUT = [
-    (["sql", "SPACE", "FROM dreamdb_scan('nope')"], "ref 'nope' does not exist; known refs: hello, hello@first"),
+    (
+        ["sql", "SPACE", "FROM dreamdb_scan('nope')"],
+        "ref 'nope' does not exist; known refs: hello, hello@first",
+    ),
     (["sql", "SPACE", "FROM dreamdb_scan('../x')"], "not a ref name: '../x'"),
-    (["sql", "SPACE", "FROM dreamdb_search('hello', 'v', [1, 2])"], "field 'v' has 8 dimensions, the query has 2"),
+    (
+        ["sql", "SPACE", "FROM dreamdb_search('hello', 'v', [1, 2])"],
+        "field 'v' has 8 dimensions, the query has 2",
+    ),
     (["sql", "SPACE", "FROM helo"], 'Table with name helo does not exist! Did you mean "hello"?'),
     (["sql", "SPACE", "SELEC 1"], 'syntax error at or near "SELEC"'),
     (["sql", "SPACE", "SELECT nope FROM hello"], 'Referenced column "nope" not found'),
@@ -506,7 +558,9 @@ def test_a_damaged_ref_does_not_hide_the_others(cli, space):
 
 def test_a_closed_pipe_is_silent(space):
     with subprocess.Popen(
-        [*COMMAND, "sql", space, "FROM range(1000000)", "--csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, "sql", space, "FROM range(1000000)", "--csv"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         process.stdout.readline()
         process.stdout.close()
@@ -546,12 +600,13 @@ def at_terminal(words, steps=(), state="/nonexistent"):
                 break
         if todo and todo[0][0].encode() in seen[since:]:
             since = len(seen)
+            time.sleep(0.1)  # a Ctrl-C between the prompt and the reading would be lost, as with any readline
             os.write(fd, todo.pop(0)[1].encode())
     else:
         os.kill(pid, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os.close(fd)
-    return code, seen.decode().replace("\r\n", "\n")
+    return code, re.sub(r"\x1b\[[\d;?]*\w", "", seen.decode()).replace("\r\n", "\n")
 
 
 def test_the_prompt(space, tmp_path):
@@ -562,7 +617,7 @@ def test_the_prompt(space, tmp_path):
         ("1 row in", "SELEC;\n"),
         ("syntax error", ".refs\n"),
         ("hello@first", ".schema hello\n"),
-        ("categorical" if False else "label", ".nope\n"),
+        ("label", ".nope\n"),
         ("unknown word .nope; see .help", ".help\n"),
         ("leave", "SELECT\n"),
         ("...> ", "\x03"),
@@ -626,7 +681,10 @@ def test_times_keep_their_nanoseconds():
 
 
 def test_json_has_no_nan():
-    assert json_text({"a": float("inf"), "b": b"\x00", "c": [("k", float("nan"))]}) == '{"a": null, "b": "AA==", "c": {"k": null}}'
+    assert (
+        json_text({"a": float("inf"), "b": b"\x00", "c": [("k", float("nan"))]})
+        == '{"a": null, "b": "AA==", "c": {"k": null}}'
+    )
 
 
 def columns(*names, cells=("1",)):
@@ -634,7 +692,9 @@ def columns(*names, cells=("1",)):
 
 
 def test_narrow_columns_keep_their_width():
-    shown, widths = fit([Column("a", ["1"]), Column("b", ["x" * 100]), Column("n", ["1234567890"], right=True)], 40)
+    shown, widths = fit(
+        [Column("a", ["1"]), Column("b", ["x" * 100]), Column("n", ["1234567890"], right=True)], 40
+    )
     assert [c.name for c in shown] == ["a", "b", "n"]
     assert widths == [1, 23, 10]
 
@@ -653,8 +713,7 @@ def test_no_line_is_wider_than_the_terminal(width, text):
     console = Screen(file=out, width=width, force_terminal=True, color_system=None, soft_wrap=True)
     left_out = print_table(console, [Column(n, [text, "NULL"]) for n in "abcd"])
     assert left_out <= 3
-    from_rich = [line for line in out.getvalue().splitlines()]
-    assert all(sum(2 if c == "字" else c != "\u0301" for c in line) <= max(width, 13) for line in from_rich)
+    assert all(cell_len(line) <= max(width, 13) for line in out.getvalue().splitlines())
 
 
 def test_failures_of_unknown_kind_say_so_in_one_line():
