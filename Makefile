@@ -44,7 +44,8 @@ bench-full: $(STAMP)  ## the same with five million rows in 500 commits
 interop: $(STAMP)  ## the long soak with the reference SDK as the other party
 	@$(RUN) -m pytest --hypothesis-profile=deep -m "slow or not slow" tests/interop tests/properties $(TEST_ARGS)
 
-docs: $(STAMP)  ## write docs/coverage.md again, then run every block of the documents
+docs: $(STAMP)  ## write docs/coverage.md and docs/cli.md again, then run every block of the documents
+	@$(RUN) docs/generate_cli.py --write
 	@$(RUN) conformance/coverage.py --write
 	@$(RUN) -m pytest tests/test_docs.py tests/test_repository.py $(TEST_ARGS)
 

@@ -10,10 +10,10 @@ con = vd.connect("file:///data/space")
 con.sql("SELECT label, count(*) FROM hello GROUP BY label")
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from dreamdb_arrow._version import __version__
-from dreamdb_arrow.dataset.schema import Schema
-from dreamdb_arrow.engines.duckdb import attach, connect
-from dreamdb_arrow.engines.frames import Dataset
 from dreamdb_arrow.errors import (
     AnchorConflict,
     ConflictError,
@@ -24,7 +24,12 @@ from dreamdb_arrow.errors import (
     StoreError,
     UnsupportedError,
 )
-from dreamdb_arrow.store.urls import open_store
+
+if TYPE_CHECKING:
+    from dreamdb_arrow.dataset.schema import Schema
+    from dreamdb_arrow.engines.duckdb import attach, connect
+    from dreamdb_arrow.engines.frames import Dataset
+    from dreamdb_arrow.store.urls import open_store
 
 __all__ = [
     "AnchorConflict",
@@ -42,3 +47,25 @@ __all__ = [
     "connect",
     "open_store",
 ]
+
+# Loaded when they are asked for: engines take half a second, which `dreamdb --help` has no use for.
+_LATE: Final = {
+    "Dataset": "dreamdb_arrow.engines.frames",
+    "Schema": "dreamdb_arrow.dataset.schema",
+    "attach": "dreamdb_arrow.engines.duckdb",
+    "connect": "dreamdb_arrow.engines.duckdb",
+    "open_store": "dreamdb_arrow.store.urls",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for the first time."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not."""
+    return __all__

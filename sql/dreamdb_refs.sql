@@ -1,6 +1,6 @@
 -- dreamdb_refs()
 --
--- The Refs of the Space: `ref`, `manifest`, `is_snapshot`.
+-- The Refs of the Space: `ref`, `manifest`, `is_snapshot`, and of a damaged one its `error`.
 --
 -- Example: SELECT ref FROM dreamdb_refs() WHERE NOT is_snapshot;
 CREATE OR REPLACE MACRO dreamdb_refs() AS TABLE

@@ -50,7 +50,7 @@ def failure_line(error: BaseException) -> str:
     elif isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
     elif isinstance(error, OSError):  # Arrow has none but this for what went wrong inside of a stream
-        text = _engine_text(str(error))
+        text = error.strerror or _engine_text(str(error))
     else:
         text = f"internal error: {type(error).__name__}: {error}; --debug shows where, please report it"
     return printable(" ".join(text.split()))

@@ -15,6 +15,7 @@ from dreamdb_arrow.cli.cells import cell
 from dreamdb_arrow.cli.tables import Column, print_table, screen
 from dreamdb_arrow.cli.values import csv_column, json_text, plain_values
 from dreamdb_arrow.cli.words import counted, printable
+from dreamdb_arrow.errors import InvalidInputError
 
 BATCH_ROWS: Final = 2048
 TABLE_ROWS: Final = 50  # unless --max-rows says otherwise
@@ -131,6 +132,8 @@ def to_file(relation: Any, max_rows: int | None, path: Path) -> str:
     if path.exists() and not path.is_file():  # a pipe, a device
         with path.open("wb") as out:
             return counted(write_arrow_stream(_reader(relation, max_rows), out), "row")
+    if not path.parent.is_dir():
+        raise InvalidInputError(f"cannot write {path}: no such folder")
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with beside.open("wb") as out:

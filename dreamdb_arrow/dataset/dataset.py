@@ -246,8 +246,9 @@ class Dataset:
 
     def snapshot(self, label: str) -> dict[str, str]:
         """Name this version `<ref>@<label>` for good; the result is what `open_at` takes."""
+        timeline = self.timeline()  # a version that cannot be read is not worth a name
         name = create_snapshot(self.space.store, self._ref, label, self._version)
-        return {"label": name, "manifest": str(self._version), "timeline": self.timeline()}
+        return {"label": name, "manifest": str(self._version), "timeline": timeline}
 
     def branch(self, new_name: str) -> Self:
         """Make a Ref at this version and return a dataset on it; writes to it leave this Ref alone."""

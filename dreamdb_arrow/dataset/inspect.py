@@ -10,7 +10,7 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.rows import RowSet
 from dreamdb_arrow.columnar.vendor import read_track, track_path
 from dreamdb_arrow.dataset.schema import public_type
-from dreamdb_arrow.errors import UnsupportedError
+from dreamdb_arrow.errors import CorruptDataError, UnsupportedError
 from dreamdb_arrow.history.ancestry import first_parents
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.store.interface import Ref, Store
@@ -42,13 +42,16 @@ def operation_of(writer: str) -> str:
 
 
 def refs(store: Store) -> list[dict[str, Any]]:
-    """Return all Refs with what they name."""
-    found = ((name, store.read_ref(name)) for name in store.list_refs())
-    return [
-        {"ref": name, "manifest": str(ref.address), "is_snapshot": "@" in name}
-        for name, ref in found
-        if isinstance(ref, Ref)
-    ]
+    """Return all Refs with what they name; one that is damaged names nothing, and says why."""
+    return [{"ref": name, "is_snapshot": "@" in name, **_named_by(store, name)} for name in store.list_refs()]
+
+
+def _named_by(store: Store, name: str) -> dict[str, Any]:
+    try:
+        found = store.read_ref(name)
+    except CorruptDataError as error:
+        return {"manifest": None, "error": str(error)}
+    return {"manifest": str(found.address) if isinstance(found, Ref) else None, "error": None}
 
 
 def schema_rows(rows: RowSet) -> list[dict[str, Any]]:

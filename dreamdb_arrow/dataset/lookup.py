@@ -36,7 +36,10 @@ def where_anchors(
 
     Raises InvalidInputError for a field that is no scalar, an unknown operator, or a value of another type.
     """
-    conditions: list[Any] = [*((name, "==", value) for name, value in (where_eq or {}).items()), *(where or ())]
+    conditions: list[Any] = [
+        *((name, "==", value) for name, value in (where_eq or {}).items()),
+        *(where or ()),
+    ]
     if not conditions:
         return None
     for condition in conditions:

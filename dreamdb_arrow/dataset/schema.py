@@ -166,7 +166,9 @@ class Schema:
         if name in self.names:
             raise InvalidInputError(f"field {name!r} is there already")
         if clash := find_clash([*self.names, name]):
-            raise InvalidInputError(f"engines cannot tell {clash[1]!r} from {clash[0]!r}; choose another name")
+            raise InvalidInputError(
+                f"engines cannot tell {clash[1]!r} from {clash[0]!r}; choose another name"
+            )
         given = {k: v for k, v in options.items() if v is not None}
         self.fields.append(check_new_field(Field(kind, name, required, given)))
         return self

@@ -21,7 +21,7 @@ def _texts(*names: str) -> list[tuple[str, pa.DataType]]:
 
 
 _RANGE: Final = [("t0", pa.uint64()), ("t1", pa.uint64())]
-REFS: Final = pa.schema([*_texts("ref", "manifest"), ("is_snapshot", pa.bool_())])
+REFS: Final = pa.schema([*_texts("ref", "manifest"), ("is_snapshot", pa.bool_()), *_texts("error")])
 HISTORY: Final = pa.schema(
     [
         *_texts("manifest"),

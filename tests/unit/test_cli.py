@@ -443,6 +443,7 @@ BAD_INPUT = [
     (["sql", "SPACE", "SELECT nope FROM hello"], 'Referenced column "nope" not found'),
     (["sql", "SPACE", "SELECT error('one\ntwo')"], "one two"),
     (["sql", "SPACE", "--file", "/nope.sql"], "/nope.sql: No such file or directory"),
+    (["sql", "SPACE", "SELECT 1", "--arrow", "/nope/x.arrow"], "cannot write /nope/x.arrow: no such folder"),
     (["sql", "/nope", "SELECT 1"], "no Space at /nope"),
     (["sql", "zzz://x", "SELECT 1"], "unknown scheme"),
     (["inspect", "SPACE", "nope"], "ref 'nope' does not exist; known refs: hello"),
@@ -566,6 +567,13 @@ def test_a_closed_pipe_is_silent(space):
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(20) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
+def test_a_full_disk_is_one_line(space):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*COMMAND, "inspect", space], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"dreamdb: No space left on device\n")
 
 
 def test_ctrl_c_stops_a_query_with_130(space):
