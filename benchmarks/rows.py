@@ -11,7 +11,26 @@ DIM = 128
 CATEGORIES = 100
 START_NS = 1_700_000_000_000_000_000
 STEP_NS = 1_000_000
-WORDS = ["time", "series", "of", "signals", "anchored", "to", "one", "line", "and", "found", "by", "the", "cell", "in", "which", "their", "vector", "lies"]
+WORDS = [
+    "time",
+    "series",
+    "of",
+    "signals",
+    "anchored",
+    "to",
+    "one",
+    "line",
+    "and",
+    "found",
+    "by",
+    "the",
+    "cell",
+    "in",
+    "which",
+    "their",
+    "vector",
+    "lies",
+]
 
 
 def batches(rows: int, commits: int, seed: int = 7) -> Iterator[pa.Table]:

@@ -1,4 +1,5 @@
 # ruff: noqa: NPY002, T201 - samples, as their makers wrote them
+# fmt: off
 """The samples of DreamDB's own README, run as they stand: only the import and the backend differ."""
 
 import numpy as np

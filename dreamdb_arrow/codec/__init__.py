@@ -1,1 +1,1 @@
-"""codec"""
+"""Bytes and values, both ways; pure."""

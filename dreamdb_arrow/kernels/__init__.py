@@ -1,1 +1,1 @@
-"""kernels"""
+"""Arrays to arrays: the hot loops; pure."""

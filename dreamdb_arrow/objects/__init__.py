@@ -1,1 +1,1 @@
-"""objects"""
+"""One Object kind a file: a frozen dataclass, encode and decode; pure."""

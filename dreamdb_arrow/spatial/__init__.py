@@ -1,1 +1,1 @@
-"""spatial"""
+"""Vectors meet Objects: cells, probing, training, exact search."""
