@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -55,15 +55,26 @@ def as_anchors(anchors: Any) -> I64:
 def check_anchors(anchors: Any) -> I64:
     """Return the same as int64 (n,) in their order. Raises InvalidInputError, naming the item, for what is none."""
     if isinstance(anchors, pa.Array | pa.ChunkedArray):
-        anchors = anchors.to_pylist()
+        anchors = (
+            anchors.to_numpy(zero_copy_only=False) if isinstance(anchors, pa.Array) else anchors.to_numpy()
+        )
     if isinstance(anchors, int | np.integer):
         anchors = [anchors]
-    if not isinstance(anchors, Iterable):
+    if not isinstance(anchors, Iterable) or isinstance(anchors, str | bytes):
         raise InvalidInputError(f"anchors must be a list of integers, not {anchors!r:.60}")
-    listed = anchors.tolist() if isinstance(anchors, np.ndarray) else list(anchors)
+    if isinstance(anchors, np.ndarray) and np.issubdtype(anchors.dtype, np.integer):
+        outside = np.flatnonzero((anchors < 0) | (anchors > VISIBLE_ANCHOR_MAX))
+        if len(outside):
+            _refuse(int(outside[0]), anchors[outside[0]])
+        return anchors.reshape(-1).astype(np.int64)
+    listed = list(anchors)
     for at, anchor in enumerate(listed):
         if isinstance(anchor, bool) or not isinstance(anchor, int | np.integer):
             raise InvalidInputError(f"anchors, item {at}: {anchor!r:.60} is no integer")
         if not 0 <= anchor <= VISIBLE_ANCHOR_MAX:
-            raise InvalidInputError(f"anchors, item {at}: {anchor} is outside 0 .. {VISIBLE_ANCHOR_MAX}")
+            _refuse(at, anchor)
     return np.array(listed, dtype=np.int64)
+
+
+def _refuse(at: int, anchor: Any) -> NoReturn:
+    raise InvalidInputError(f"anchors, item {at}: {anchor} is outside 0 .. {VISIBLE_ANCHOR_MAX}")

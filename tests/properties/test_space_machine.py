@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -14,6 +15,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import dreamdb_arrow as vd
+from dreamdb_arrow.columnar.vendor import VENDOR_MODALITIES
+from dreamdb_arrow.dataset.flush import flush_rows
+from dreamdb_arrow.dataset.incoming import check_rows
+from dreamdb_arrow.dataset.outgoing import store_rows
+from dreamdb_arrow.history.commit import commit
+from dreamdb_arrow.history.manifests import MANIFESTS
+from dreamdb_arrow.objects.manifest import encode_manifest, order_tracks
+from dreamdb_arrow.objects.schema import decode_schema
+from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.memory import MemoryStore
 from dreamdb_arrow.testing.model import Version, nearest_rows, plain_row, rows_of_table, spread
 from dreamdb_arrow.testing.strategies import DIM, anchors, batches, full_schema, ticks, vectors
@@ -40,6 +50,22 @@ def table_of(rows: list[dict], **extra) -> pa.Table:
     return pa.table({name: pa.array(values, TYPES[name]) for name, values in columns.items()})
 
 
+def without_columnar_layer(manifest):
+    """A Manifest as another SDK makes it: it has Tracks only."""
+    active = [e for e in manifest.tracks.active if e.modality not in VENDOR_MODALITIES]
+    registry = {key: value for key, value in manifest.registry.items() if key not in VENDOR_MODALITIES}
+    return replace(manifest, registry=registry, tracks=order_tracks(active))
+
+
+def strip_columnar_layer(ds):
+    store, name = ds.space.store, ds.ref_name()
+    batch = Batch(store)
+    address = batch.add(MANIFESTS, encode_manifest(without_columnar_layer(ds.manifest)))
+    batch.flush()
+    store.swap_ref(name, store.read_ref(name), address)
+    ds.refresh()
+
+
 class SpaceMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
@@ -48,13 +74,16 @@ class SpaceMachine(RuleBasedStateMachine):
         self.caches = 0
         self.sql = contextlib.ExitStack()
 
-    @initialize(on_disk=st.booleans(), flush=st.sampled_from(["manual", "commit"]))
+    @initialize(on_disk=st.booleans(), flush=st.sampled_from(["manual", "commit", "foreign"]))
     def create(self, on_disk, flush):
         self.place = Path(tempfile.mkdtemp(prefix="dreamdb-machine-"))
         self.backend = self.place / "space" if on_disk else MemoryStore()
+        mode = "commit" if flush == "foreign" else flush
         self.ds = vd.Dataset.create(
-            "main", full_schema(), self.backend, flush=flush, cache_dir=self.fresh_cache(), sync=False
+            "main", full_schema(), self.backend, flush=mode, cache_dir=self.fresh_cache(), sync=False
         )
+        if flush == "foreign":
+            strip_columnar_layer(self.ds)
         self.refs["main"] = Version()
         self.connect()
 
@@ -120,6 +149,23 @@ class SpaceMachine(RuleBasedStateMachine):
             return
         self.ds.append(table, time="tick")
         self.refs[self.name] = self.version.append(anchors_given, [plain_row(row) for row in rows])
+
+    @rule(rows=batches(), data=st.data())
+    def another_sdk_appends(self, rows, data):
+        """Rows that only the Tracks hold, under no cover note."""
+        free = anchors().filter(lambda a: not self.version.is_taken(a))
+        given = data.draw(st.lists(free, min_size=len(rows), max_size=len(rows), unique=True))
+
+        def build(parent, _, batch):
+            table, fields = table_of(rows, _anchor=given), decode_schema(parent.registry)
+            stored = store_rows(
+                check_rows(table, fields), np.array(given), fields, parent.timelines[0], batch
+            )
+            return flush_rows(self.ds.space.store, without_columnar_layer(parent), batch, stored)
+
+        commit(self.ds.space.store, self.name, build)
+        self.ds.refresh()
+        self.refs[self.name] = self.version.append(given, [plain_row(row) for row in rows])
 
     @rule(data=st.data(), missing=st.lists(anchors(), max_size=2))
     def delete(self, data, missing):
