@@ -18,8 +18,10 @@ from dreamdb_arrow.cli.tables import Column, print_table, screen
 from dreamdb_arrow.cli.values import json_text, time_text
 from dreamdb_arrow.cli.words import counted, printable
 from dreamdb_arrow.columnar.cover_note import merge_notes
+from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.projection import dim_of
-from dreamdb_arrow.columnar.rows import RowSet, read_notes, space_stripes
+from dreamdb_arrow.columnar.rows import space_stripes
+from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import MEDIA_KINDS
 from dreamdb_arrow.columnar.vectors import open_vectors
 from dreamdb_arrow.columnar.vendor import STRIPE, VECTORS

@@ -7,7 +7,8 @@ share anchors, local copies take their place: the first stripe gets what the oth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,11 +16,80 @@ import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
-from dreamdb_arrow.columnar.projection import merge_rows
-from dreamdb_arrow.columnar.stripe import anchors_of
-from dreamdb_arrow.columnar.vectors import I64
+from dreamdb_arrow.columnar.projection import dim_of, merge_rows
+from dreamdb_arrow.columnar.rowset import RowSet, Stripe, keep_local
+from dreamdb_arrow.columnar.stripe import (
+    ANCHOR,
+    anchors_of,
+    conform,
+    decode_stripe,
+    encode_stripe,
+    stripe_schema,
+)
+from dreamdb_arrow.columnar.vectors import I64, encode_vectors
 
 VERSION: Final = 1
+
+
+def settle_overlaps(rows: RowSet) -> RowSet:
+    """Put local copies in the place of stripes that share anchors, so that no anchor is in two."""
+    vectors = {
+        name: _settle_group(rows, held, _fold_vectors(rows, name)) for name, held in rows.vectors.items()
+    }
+    return replace(rows, stripes=_settle_group(rows, rows.stripes, _fold_rows(rows)), vectors=vectors)
+
+
+Fold = Callable[[list[Stripe]], list[Stripe | None]]
+
+
+def _settle_group(rows: RowSet, stripes: tuple[Stripe, ...], fold: Fold) -> tuple[Stripe, ...]:
+    settled: list[Stripe] = []
+    for group in overlapping(stripes):
+        settled += group if len(group) == 1 else _settle_one(rows, group, fold)
+    return tuple(sorted(settled, key=lambda s: s.t0))
+
+
+def _settle_one(rows: RowSet, group: list[Stripe], fold: Fold) -> list[Stripe]:
+    key = f"overlaps/{encode_cbor([bytes(s.address) for s in group]).hex()}"
+    note = rows.cache.read_note(key)
+    known = None if note is None else decode_outcome(note)
+    outcome = None if known is None else [None if o is None else Stripe(*o) for o in known]
+    if outcome is None or not all(o is None or rows.cache.has_whole(o.address) for o in outcome):
+        outcome = fold(group)
+        rows.cache.write_note(
+            key, encode_outcome([None if o is None else (o.address, o.t0, o.t1) for o in outcome])
+        )
+    placed = [old if new is None else new for old, new in zip(group, outcome, strict=True)]
+    return [s for s in placed if s.t0 < s.t1]
+
+
+def _fold_rows(rows: RowSet) -> Fold:
+    def fold(group: list[Stripe]) -> list[Stripe | None]:
+        files = [s.local(rows.store, rows.cache) for s in group]
+        shared = shared_anchors([anchors_of(decode_stripe(file, [ANCHOR])) for file in files])
+        if len(shared) == 0:
+            return [None] * len(group)
+        schema = stripe_schema(rows.fields)
+        folded = fold_tables([conform(decode_stripe(file), schema) for file in files], shared)
+        return [keep_local(rows.cache, encode_stripe(t), anchors_of(t)) for t in folded]
+
+    return fold
+
+
+def _fold_vectors(rows: RowSet, name: str) -> Fold:
+    def fold(group: list[Stripe]) -> list[Stripe | None]:
+        dim = next(dim_of(f) for f in rows.fields if f.name == name)
+        held = [rows.cache.vectors(rows.store, s.path, s.address, dim) for s in group]
+        anchors = [stripe.anchors for stripe in held]
+        kept = drop_repeated(anchors, shared_anchors(anchors))
+        return [
+            None
+            if keep.all()
+            else keep_local(rows.cache, encode_vectors(s.anchors[keep], s.vectors[keep]), s.anchors[keep])
+            for s, keep in zip(held, kept, strict=True)
+        ]
+
+    return fold
 
 
 def overlapping(stripes: Iterable[Any]) -> Iterator[list[Any]]:

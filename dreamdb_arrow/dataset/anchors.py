@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 
 from dreamdb_arrow.columnar.projection import row_entry
-from dreamdb_arrow.columnar.rows import RowSet, read_hidden
+from dreamdb_arrow.columnar.rows import read_hidden
+from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import ANCHOR, anchors_of, decode_stripe
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.columnar.vendor import STRIPE, vendor_entry

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from dreamdb_arrow.columnar.media_refs import items_of_refs
 from dreamdb_arrow.columnar.projection import dim_of, row_entry
-from dreamdb_arrow.columnar.rows import RowSet
+from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vectors import I64, gather_vectors
 from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
 from dreamdb_arrow.objects.schema import Field

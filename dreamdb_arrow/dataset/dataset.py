@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from dreamdb_arrow.codec.address import Address, parse_address
 from dreamdb_arrow.columnar.cache import DEFAULT_ROOT
-from dreamdb_arrow.columnar.rows import RowSet
+from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import ANCHOR, TIME
 from dreamdb_arrow.dataset.append import append_rows, samples_writer
 from dreamdb_arrow.dataset.create import create_dataset

@@ -14,9 +14,11 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, encode_cover_note, merge_notes
 from dreamdb_arrow.columnar.media_refs import items_of_refs
+from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.overlaps import drop_repeated, fold_tables, shared_anchors
 from dreamdb_arrow.columnar.projection import dim_of, row_entry, spatial_index_address
-from dreamdb_arrow.columnar.rows import Stripe, read_hidden, read_notes, space_stripes
+from dreamdb_arrow.columnar.rows import read_hidden, space_stripes
+from dreamdb_arrow.columnar.rowset import Stripe
 from dreamdb_arrow.columnar.stripe import (
     ANCHOR,
     MEDIA_KINDS,

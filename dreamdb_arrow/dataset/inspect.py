@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.columnar.rows import RowSet
+from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vendor import read_track, track_path
 from dreamdb_arrow.dataset.schema import public_type
 from dreamdb_arrow.errors import CorruptDataError, UnsupportedError

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dreamdb_arrow.columnar.rows import RowSet
+from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import ANCHOR
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import find_field

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dreamdb_arrow.columnar.overlaps import overlapping
-from dreamdb_arrow.columnar.rows import RowSet, Stripe
+from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.stripe import ANCHOR, TIME, conform, stripe_schema
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import find_field, media_column, vector_column

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from dreamdb_arrow.columnar.cover_note import merge_notes
+from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.projection import dim_of, row_entry, spatial_index_address
-from dreamdb_arrow.columnar.rows import RowSet, read_notes
+from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vectors import F32, I64
 from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
 from dreamdb_arrow.dataset.columns import find_field

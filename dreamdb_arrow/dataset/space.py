@@ -9,7 +9,8 @@ from typing import Final
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cache import DEFAULT_ROOT, LocalCache
-from dreamdb_arrow.columnar.rows import RowSet, resolve_rows
+from dreamdb_arrow.columnar.rows import resolve_rows
+from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.history.refs import resolve_as_of, resolve_ref
 from dreamdb_arrow.store.interface import Store

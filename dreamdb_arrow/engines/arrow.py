@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
-from dreamdb_arrow.columnar.rows import RowSet
+from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import ANCHOR
 from dreamdb_arrow.dataset.scan import TIME_MAX, count_rows, plan_scan, scan_batches
 from dreamdb_arrow.dataset.schema import arrow_schema

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address, parse_address
-from dreamdb_arrow.columnar.rows import RowSet
+from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import encode_stripe
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import media_column, vector_column

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from dreamdb_arrow.columnar.projection import dim_of, row_entry
-from dreamdb_arrow.columnar.rows import RowSet
+from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, TIME, find_clash
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import find_field

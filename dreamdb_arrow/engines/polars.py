@@ -15,7 +15,7 @@ import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from dreamdb_arrow.columnar.overlaps import overlapping
-from dreamdb_arrow.columnar.rows import RowSet, Stripe
+from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, stripe_schema
 from dreamdb_arrow.dataset.columns import media_column, vector_column
 from dreamdb_arrow.dataset.scan import TIME_MAX, plan_scan

@@ -19,7 +19,7 @@ T0: Final = 1_700_000_000_000_000_000
 
 EDGE_INTS: Final = (0, -1, 1, 2**63 - 1, -(2**63), 255, 65536)
 EDGE_FLOATS: Final = (0.0, -0.0, 0.1, 5e-324, 1.7976931348623157e308, -1e-7, 1 / 3)
-EDGE_TEXTS: Final = ("", "a", "A", "é", "日本", "it's \"quoted\"; --", "\U0001f600", "zero\0byte", " ", "NULL")
+EDGE_TEXTS: Final = ("", "a", "A", "é", "日本", 'it\'s "quoted"; --', "\U0001f600", "zero\0byte", " ", "NULL")
 TIMES: Final = (0, 1, -1, T0, -(10**18), 253_402_300_799 * 10**6)
 MEDIA: Final = (b"", b"\x00", b"\xff\xd8\xff\xd9", b"same", b"0123456789" * 7)
 

@@ -1,0 +1,86 @@
+"""Row sets: which files hold the rows of one version, and which anchors are hidden. Spec 1000."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.cache import LocalCache
+from dreamdb_arrow.columnar.projection import (
+    dim_of,
+)
+from dreamdb_arrow.columnar.vectors import I64, VectorStripe
+from dreamdb_arrow.objects.manifest import Manifest
+from dreamdb_arrow.objects.schema import Field
+from dreamdb_arrow.store.interface import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Stripe:
+    """A file of rows: where it is in the store (`path`), or in the local cache (`path` is empty)."""
+
+    address: Address
+    t0: int
+    t1: int
+    path: str = ""
+
+    def local(self, store: Store, cache: LocalCache) -> Path:
+        """Return a verified local file of it."""
+        return cache.hold(store, self.path, self.address) if self.path else cache.local(self.address)
+
+    def meets(self, t0: int, t1: int) -> bool:
+        """Whether it may hold an anchor in [t0, t1)."""
+        return self.t0 < t1 and t0 < self.t1
+
+
+@dataclass(frozen=True, slots=True)
+class RowSet:
+    """Everything needed to read the rows of one version."""
+
+    store: Store
+    cache: LocalCache
+    manifest: Manifest
+    address: Address
+    fields: tuple[Field, ...]
+    stripes: tuple[Stripe, ...]
+    vectors: Mapping[str, tuple[Stripe, ...]]
+    hidden: I64
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def timeline(self) -> Address:
+        """The Space's first timeline."""
+        return self.manifest.timelines[0]
+
+    def stripe_files(self, t0: int, t1: int) -> list[Path]:
+        """Return verified local files of the stripes that meet [t0, t1), by first anchor."""
+        return [s.local(self.store, self.cache) for s in self.stripes if s.meets(t0, t1)]
+
+    def vector_stripes(self, name: str, t0: int, t1: int) -> list[VectorStripe]:
+        """Return the mapped vector stripes of one field that meet [t0, t1), by first anchor."""
+        dim = next(dim_of(f) for f in self.fields if f.name == name)
+        held = (s for s in self.vectors.get(name, ()) if s.meets(t0, t1))
+        return [self.cache.vectors(self.store, s.path, s.address, dim) for s in held]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the local cache still has what was put there for this version; all of it may be deleted."""
+        stripes = itertools.chain(self.stripes, *self.vectors.values())
+        return all(s.path or self.cache.has_whole(s.address) for s in stripes)
+
+    def hidden_between(self, t0: int, t1: int) -> I64:
+        """Return the deleted anchors in [t0, t1), ascending."""
+        low, high = np.searchsorted(self.hidden, [t0, min(t1, 2**63 - 1)])
+        return self.hidden[low:high]
+
+
+def keep_local(cache: LocalCache, data: Any, anchors: I64) -> Stripe:
+    """Keep a stripe in the local cache, with the range of its ascending anchors; an empty one has an empty range."""
+    low, high = (int(anchors[0]), int(anchors[-1]) + 1) if len(anchors) else (0, 0)
+    return Stripe(cache.put(data), low, high)
