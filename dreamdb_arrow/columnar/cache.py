@@ -45,7 +45,7 @@ class LocalCache:
         self.root = Path(root).expanduser().absolute()
         self._files = open_store(self.root, create=True, sync=False)
         self._verifier = Verifier()
-        self._mapped: OrderedDict[Address, tuple[Path, VectorStripe]] = OrderedDict()
+        self._mapped: OrderedDict[Address, tuple[tuple[int, int], VectorStripe]] = OrderedDict()
         self._lock = Lock()
         self._columns: dict[Address, frozenset[str]] = {}
         self._held: dict[Address, Path] = {}  # where `hold` found an object; small, and checked before use
@@ -86,14 +86,17 @@ class LocalCache:
     def vectors(self, store: Store, path: str, address: Address, dim: int) -> VectorStripe:
         """Return a vector stripe, mapped; it stays mapped as long as its file is what it was."""
         file = self.hold(store, path, address) if path else self.local(address)
+        status = file.stat()
+        # Another file of that name may have taken the place of a damaged one: the old mapping shows the damaged one.
+        identity = status.st_dev, status.st_ino
         with self._lock:
             known = self._mapped.get(address)
-            if known is not None and known[0] == file and known[1].vectors.shape[1] == dim:
+            if known is not None and known[0] == identity and known[1].vectors.shape[1] == dim:
                 self._mapped.move_to_end(address)
                 return known[1]
         stripe = open_vectors(file, dim)
         with self._lock:
-            self._mapped[address] = (file, stripe)
+            self._mapped[address] = (identity, stripe)
             while len(self._mapped) > MAPPED_MAX:
                 self._mapped.popitem(last=False)
         return stripe

@@ -23,13 +23,13 @@ from dreamdb_arrow.dataset.append import append_rows, samples_writer
 from dreamdb_arrow.dataset.create import create_dataset
 from dreamdb_arrow.dataset.delete import check_anchors, delete_rows
 from dreamdb_arrow.dataset.flush import Progress, flush
-from dreamdb_arrow.dataset.incoming import as_table, table_of_samples
 from dreamdb_arrow.dataset.inspect import constants, history, metadata, refs
 from dreamdb_arrow.dataset.lookup import where_anchors
 from dreamdb_arrow.dataset.scan import TIME_MAX, count_rows, plan_scan, scan_batches, take_rows
 from dreamdb_arrow.dataset.schema import Schema, arrow_schema, describe, row_fields
 from dreamdb_arrow.dataset.search import search
 from dreamdb_arrow.dataset.space import Backend, Space
+from dreamdb_arrow.dataset.tables import as_table, table_of_samples
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.commit import Clock
 from dreamdb_arrow.history.refs import create_branch, create_snapshot
