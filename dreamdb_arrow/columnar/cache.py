@@ -108,6 +108,11 @@ class LocalCache:
             known = self._columns[address] = stripe_columns(file)
         return known
 
+    def forget(self) -> None:
+        """Unmap the vector stripes that are mapped."""
+        with self._lock:
+            self._mapped.clear()
+
     def has_whole(self, address: Address) -> bool:
         """Whether `local` would succeed."""
         try:

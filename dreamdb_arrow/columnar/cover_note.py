@@ -45,6 +45,8 @@ def decode_cover_note(data: bytes) -> CoverNote:
     tracks, payloads, stripes = raw["tracks"], raw["payloads"], raw["stripes"]
     if not isinstance(tracks, dict) or not isinstance(payloads, dict) or not isinstance(stripes, list):
         raise LayoutError("a cover note must hold tracks, payloads and stripes")
+    if isinstance(raw["v"], bool) or not all(isinstance(listed, list) for listed in payloads.values()):
+        raise LayoutError("a cover note must list the payloads of each field")
     return CoverNote(
         {name: as_address(a) for name, a in tracks.items()},
         {name: frozenset(map(as_address, p)) for name, p in payloads.items()},

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.schema import Field
 
 ANCHOR: Final = "_anchor"
@@ -116,9 +117,22 @@ def _repeats(column: pa.ChunkedArray, sample: int = 4096) -> bool:
     return bool(pc.count_distinct(head).as_py() * 2 <= len(head))
 
 
+def open_stripe(source: Any) -> pq.ParquetFile:
+    """Open a verified stripe, a path or a buffer. Raises LayoutError when it is none."""
+    name = getattr(source, "name", "a buffer")
+    try:
+        file = pq.ParquetFile(source)
+        columns = file.schema_arrow.names
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise LayoutError(f"not a stripe: {name}: {str(error).splitlines()[0]}") from error
+    if ANCHOR not in columns:
+        raise LayoutError(f"not a stripe: {name} has no column {ANCHOR}")
+    return file
+
+
 def decode_stripe(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a stripe, or some of its columns, from a path or a buffer; columns that it lacks are left out."""
-    file = pq.ParquetFile(source)
+    file = open_stripe(source)
     if columns is None:
         return file.read()
     held = set(file.schema_arrow.names)

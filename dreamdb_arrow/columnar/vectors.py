@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from dreamdb_arrow.columnar.stripe import ANCHOR
-from dreamdb_arrow.errors import CorruptDataError, LayoutError
+from dreamdb_arrow.errors import LayoutError
 
 VECTOR: Final = "vector"
 
@@ -48,12 +48,19 @@ def open_vectors(path: Path, dim: int) -> VectorStripe:
     try:
         file = pa.ipc.open_file(pa.memory_map(str(path)))
         batch = file.get_batch(0) if file.num_record_batches == 1 else None
-    except pa.ArrowInvalid as error:
-        raise LayoutError(f"not a vector stripe: {path.name}: {error}") from error
-    if batch is None or batch.schema.names != [ANCHOR, VECTOR] or batch.column(1).type.list_size != dim:
+        if batch is not None:
+            batch.validate(full=True)
+        columns = [] if batch is None else [(f.name, f.type) for f in batch.schema]
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise LayoutError(f"not a vector stripe: {path.name}: {str(error).splitlines()[0]}") from error
+    if batch is None or columns != [(ANCHOR, pa.int64()), (VECTOR, pa.list_(pa.float32(), dim))]:
         raise LayoutError(f"not a stripe of vectors of {dim} dimensions: {path.name}")
-    vectors = batch.column(1).flatten().to_numpy().reshape(-1, dim)
-    return VectorStripe(batch.column(0).to_numpy(), vectors)
+    anchors, values = batch.column(0), batch.column(1).flatten()
+    if anchors.null_count or values.null_count or len(values) != len(anchors) * dim:
+        raise LayoutError(f"a vector stripe must have no nulls: {path.name}")
+    held = VectorStripe(anchors.to_numpy(), values.to_numpy().reshape(-1, dim))
+    check_ascending(held.anchors, path.name)
+    return held
 
 
 def gather_vectors(
@@ -84,4 +91,4 @@ def gather_vectors(
 def check_ascending(anchors: I64, name: str) -> None:
     """Refuse anchors that are not strictly ascending: every lookup relies on the order."""
     if len(anchors) > 1 and not bool((anchors[1:] > anchors[:-1]).all()):
-        raise CorruptDataError(f"anchors of {name} are not ascending")
+        raise LayoutError(f"anchors of {name} are not ascending")

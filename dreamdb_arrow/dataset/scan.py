@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from dreamdb_arrow.columnar.overlaps import overlapping
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
-from dreamdb_arrow.columnar.stripe import ANCHOR, TIME, conform, stripe_schema
+from dreamdb_arrow.columnar.stripe import ANCHOR, TIME, conform, open_stripe, stripe_schema
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import find_field, media_column, vector_column
 from dreamdb_arrow.dataset.schema import arrow_schema
@@ -70,7 +70,7 @@ def _stored_tables(plan: ScanPlan, batch_size: int) -> Iterator[pa.Table]:
     """Yield what stripes hold of the plan's columns; stripes that overlap in time are read together and sorted."""
     schema = _stored_schema(plan)
     for group in overlapping(plan.stripes):
-        files = [pq.ParquetFile(s.local(plan.rows.store, plan.rows.cache)) for s in group]
+        files = [open_stripe(s.local(plan.rows.store, plan.rows.cache)) for s in group]
         if len(files) == 1:
             for batch in files[0].iter_batches(batch_size, columns=_held(files[0], schema)):
                 yield conform(pa.Table.from_batches([batch]), schema)
@@ -139,7 +139,7 @@ def _tables_with(plan: ScanPlan, wanted: I64) -> Iterator[pa.Table]:
         low, high = np.searchsorted(wanted, [stripe.t0, stripe.t1])
         if low == high:
             continue
-        file = pq.ParquetFile(stripe.local(plan.rows.store, plan.rows.cache))
+        file = open_stripe(stripe.local(plan.rows.store, plan.rows.cache))
         held = np.asarray(file.read(columns=[ANCHOR])[ANCHOR].combine_chunks())
         rows = np.flatnonzero(np.isin(held, wanted[low:high]))
         if len(rows):
@@ -158,7 +158,7 @@ def count_rows(rows: RowSet, t0: int = 0, t1: int = TIME_MAX) -> int:
     for stripe in rows.stripes:
         if not stripe.meets(t0, t1):
             continue
-        file = pq.ParquetFile(stripe.local(rows.store, rows.cache))
+        file = open_stripe(stripe.local(rows.store, rows.cache))
         whole = t0 <= stripe.t0 and stripe.t1 <= t1 and not len(rows.hidden_between(stripe.t0, stripe.t1))
         if whole:
             total += file.metadata.num_rows

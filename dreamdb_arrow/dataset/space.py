@@ -62,6 +62,12 @@ class Space:
                 self._versions.popitem(last=False)
         return found
 
+    def forget(self) -> None:
+        """Let go of the versions and files that were looked at; they are looked at again when asked for."""
+        with self._lock:
+            self._versions.clear()
+        self.cache.forget()
+
     def resolve(self, ref: str, as_of: object = None) -> Address:
         """Return the version that a Ref, and perhaps `as_of`, name."""
         return resolve_ref(self.store, ref) if as_of is None else resolve_as_of(self.store, ref, as_of)

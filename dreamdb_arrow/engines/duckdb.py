@@ -49,7 +49,10 @@ HITS: Final = pa.list_(pa.struct([("_anchor", pa.int64()), ("_distance", pa.floa
 FOUND: Final = pa.struct([("hits", HITS), ("error", pa.string())])
 FOUND_SQL: Final = 'STRUCT(hits STRUCT("_anchor" BIGINT, "_distance" DOUBLE)[], error VARCHAR)'
 _NAMES: Final = itertools.count(1)
+# DuckDB forgets functions with the connection that made them, although its cursors can still call them. So functions
+# outlive their connection, without what is large; and a session that is open is closed before the interpreter ends.
 _OPEN: Final[weakref.WeakSet[Session]] = weakref.WeakSet()
+_OUTLIVED: Final[list[Session]] = []
 
 
 def connect(backend: Backend, database: str = ":memory:", **options: Any) -> duckdb.DuckDBPyConnection:
@@ -84,7 +87,7 @@ def attach(
 
 
 class Session:
-    """A Space attached to a connection. It lives as long as the connection's functions do.
+    """A Space attached to a connection. It must not hold the connection, whose functions hold it.
 
     `reads` counts what late columns have fetched, by kind.
     """
@@ -92,29 +95,42 @@ class Session:
     def __init__(self, con: duckdb.DuckDBPyConnection, space: Space, schema: str | None = None) -> None:
         self.space, self.schema = space, schema
         self.reads = {"vector": 0, "media": 0}
-        self._con, self._aux = con, con.cursor()
+        self._aux = con.cursor()  # a callback may not use the connection that it is called from
         self._prefix = "__dreamdb_" if schema is None else f"__dreamdb_{next(_NAMES)}_"
         self._pins: OrderedDict[tuple[int, str], Address] = OrderedDict()
         self._plans: OrderedDict[tuple[Address, int, int], str] = OrderedDict()
         self._lock = Lock()
-        self._functions: list[str] = []
-        self._create_functions()
-        self._create_macros()
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._create_functions(con)
+        self._create_macros(con)
+        self._con = weakref.ref(con)
+        self._finalizer = weakref.finalize(con, self._outlive)
+        self._finalizer.atexit = False
         self.refresh()
         _OPEN.add(self)
 
     def close(self) -> None:
         """Take the functions away again; macros and views that are left say so when they are used."""
-        for name in self._functions:
-            try:
-                self._con.remove_function(name)
-            except duckdb.Error:  # the connection, or the function, is gone already
-                continue
-        self._functions.clear()
+        con = self._con()
+        if con is not None:
+            for name in self._functions:
+                with suppress(duckdb.Error):  # the connection is closed, or the function gone already
+                    con.remove_function(name)
+        self._finalizer.detach()
         self._aux.close()
 
+    def _outlive(self) -> None:
+        """Let go of the database and of what is large; cursors of the connection may still call our functions."""
+        _OUTLIVED.append(self)
+        self._aux.close()
+        self._plans.clear()
+        self.space.forget()
+
     def refresh(self) -> None:
-        """Make a view for each Ref there is now."""
+        """Make a view for each Ref there is now. Raises InvalidInputError when the connection is gone."""
+        con = self._con()
+        if con is None:
+            raise InvalidInputError("the connection of this session is gone")
         place = "main" if self.schema is None else self.schema
         for name in self.space.store.list_refs():
             view = f"{identifier(place)}.{identifier(name)}"
@@ -122,41 +138,40 @@ class Session:
             with suppress(
                 duckdb.Error
             ):  # a damaged Ref has no view, nor one named like a table of the user's
-                self._con.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {call}")
+                con.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {call}")
 
     # ---------------------------------------------------------------- set-up
 
     def _qualified(self, macro: str) -> str:
         return macro if self.schema is None else f"{identifier(self.schema)}.{macro}"
 
-    def _create_functions(self) -> None:
+    def _create_functions(self, con: duckdb.DuckDBPyConnection) -> None:
         arrow = {"type": "arrow", "null_handling": "special"}
+        volatile = {"null_handling": "special", "side_effects": True}
         plan = ["VARCHAR", "VARCHAR", "VARCHAR", "UBIGINT", "VARCHAR"]
-        self._create("plan", self._plan, plan, "VARCHAR", null_handling="special", side_effects=True)
         knn = ["VARCHAR", "VARCHAR", "FLOAT[]", "VARCHAR", "UBIGINT", "VARCHAR"]
-        self._create("knn", self._knn, knn, FOUND_SQL, **arrow, side_effects=True)
-        self._create("vector", self._vector, ["VARCHAR", "VARCHAR", "BIGINT"], "FLOAT[]", **arrow)
-        self._create("media", self._media, ["VARCHAR", "VARCHAR", MEDIA_REF_SQL], "BLOB", **arrow)
-        self._create("alive", self._alive, ["VARCHAR", "BIGINT"], "BOOLEAN", **arrow)
-        self._create("holder", self._holder, ["VARCHAR", "VARCHAR", "BIGINT"], "VARCHAR", **arrow)
-        self._create("address", self._address, ["BLOB"], "VARCHAR", **arrow)
+        made: list[tuple[str, Callable[..., Any], list[str], str, dict[str, Any]]] = [
+            ("plan", self._plan, plan, "VARCHAR", volatile),
+            ("knn", self._knn, knn, FOUND_SQL, {**volatile, "type": "arrow"}),
+            ("vector", self._vector, ["VARCHAR", "VARCHAR", "BIGINT"], "FLOAT[]", arrow),
+            ("media", self._media, ["VARCHAR", "VARCHAR", MEDIA_REF_SQL], "BLOB", arrow),
+            ("alive", self._alive, ["VARCHAR", "BIGINT"], "BOOLEAN", arrow),
+            ("holder", self._holder, ["VARCHAR", "VARCHAR", "BIGINT"], "VARCHAR", arrow),
+            ("address", self._address, ["BLOB"], "VARCHAR", arrow),
+        ]
+        for name, function, args, result, how in made:
+            con.create_function(f"{self._prefix}{name}", function, args, result, **how)
+            self._functions[f"{self._prefix}{name}"] = function
 
-    def _create(
-        self, name: str, function: Callable[..., Any], args: list[str], result: str, **how: Any
-    ) -> None:
-        full = f"{self._prefix}{name}"
-        self._con.create_function(full, function, args, result, **how)
-        self._functions.append(full)
-
-    def _create_macros(self) -> None:
+    def _create_macros(self, con: duckdb.DuckDBPyConnection) -> None:
         if self.schema is not None:
-            self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(self.schema)}")
+            con.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(self.schema)}")
         # Macros are bound when they are made: those they call come first.
         texts = macro_texts()
         later = [n for n in texts if n == "dreamdb_search"]
         for name in [*(n for n in texts if n not in later), *later]:
             text = re.sub(r"__dreamdb_(?=\w+\()", self._prefix, texts[name])
-            self._con.execute(re.sub(r"(?<![\w.])dreamdb_\w+(?=\()", lambda m: self._qualified(m[0]), text))
+            con.execute(re.sub(r"(?<![\w.])dreamdb_\w+(?=\()", lambda m: self._qualified(m[0]), text))
 
     # ---------------------------------------------------------------- planning
 

@@ -1,6 +1,8 @@
 """Table functions, views and late columns on a DuckDB connection."""
 
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
@@ -341,3 +343,14 @@ def test_append_from_duckdb_polars_pandas_and_back(tmp_path):
         "columns",
     ]
     con.close()
+
+
+def test_a_dropped_connection_is_let_go_and_its_cursors_still_work(ds):
+    con = duckdb.connect()
+    ds.attach(con)
+    cursor, gone = con.cursor(), weakref.ref(con)
+    del con
+    gc.collect()
+    assert gone() is None
+    assert cursor.execute("SELECT count(*), count(v) FROM dreamdb_scan('x')").fetchall() == [(3000, 3000)]
+    cursor.close()

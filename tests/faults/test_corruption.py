@@ -19,7 +19,7 @@ from dreamdb_arrow.columnar import vendor
 from dreamdb_arrow.testing.model import rows_of_table
 
 T0 = 1_700_000_000_000_000_000
-KEYS = re.compile(r"(?<=/)[01]{2,}(?=/)")
+KEYS = re.compile(r"(?<=/)(?!0{16}/)[01]{2,}(?=/)")
 ADDRESS = re.compile(r"d[a-z2-7]{52}")
 
 
@@ -32,11 +32,7 @@ def cut(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-def longer(data: bytes) -> bytes:
-    return data + b"\0"
-
-
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {"flip": flip, "cut": cut, "longer": longer}
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {"flip": flip, "cut": cut}
 
 
 def kinds_of(root: Path) -> dict[str, list[Path]]:
@@ -208,36 +204,44 @@ def own_reader(own_space, tmp_path_factory):
     reader.close()
 
 
+@pytest.fixture(scope="module")
+def own_truth(own_reader):
+    truth = {how: read() for how, read in own_reader.reads().items()}
+    assert len(truth["python scan"]) == 15
+    return truth
+
+
 def test_the_kinds_of_our_own_space(own_space):
     assert kinds_of(own_space).keys() == OWN_KINDS.keys()
 
 
-@pytest.mark.parametrize("kind", OWN_KINDS)
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_our_own_space(own_space, own_reader, tmp_path, kind, damage):
-    truth = {how: read() for how, read in own_reader.reads().items()}
-    assert len(truth["python scan"]) == 15
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [(damage, kind) for damage in DAMAGES for kind, by in OWN_KINDS.items() if damage == "flip" or by],
+)
+def test_our_own_space(own_space, own_reader, own_truth, tmp_path, kind, damage):
     files = kinds_of(own_space)[kind]
     whole = [file.read_bytes() for file in files]
-    # A reader that has looked at everything already may have no need to look again, but must not be wrong.
-    check_damage(own_reader, files, DAMAGES[damage], truth)
     with damaged(files, DAMAGES[damage]):
         fresh = Reader(own_space, tmp_path / "cache", ("v", 4))
-    refused = check_damage(fresh, files, DAMAGES[damage], truth)
+    refused = check_damage(fresh, files, DAMAGES[damage], own_truth)
     fresh.close()
     assert refused == OWN_KINDS[kind]
+    # A reader that has looked at everything already may have no need to look again, but must not be wrong.
+    if damage == "flip":
+        check_damage(own_reader, files, flip, own_truth)
     assert [file.read_bytes() for file in files] == whole
 
 
 # ---------------------------------------------------------------- Spaces of the reference: only Tracks
 
 FOREIGN = {
-    "scalars-nulls": (None, {"scalar.i64.field=n/index", "scalar.str.field=s/bucket", "scalar.cat.field=c/track"}),
-    "packed-images": (None, {"image.png/track", "image.webp/0000000000000000", "scalar.cat.field=label/bucket"}),
-    "paged-media": (None, {"image.png/index", "image.png/track", "manifests"}),
-    "paged-btree": (None, {"scalar.str.field=name/index", "scalar.f64.field=x/bucket"}),
-    "append-delete": (None, {"tombstones", "image.jpeg/0000000000000000", "refs/main"}),
-    "vec-lsh-rerank": (("v", 16), {"embedding.f32.dim=16.bucketed/<cell>", "embedding.f32.dim=16.bucketed/track"}),
+    "scalars-nulls": (None, ["scalar.i64.field=n/index", "scalar.str.field=s/bucket", "scalar.cat.field=c/track"]),
+    "packed-images": (None, ["image.png/track", "image.webp/0000000000000000", "scalar.cat.field=label/bucket"]),
+    "paged-media": (None, ["image.png/index", "image.png/track", "manifests"]),
+    "paged-btree": (None, ["scalar.str.field=name/index", "scalar.f64.field=x/bucket"]),
+    "append-delete": (None, ["tombstones", "image.jpeg/0000000000000000", "refs/main"]),
+    "vec-lsh-rerank": (("v", 16), ["embedding.f32.dim=16.bucketed/<cell>", "embedding.f32.dim=16.bucketed/track"]),
 }
 
 
@@ -248,18 +252,14 @@ def test_a_space_of_the_reference(reference_space, tmp_path, name):
     embedding, vital = FOREIGN[name]
     whole = Reader(root, tmp_path / "whole", embedding)
     truth = {how: read() for how, read in whole.reads().items()}
-    refused = {}
-    for i, (kind, files) in enumerate(kinds_of(root).items()):
-        if kind in ("bao-outboard", "genesis"):
-            continue
+    for i, kind in enumerate(vital):
+        files = kinds_of(root)[kind]
         check_damage(whole, files, flip, truth)
         with damaged(files, flip):
             fresh = Reader(root, tmp_path / f"cache-{i}", embedding)
-        refused[kind] = check_damage(fresh, files, flip, truth)
+        assert {"python scan", "sql scan"} <= check_damage(fresh, files, flip, truth), kind
         fresh.close()
     whole.close()
-    for kind in vital:
-        assert {"python scan", "sql scan"} <= refused[kind], kind
 
 
 @pytest.mark.parametrize("name", ["scalars-nulls", "vec-lsh-rerank"])

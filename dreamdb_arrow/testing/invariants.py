@@ -1,0 +1,64 @@
+"""What must hold of any Space at any time, whatever was interrupted: an fsck in a few lines. Spec 0002."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of, is_address_text
+from dreamdb_arrow.codec.cbor import decode_cbor
+from dreamdb_arrow.errors import CorruptDataError
+from dreamdb_arrow.store.interface import Ref, Store
+
+_PREFIX = 0x1E
+
+
+def check_objects(store: Store) -> int:
+    """Check that every object hashes to its name, and that all are there that a ref leads to; return how many.
+
+    An object that nothing names is garbage, not damage; a damaged one is damage wherever it lies. Outboards carry
+    the address of what they belong to, and are left out. Raises CorruptDataError.
+    """
+    contents = _read_all(store)
+    names = [store.read_ref(name) for name in store.list_refs()]
+    pending = [found.address for found in names if isinstance(found, Ref)]
+    reached: set[Address] = set()
+    while pending:
+        address = pending.pop()
+        if address in reached:
+            continue
+        if address not in contents:
+            raise CorruptDataError(f"no object has the address {address}, which a ref leads to")
+        reached.add(address)
+        pending += _addresses_in(contents[address])
+    return len(reached)
+
+
+def _read_all(store: Store) -> dict[Address, bytes]:
+    contents = {}
+    for path in store.list():
+        directory, _, name = path.rpartition("/")
+        if not is_address_text(name) or directory == "bao-outboard":
+            continue
+        data = store.get(path)
+        found = address_of(data)
+        if str(found) != name:
+            raise CorruptDataError(f"{path} does not hash to its name")
+        contents[found] = data
+    return contents
+
+
+def _addresses_in(data: bytes) -> Iterator[Address]:
+    """Yield what an object names: all byte strings in CBOR that look like an address. A payload names nothing."""
+    try:
+        pending: list[Any] = [decode_cbor(data)]
+    except CorruptDataError:
+        return
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+        elif isinstance(value, bytes) and len(value) == ADDRESS_BYTES and value[0] == _PREFIX:
+            yield Address(value)
