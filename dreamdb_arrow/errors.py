@@ -6,6 +6,7 @@ DreamDBError
 │   └── RefNotFoundError(name)
 ├── ConflictError                            read again, then try again
 │   ├── RefConflictError(name, expected, found)
+│   │   └── RefExistsError(name, found)
 │   ├── CommitError(name)
 │   └── AnchorConflict(anchor)
 ├── CorruptDataError                         do not use these bytes
@@ -59,6 +60,14 @@ class RefConflictError(ConflictError):
     def __init__(self, name: str, expected: str, found: str) -> None:
         super().__init__(f"ref {name!r} moved: expected {expected}, found {found}; open it again and retry")
         self.name, self.expected, self.found = name, expected, found
+
+
+class RefExistsError(RefConflictError):
+    """A Ref was to be made, and its name is taken."""
+
+    def __init__(self, name: str, found: str) -> None:
+        super().__init__(name, "no ref", found)
+        self.args = (f"ref {name!r} exists already (at {found}); open it, or choose another name",)
 
 
 class CommitError(ConflictError):

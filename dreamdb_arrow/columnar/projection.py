@@ -23,7 +23,9 @@ from dreamdb_arrow.columnar.vendor import read_track
 from dreamdb_arrow.errors import NotFoundError, UnsupportedError
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
 from dreamdb_arrow.objects.schema import Field
+from dreamdb_arrow.objects.shape import expect_map
 from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.tracks.cells import Origin
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
 from dreamdb_arrow.tracks.media import MediaItems, read_media_items
 from dreamdb_arrow.tracks.scalars import ScalarColumn, read_scalars
@@ -64,14 +66,16 @@ def project(store: Store, manifest: Manifest, fields: Iterable[Field], note: Cov
         if entry is None or f.kind == "constant":
             continue
         try:
-            _read_field(store, f, entry, note, read)
+            _read_field(store, manifest, f, entry, note, read)
         except UnsupportedError as error:
             read.unavailable[f.name] = str(error)
             read.bare.append(_bare_anchors(store, f, entry))
     return Projection(_join_columns(fields, read), read.vectors, read.unavailable)
 
 
-def _read_field(store: Store, f: Field, entry: TrackEntry, note: CoverNote, read: _Columns) -> None:
+def _read_field(
+    store: Store, manifest: Manifest, f: Field, entry: TrackEntry, note: CoverNote, read: _Columns
+) -> None:
     known = note.payloads.get(f.name, frozenset())
     if f.kind == "scalar":
         value_type = str(f.options["value_type"])
@@ -83,7 +87,8 @@ def _read_field(store: Store, f: Field, entry: TrackEntry, note: CoverNote, read
     elif f.kind == "embedding":
         if not _has_cells(entry):
             raise UnsupportedError(f"vectors of modality {entry.modality} cannot be read yet")
-        found = read_vectors(store, read_track(store, entry), dim_of(f), known=known)
+        origin = bucket_origin(manifest, entry.modality)
+        found = read_vectors(store, read_track(store, entry), dim_of(f), known=known, origin=origin)
         read.vectors[f.name] = (found.anchors, found.vectors)
     else:
         raise UnsupportedError(f"field {f.name!r} of kind {f.kind!r} cannot be read yet")
@@ -129,10 +134,22 @@ def dim_of(f: Field) -> int:
 
 def spatial_index_address(manifest: Manifest, modality: str) -> Address:
     """Return the address of the (first) SpatialIndex that the registry names for a modality."""
-    listed = manifest.registry.get(modality, {}).get("spatial_index")
+    listed = _registry_entry(manifest, modality).get("spatial_index")
     if not isinstance(listed, list) or not listed:
         raise UnsupportedError(f"the registry names no spatial index for {modality}")
     return as_address(listed[0])
+
+
+def bucket_origin(manifest: Manifest, modality: str) -> Origin:
+    """Return what the registry says that the buckets of a modality were written with."""
+    compressor = _registry_entry(manifest, modality).get("vector_compressor")
+    return Origin(
+        spatial_index_address(manifest, modality), None if compressor is None else as_address(compressor)
+    )
+
+
+def _registry_entry(manifest: Manifest, modality: str) -> dict[str, Any]:
+    return expect_map(manifest.registry.get(modality, {}), f"registry entry of {modality}")
 
 
 def _join_columns(fields: tuple[Field, ...], read: _Columns) -> pa.Table:

@@ -81,8 +81,14 @@ def read_fragments(store: Store, manifest: Manifest, modality: str, field: str =
 
 
 def read_track(store: Store, entry: TrackEntry) -> Track:
-    """Fetch and decode the Track behind an active entry."""
-    return decode_track(fetch(store, track_path(entry), entry.address))
+    """Fetch and decode the Track behind an entry. Raises LayoutError unless both tell one modality and timeline."""
+    track = decode_track(fetch(store, track_path(entry), entry.address))
+    if (track.modality, track.timeline) != (entry.modality, entry.timeline):  # 0001-R9
+        raise LayoutError(
+            f"the Track of field {entry.field!r} is {track.modality} on {track.timeline}, "
+            f"its entry says {entry.modality} on {entry.timeline}"
+        )
+    return track
 
 
 def track_path(entry: TrackEntry) -> str:

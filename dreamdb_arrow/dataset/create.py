@@ -20,7 +20,7 @@ from dreamdb_arrow.columnar.vendor import (
     write_fragments,
 )
 from dreamdb_arrow.dataset.spatial import index_of_new_field
-from dreamdb_arrow.errors import InvalidInputError, RefConflictError, UnsupportedError
+from dreamdb_arrow.errors import InvalidInputError, RefExistsError, UnsupportedError
 from dreamdb_arrow.history.commit import Clock, writer_tag
 from dreamdb_arrow.history.manifests import MANIFESTS
 from dreamdb_arrow.objects.genesis import Genesis, encode_genesis
@@ -44,7 +44,7 @@ from dreamdb_arrow.store.readback import swap_confirmed
 def create_dataset(store: Store, name: str, fields: Sequence[Field], flush: str, clock: Clock) -> Address:
     """Write the first version of a dataset and make its Ref; return the version.
 
-    Raises RefConflictError when the name is taken, InvalidInputError for fields that cannot be.
+    Raises RefExistsError when the name is taken, InvalidInputError for fields that cannot be.
     """
     if "@" in check_ref_name(name):
         raise InvalidInputError(f"not a dataset: {name!r}; '@' stands in names of snapshots only")
@@ -52,7 +52,7 @@ def create_dataset(store: Store, name: str, fields: Sequence[Field], flush: str,
         raise InvalidInputError(f"flush must be one of {', '.join(FLUSH_MODES)}, not {flush!r}")
     found = store.read_ref(name)
     if not isinstance(found, Absent):
-        raise RefConflictError(name, "a new name", str(found))
+        raise RefExistsError(name, str(found))
     batch = Batch(store)
     timeline = batch.add("genesis", encode_genesis(Genesis(os.urandom(16))))
     registry: dict[str, Any] = {SCHEMA_KEY: encode_schema(fields), **registry_entries(flush)}
@@ -63,7 +63,7 @@ def create_dataset(store: Store, name: str, fields: Sequence[Field], flush: str,
     address = batch.add(MANIFESTS, encode_manifest(manifest))
     batch.flush()
     if not swap_confirmed(store, name, Absent(), address):
-        raise RefConflictError(name, "a new name", str(store.read_ref(name)))
+        raise RefExistsError(name, str(store.read_ref(name)))
     return address
 
 

@@ -74,7 +74,7 @@ class Dataset:
             sync: flush writes to the disk before they count as done.
             clock: nanoseconds since 1970.
 
-        Raises RefConflictError when the name is taken.
+        Raises RefExistsError when the name is taken.
         """
         space = Space(backend, create=True, cache_dir=cache_dir, sync=sync)
         version = create_dataset(space.store, name, schema.fields, flush, clock)

@@ -13,7 +13,7 @@ import numpy as np
 
 from dreamdb_arrow.columnar.cover_note import merge_notes
 from dreamdb_arrow.columnar.notes import read_notes
-from dreamdb_arrow.columnar.projection import dim_of, row_entry, spatial_index_address
+from dreamdb_arrow.columnar.projection import bucket_origin, dim_of, row_entry
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vectors import F32, I64
 from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
@@ -112,9 +112,10 @@ def _probe(
     rows = keep[0]
     entry = row_entry(rows.manifest, f.name)
     assert entry is not None
-    index = load_spatial_index(rows.store, spatial_index_address(rows.manifest, entry.modality))
+    origin = bucket_origin(rows.manifest, entry.modality)
+    index = load_spatial_index(rows.store, origin.index)
     track = read_track(rows.store, entry)
-    cells = read_cells(rows.store, track, dim_of(f), probe_cells(index, query, nprobe))
+    cells = read_cells(rows.store, track, dim_of(f), probe_cells(index, query, nprobe), origin=origin)
     blocks = [(cells.anchors, cells.vectors), *_unflushed_blocks(rows, f)]
     anchors, distances = nearest((_kept(*keep, b) for b in blocks), query[None, :], k, metric_of(f))
     return anchors[0], distances[0]

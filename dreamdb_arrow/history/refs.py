@@ -14,6 +14,7 @@ from dreamdb_arrow.errors import (
     InvalidInputError,
     NotFoundError,
     RefConflictError,
+    RefExistsError,
     RefNotFoundError,
     StoreError,
 )
@@ -37,7 +38,7 @@ def resolve_ref(store: Store, name: str) -> Address:
 def create_branch(store: Store, name: str, address: Address) -> None:
     """Make a Ref that must not exist yet, and moves with commits.
 
-    Raises RefConflictError when it does exist, InvalidInputError for a name that a snapshot would have.
+    Raises RefExistsError when it does exist, InvalidInputError for a name that a snapshot would have.
     """
     if "@" in name:
         raise InvalidInputError(f"not a branch: {name[:100]!r}; '@' stands in names of snapshots only")
@@ -47,6 +48,8 @@ def create_branch(store: Store, name: str, address: Address) -> None:
 def _create_ref(store: Store, name: str, address: Address) -> None:
     try:
         store.swap_ref(check_ref_name(name), Absent(), address)
+    except RefConflictError as error:
+        raise RefExistsError(name, error.found) from None
     except StoreError:  # a lost answer is not a lost race
         if not holds(store.read_ref(name), address):
             raise
@@ -55,15 +58,15 @@ def _create_ref(store: Store, name: str, address: Address) -> None:
 def create_snapshot(store: Store, ref: str, label: str, address: Address) -> str:
     """Name a version `<ref>@<label>` for good and return that name.
 
-    Raises RefConflictError when the label already names another version; naming the same one again is fine.
+    Raises RefExistsError when the label already names another version; naming the same one again is fine.
     """
     name = snapshot_name(ref, label)
     try:
         _create_ref(store, name, address)
-    except RefConflictError as error:
+    except RefExistsError as error:
         found = store.read_ref(name)
         if not (isinstance(found, Ref) and found.address == address):
-            raise RefConflictError(name, "a new snapshot", str(found)) from error
+            raise RefExistsError(name, str(found)) from error
     return name
 
 

@@ -40,6 +40,14 @@ class CellEntry:
     sidecar: Address | None
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the buckets of a field were written with, as the registry says: the SpatialIndex, the compressor if any."""
+
+    index: Address
+    compressor: Address | None = None
+
+
 def field_directory(track: Track) -> str:
     """Return where everything of a Track lies: the buckets of a cell in the directory of its key below this."""
     return f"{track.timeline}/{track.modality}"

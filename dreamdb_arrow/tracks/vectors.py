@@ -39,6 +39,7 @@ from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch_many
 from dreamdb_arrow.tracks.cells import (
     CellEntry,
+    Origin,
     check_keys,
     field_directory,
     iterate_cells,
@@ -76,7 +77,14 @@ class Vectors:
 # --- reading ------------------------------------------------------------------------------------------------
 
 
-def read_vectors(store: Store, track: Track, dim: int, *, known: frozenset[Address] = frozenset()) -> Vectors:
+def read_vectors(
+    store: Store,
+    track: Track,
+    dim: int,
+    *,
+    known: frozenset[Address] = frozenset(),
+    origin: Origin | None = None,
+) -> Vectors:
     """Return all rows of an embedding Track, by anchor, each anchor once.
 
     Args:
@@ -84,12 +92,13 @@ def read_vectors(store: Store, track: Track, dim: int, *, known: frozenset[Addre
         track: one of an embedding field of `dim` numbers.
         dim: the field's.
         known: addresses of buckets to leave out.
+        origin: what the field's buckets were written with; None for whatever they say.
 
     Raises:
-        CorruptDataError: an object is not what its address or its layout says.
+        CorruptDataError: an object is not what its address, its layout or the registry says.
         UnsupportedError: codes without exact vectors beside them.
     """
-    return _settle(list(iterate_vectors(store, track, dim, known=known)), dim)
+    return _settle(list(iterate_vectors(store, track, dim, known=known, origin=origin)), dim)
 
 
 def read_cells(
@@ -99,9 +108,10 @@ def read_cells(
     keys: Collection[str],
     *,
     known: frozenset[Address] = frozenset(),
+    origin: Origin | None = None,
 ) -> Vectors:
     """Return the rows of some cells, named by their keys, as read_vectors does; cells that are not there are empty."""
-    return _settle(list(iterate_vectors(store, track, dim, keys=keys, known=known)), dim)
+    return _settle(list(iterate_vectors(store, track, dim, keys=keys, known=known, origin=origin)), dim)
 
 
 def read_cell_anchors(store: Store, track: Track) -> I64:
@@ -122,10 +132,11 @@ def iterate_vectors(
     *,
     keys: Collection[str] | None = None,
     known: frozenset[Address] = frozenset(),
+    origin: Origin | None = None,
 ) -> Iterator[Vectors]:
     """Yield the visible rows in bounded blocks, as they lie: an anchor that is there twice comes twice."""
     for group in _groups(iterate_cells(store, track, keys=keys, known=known)):
-        found = _read_buckets(store, track, group, dim)
+        found = _read_buckets(store, track, group, dim, origin)
         anchors = np.concatenate([rows.anchors for rows in found])
         vectors = np.concatenate([rows.vectors for rows in found])
         visible = (anchors >= 0) & (anchors <= VISIBLE_ANCHOR_MAX)
@@ -146,15 +157,31 @@ def _groups(entries: Iterator[CellEntry]) -> Iterator[list[CellEntry]]:
         yield group
 
 
-def _read_buckets(store: Store, track: Track, entries: list[CellEntry], dim: int) -> list[Vectors]:
+def _read_buckets(
+    store: Store, track: Track, entries: list[CellEntry], dim: int, origin: Origin | None
+) -> list[Vectors]:
     directory = field_directory(track)
     paths = [(f"{directory}/{entry.key}/{entry.bucket}", entry.bucket) for entry in entries]
     buckets = [decode_spatial_bucket(data) for data in fetch_many(store, paths)]
+    for entry, bucket in zip(entries, buckets, strict=True):
+        _check_origin(entry, bucket, origin)
     exact = [b.vectors for b in buckets]
     coded = [at for at, vectors in enumerate(exact) if vectors is None]
     for at, sidecar in zip(coded, _read_sidecars(store, track, [entries[at] for at in coded]), strict=True):
         exact[at] = sidecar.vectors
     return [_rows(b, vectors, dim) for b, vectors in zip(buckets, exact, strict=True)]
+
+
+def _check_origin(entry: CellEntry, bucket: SpatialBucket, origin: Origin | None) -> None:
+    found = Origin(bucket.index, bucket.compressor)
+    if origin is not None and found != origin:  # 0007-R9
+        raise LayoutError(
+            f"bucket {entry.bucket} was written with {_told(found)}, its field has {_told(origin)}"
+        )
+
+
+def _told(origin: Origin) -> str:
+    return f"index {origin.index} and {f'compressor {origin.compressor}' if origin.compressor else 'no compressor'}"
 
 
 def _read_sidecars(store: Store, track: Track, entries: list[CellEntry]) -> list[VectorSidecar]:
