@@ -35,7 +35,7 @@ class Address(bytes):
 
     def __new__(cls, value: bytes) -> Self:
         """Check the value and make it an Address."""
-        if len(value) != ADDRESS_BYTES or value[0] != BLAKE3_CODE:
+        if len(value) != ADDRESS_BYTES or value[0] != BLAKE3_CODE:  # 0002-R2
             raise LayoutError(f"not an address: {bytes(value[:40]).hex()} ({len(value)} bytes)")
         return super().__new__(cls, value)
 
@@ -50,7 +50,7 @@ def address_of(data: Buffer) -> Address:
     """Return the Address of these bytes: of anything with a contiguous buffer, which is not copied."""
     view = memoryview(data).cast("B")
     threads = blake3.blake3.AUTO if len(view) > _THREADED_BYTES else 1
-    return Address(_PREFIX + blake3.blake3(view, max_threads=threads).digest())
+    return Address(_PREFIX + blake3.blake3(view, max_threads=threads).digest())  # 0002-R1
 
 
 def parse_address(text: str) -> Address:
@@ -65,7 +65,7 @@ def parse_address(text: str) -> Address:
         address = Address(base64.b32decode(text.upper() + "==="))
     except binascii.Error:
         raise LayoutError(f"not the text form of an address: {text!r}") from None
-    if str(address) != text:
+    if str(address) != text:  # 0002-R2
         raise LayoutError(f"not the text form of an address: {text!r}")
     return address
 

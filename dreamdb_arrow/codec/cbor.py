@@ -67,7 +67,7 @@ def decode_strictly(data: Buffer, *, max_depth: int = MAX_DEPTH, repeated_pairs:
     """Do as decode_cbor does, in plain Python, byte by byte: the definition of what is canonical."""
     cursor = _Cursor(bytes(data), repeated_pairs)
     value = _read_value(cursor, max_depth)
-    if cursor.offset != len(cursor.data):
+    if cursor.offset != len(cursor.data):  # 0002-R7
         raise CanonicalError("bytes after the end of the value", cursor.offset)
     return value
 
@@ -128,7 +128,7 @@ def _decode_compiled(encoded: bytes, max_depth: int) -> Any:
     )
     for _ in _plain_levels(value):
         pass
-    if cbor2.dumps(value, canonical=True) != encoded:
+    if cbor2.dumps(value, canonical=True) != encoded:  # 0002-R8
         raise ValueError("not canonical")
     return value
 
@@ -172,7 +172,7 @@ class _Cursor:
 
     def expect_items(self, count: int, start: int) -> None:
         """Refuse a count that the bytes left cannot hold, before anything is made of that size."""
-        if count > len(self.data) - self.offset:
+        if count > len(self.data) - self.offset:  # 0000-R2
             raise CanonicalError(f"{count} items cannot fit in the bytes left", start)
 
 
@@ -189,12 +189,12 @@ def _read_value(cursor: _Cursor, depth: int) -> Any:
 def _read_argument(cursor: _Cursor, start: int, info: int) -> int:
     if info < 24:
         return info
-    if info > 27:
+    if info > 27:  # 0002-R4
         raise CanonicalError("an indefinite length or a reserved head", start)
     width = 1 << (info - 24)
     argument = int.from_bytes(cursor.take(width), "big")
     shortest = 24 if width == 1 else 1 << (4 * width)
-    if argument < shortest:
+    if argument < shortest:  # 0002-R4
         raise CanonicalError("not the shortest head", start)
     return argument
 
@@ -238,7 +238,7 @@ def _read_map(cursor: _Cursor, start: int, argument: int, depth: int) -> dict[st
         encoded_pair = cursor.data[at : cursor.offset]
         if cursor.repeated_pairs and encoded_pair == last_pair:
             continue
-        if (len(encoded_key), encoded_key) <= (len(last_key), last_key):
+        if (len(encoded_key), encoded_key) <= (len(last_key), last_key):  # 0002-R5
             raise CanonicalError(f"map key {key!r:.80} is a duplicate or out of order", at)
         last_key, last_pair = encoded_key, encoded_pair
     return pairs
@@ -247,17 +247,17 @@ def _read_map(cursor: _Cursor, start: int, argument: int, depth: int) -> dict[st
 def _read_key(cursor: _Cursor) -> str:
     start = cursor.offset
     initial = cursor.take(1)[0]
-    if initial >> 5 != 3:
+    if initial >> 5 != 3:  # 0002-R5
         raise CanonicalError("a map key that is not text", start)
     return _read_text(cursor, start, _read_argument(cursor, start, initial & 0x1F), 0)
 
 
 def _read_tag(_cursor: _Cursor, start: int, argument: int, _depth: int) -> Never:
-    raise CanonicalError(f"tag {argument}", start)
+    raise CanonicalError(f"tag {argument}", start)  # 0002-R7
 
 
 def _descend(depth: int, start: int) -> int:
-    if depth <= 0:
+    if depth <= 0:  # 0002-R8
         raise CanonicalError("nested too deeply", start)
     return depth - 1
 
@@ -265,11 +265,11 @@ def _descend(depth: int, start: int) -> int:
 def _read_special(cursor: _Cursor, start: int, info: int) -> Any:
     if info in _CONSTANTS:
         return _CONSTANTS[info]
-    if info not in _FLOAT_FORMATS:
+    if info not in _FLOAT_FORMATS:  # 0002-R7
         raise CanonicalError("an undefined, simple or indefinite value", start)
     encoded = cursor.take(1 << (info - 24))
     value: float = struct.unpack(_FLOAT_FORMATS[info], encoded)[0]
-    if cbor2.dumps(value, canonical=True) != cursor.data[start : cursor.offset]:
+    if cbor2.dumps(value, canonical=True) != cursor.data[start : cursor.offset]:  # 0002-R6
         raise CanonicalError("not the shortest float", start)
     return value
 

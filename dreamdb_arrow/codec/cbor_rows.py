@@ -48,7 +48,7 @@ def read_array_head(data: bytes, at: int) -> tuple[int, int]:
     Raises LayoutError when there is no array head, when it is not the shortest, or when the items cannot fit.
     """
     count, after = read_head(data, at, ARRAY)
-    if count > len(data) - after:
+    if count > len(data) - after:  # 0000-R2
         raise LayoutError(f"an array of {count} items cannot fit in its page")
     return count, after
 

@@ -57,11 +57,12 @@ class Modality:
 
 def parse_modality(text: str) -> Modality:
     """Return the parts of a tag. Raises LayoutError, with the text, for what the grammar does not have."""
-    check_modality(text)
+    if len(text) > MODALITY_CHARACTERS_MAX or not _TAG.fullmatch(text):  # 0001-R10
+        raise LayoutError(f"not a modality: {text!r:.80}")
     segments = text.split(".")
     vendored = 0 if segments[0] in BUILT_IN_CLASSES else _VENDOR_SEGMENTS
     parts = segments[vendored:]
-    if len(parts) < 2 or "=" in "".join(segments[: vendored + 2]):
+    if len(parts) < 2 or "=" in "".join(segments[: vendored + 2]):  # 0001-R10
         raise LayoutError(f"not a modality, its class is neither built in nor behind a vendor: {text!r:.80}")
     return Modality(
         class_name=parts[0],
@@ -72,12 +73,8 @@ def parse_modality(text: str) -> Modality:
 
 
 def check_modality(text: str) -> str:
-    """Return a text that has the form of a tag, of whatever class: one that is safe in a path.
-
-    Raises LayoutError, with the text, for any other.
-    """
-    if len(text) > MODALITY_CHARACTERS_MAX or not _TAG.fullmatch(text):
-        raise LayoutError(f"not a modality: {text!r:.80}")
+    """Return a text that is a tag, and so safe in a path. Raises LayoutError, with the text, for any other."""
+    parse_modality(text)
     return text
 
 

@@ -76,7 +76,7 @@ class LocalCache:
         return found
 
     def _find(self, store: Store, path: str, address: Address) -> Path:
-        in_store = self._verifier.verified_path(store, path, address)
+        in_store = self._verifier.verified_path(store, path, address)  # 1000-R11
         if in_store is not None:
             return in_store
         if not self.has_whole(address):

@@ -58,7 +58,7 @@ def add_track_rows(rows: RowSet) -> RowSet:
 def _uncovered(rows: RowSet, note: CoverNote | None) -> list[Field]:
     covered = {} if note is None else note.tracks
     entries = [(f, row_entry(rows.manifest, f.name)) for f in rows.fields if f.kind != "constant"]
-    return [f for f, e in entries if e is None or covered.get(f.name) != e.address]
+    return [f for f, e in entries if e is None or covered.get(f.name) != e.address]  # 1000-R10
 
 
 def _projection_key(rows: RowSet, fields: Iterable[Field], note: CoverNote) -> str:

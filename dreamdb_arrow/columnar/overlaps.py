@@ -122,7 +122,7 @@ def fold_tables(tables: Sequence[pa.Table], shared: I64) -> list[pa.Table]:
         for nth, common in enumerate(seen):
             if common.any():
                 taken |= np.isin(anchors_of(table), anchors_of(folded[nth])[common])
-                folded[nth] = merge_rows(folded[nth], table)
+                folded[nth] = merge_rows(folded[nth], table)  # 1000-R10
         folded.append(table.filter(pa.array(~taken)) if taken.any() else table)
     return folded
 

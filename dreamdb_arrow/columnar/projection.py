@@ -68,7 +68,7 @@ def project(store: Store, manifest: Manifest, fields: Iterable[Field], note: Cov
         try:
             _read_field(store, manifest, f, entry, note, read)
         except UnsupportedError as error:
-            read.unavailable[f.name] = str(error)
+            read.unavailable[f.name] = str(error)  # 0000-R4
             read.bare.append(_bare_anchors(store, f, entry))
     return Projection(_join_columns(fields, read), read.vectors, read.unavailable)
 
@@ -76,7 +76,7 @@ def project(store: Store, manifest: Manifest, fields: Iterable[Field], note: Cov
 def _read_field(
     store: Store, manifest: Manifest, f: Field, entry: TrackEntry, note: CoverNote, read: _Columns
 ) -> None:
-    known = note.payloads.get(f.name, frozenset())
+    known = note.payloads.get(f.name, frozenset())  # 1000-R10
     if f.kind == "scalar":
         value_type = str(f.options["value_type"])
         read.scalars[f.name] = read_scalars(store, read_track(store, entry), value_type, known=known)
@@ -213,5 +213,5 @@ def _winner(old: pa.Array, new: pa.Array) -> pa.Array:
         return pc.if_else(new.is_valid(), new, old)
     if pa.types.is_boolean(old.type):
         return pc.or_kleene(pc.coalesce(old, new), pc.coalesce(new, old))
-    larger = pc.fill_null(pc.greater(new, old), False)
+    larger = pc.fill_null(pc.greater(new, old), False)  # 0001-R17
     return pc.if_else(pc.or_(larger, pc.and_(new.is_valid(), old.is_null())), new, old)

@@ -7,6 +7,8 @@ on the Manifest alone, so whoever asks may keep it as long as it likes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.folding import add_track_rows
@@ -21,12 +23,14 @@ from dreamdb_arrow.columnar.vendor import (
     fragment_path,
     read_fragments,
 )
+from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.manifest import Manifest
-from dreamdb_arrow.objects.schema import decode_schema
+from dreamdb_arrow.objects.schema import Field, decode_schema
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.tombstones import NO_TOMBSTONES, Tombstones, read_tombstones
 
 TOMBSTONES_KEY = "dreamdb.tombstones"
+REGISTERED_KINDS = ("scalar", "embedding", "array")
 
 
 def resolve_rows(store: Store, cache: LocalCache, manifest: Manifest, address: Address) -> RowSet:
@@ -36,6 +40,7 @@ def resolve_rows(store: Store, cache: LocalCache, manifest: Manifest, address: A
     in `unavailable` with the reason, and its column is left out.
     """
     fields = decode_schema(manifest.registry)
+    _check_entries(manifest, fields)
     stripes = space_stripes(store, manifest, STRIPE)
     embeddings = [f.name for f in fields if f.kind == "embedding"]
     vectors = {name: space_stripes(store, manifest, VECTORS, name) for name in embeddings}
@@ -45,9 +50,19 @@ def resolve_rows(store: Store, cache: LocalCache, manifest: Manifest, address: A
     return add_track_rows(settle_overlaps(rows))
 
 
+def _check_entries(manifest: Manifest, fields: Iterable[Field]) -> None:
+    entries = {entry.field: entry for entry in manifest.tracks.active}
+    for f in fields:
+        if f.name not in entries:  # 0001-R6
+            raise LayoutError(f"the manifest names no Track of field {f.name!r}")
+        modality = entries[f.name].modality
+        if f.kind in REGISTERED_KINDS and modality not in manifest.registry:  # 0001-R12
+            raise LayoutError(f"the registry has no entry {modality!r}, of field {f.name!r}")
+
+
 def read_hidden(store: Store, manifest: Manifest) -> I64:
     """Return the anchors that the Manifest's tombstones name, int64 (n,) ascending."""
-    return read_tombstone_list(store, manifest).anchors
+    return read_tombstone_list(store, manifest).anchors  # 0020-R8
 
 
 def read_tombstone_list(store: Store, manifest: Manifest) -> Tombstones:

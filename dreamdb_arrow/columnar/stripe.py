@@ -131,17 +131,23 @@ def open_stripe(source: Any) -> pq.ParquetFile:
 
 
 def decode_stripe(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a stripe, or some of its columns, from a path or a buffer; columns that it lacks are left out."""
+    """Read a stripe, or some of its columns, from a path or a buffer; columns that it lacks are left out.
+
+    Raises LayoutError when it is none.
+    """
     file = open_stripe(source)
-    if columns is None:
-        return file.read()
-    held = set(file.schema_arrow.names)
-    return file.read(columns=[c for c in columns if c in held])
+    names = set(file.schema_arrow.names)
+    held = None if columns is None else [c for c in columns if c in names]
+    try:
+        return file.read(columns=held)
+    except (pa.ArrowException, OSError) as error:
+        name = getattr(source, "name", "a buffer")
+        raise LayoutError(f"not a stripe: {name}: {str(error).splitlines()[0]}") from error
 
 
 def stripe_columns(path: Any) -> frozenset[str]:
     """Return the names of the columns that a stripe has."""
-    return frozenset(pq.read_schema(path).names)
+    return frozenset(open_stripe(path).schema_arrow.names)
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

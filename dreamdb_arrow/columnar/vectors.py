@@ -35,6 +35,7 @@ def encode_vectors(anchors: I64, vectors: F32) -> pa.Buffer:
     """Return the Arrow IPC bytes of vectors float32 (n, d) with their anchors int64 (n,), ascending."""
     n, d = vectors.shape
     assert anchors.shape == (n,)
+    # 1000-R7
     values = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).reshape(-1)), d)
     batch = pa.record_batch([pa.array(anchors, pa.int64()), values], names=[ANCHOR, VECTOR])
     sink = pa.BufferOutputStream()

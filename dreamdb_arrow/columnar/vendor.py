@@ -1,8 +1,9 @@
 """The vendor Tracks behind which the columnar layer lives in a Space. Spec 1000.
 
 Four user modalities, all of kind `continuous` with object kind `fragment`: the one combination that the
-reference SDK keeps through its commits, protects from its gc, and unites in a union merge. The registry says
-the same on every branch for ever; whatever changes from commit to commit lies inside the fragments.
+reference SDK keeps through its commits, protects from its gc (0001-R14), and unites in a union merge (0008-R10).
+The registry says the same on every branch for ever (0008-R9, 1000-R1); whatever changes from commit to commit
+lies inside the fragments (1000-R2).
 """
 
 from __future__ import annotations
@@ -45,12 +46,13 @@ class Fragment:
 def registry_entries(flush: str) -> dict[str, dict[str, str]]:
     """Return what the registry of a Space with a columnar layer says, from its first Manifest on."""
     plain = {"kind": "continuous", "object_kind": "fragment"}
+    # 0001-R13, 1000-R1
     return {m: {**plain, "flush": flush} if m == STRIPE else dict(plain) for m in VENDOR_MODALITIES}
 
 
 def has_columnar_layer(manifest: Manifest) -> bool:
     """Tell whether stripes may be written: a Space made elsewhere says nothing of them, and stays so."""
-    return STRIPE in manifest.registry
+    return STRIPE in manifest.registry  # 1000-R3, 0006-R10
 
 
 def flush_mode(manifest: Manifest) -> str:
@@ -110,7 +112,7 @@ def write_fragments(
     batch: Batch, timeline: Address, modality: str, fragments: Iterable[Fragment], field: str = ""
 ) -> TrackEntry:
     """Add the Track object of these fragments to the batch and return its active entry."""
-    ordered = sorted(set(fragments), key=lambda f: (f.t0, f.t1, f.address))
+    ordered = sorted(set(fragments), key=lambda f: (f.t0, f.t1, f.address))  # 0007-R5
     raw = [encode_inline_entry(f.t0, f.t1, f.size, f.address) for f in ordered]
     index = raw if len(raw) <= INLINE_ENTRIES_MAX else build_media_index(batch, timeline, modality, raw)
     coverage = (ordered[0].t0, max(f.t1 for f in ordered)) if ordered else EMPTY_COVERAGE

@@ -42,8 +42,8 @@ def settle_anchors(rows: Incoming, store: Store, parent: Manifest, resolve: Reso
         return _spread_ticks(
             rows.anchors, lambda end: np.union1d(_taken_between(low, end, parent, resolve), deleted)
         )
-    _refuse_taken(rows.anchors, deleted, "was deleted, and stays so")
-    _refuse_taken(rows.anchors, _taken_between(low, high, parent, resolve), "is taken")
+    _refuse_taken(rows.anchors, deleted, "was deleted, and stays so")  # 0006-R9, 0020-R8
+    _refuse_taken(rows.anchors, _taken_between(low, high, parent, resolve), "is taken")  # 0003-R5, 1000-R4
     return rows.anchors
 
 
@@ -58,7 +58,7 @@ def _assigned(n: int, parent: Manifest, deleted: I64, now_ns: int) -> I64:
         raise InvalidInputError(
             f"no anchors are left to assign: rows reach up to {start - 1}; give the rows an '_anchor'"
         )
-    return start + np.arange(n, dtype=np.int64) * STEP_NS
+    return start + np.arange(n, dtype=np.int64) * STEP_NS  # 0003-R6
 
 
 def _coverages(parent: Manifest) -> list[tuple[int, int]]:

@@ -51,7 +51,7 @@ def append_rows(
 
     def build(parent: Manifest, address: Address, batch: Batch) -> Change:
         fields = decode_schema(parent.registry)
-        rows = check_rows(tabulate(fields), fields, time)
+        rows = check_rows(tabulate(fields), fields, time)  # 0006-R1
         counted[:] = [rows.n]
         if rows.n == 0:
             return Change("commit")
@@ -60,7 +60,7 @@ def append_rows(
             rows, store, parent, lambda: resolve_rows(store, cache, parent, address), now
         )
         stored = store_rows(rows, anchors, fields, parent.timelines[0], batch)
-        if not has_columnar_layer(parent):
+        if not has_columnar_layer(parent):  # 0006-R10, 1000-R3
             return replace(flush_rows(store, parent, batch, stored), operation="commit")
         made = write_stripes(stored, parent.timelines[0], batch)
         entries = tuple(_extend(store, parent, batch, *key, new) for key, new in made.items())

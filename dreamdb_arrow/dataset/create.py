@@ -51,18 +51,18 @@ def create_dataset(store: Store, name: str, fields: Sequence[Field], flush: str,
     if flush not in FLUSH_MODES:
         raise InvalidInputError(f"flush must be one of {', '.join(FLUSH_MODES)}, not {flush!r}")
     found = store.read_ref(name)
-    if not isinstance(found, Absent):
+    if not isinstance(found, Absent):  # 0006-R4
         raise RefExistsError(name, str(found))
     batch = Batch(store)
-    timeline = batch.add("genesis", encode_genesis(Genesis(os.urandom(16))))
-    registry: dict[str, Any] = {SCHEMA_KEY: encode_schema(fields), **registry_entries(flush)}
+    timeline = batch.add("genesis", encode_genesis(Genesis(os.urandom(16))))  # 0001-R1
+    registry: dict[str, Any] = {SCHEMA_KEY: encode_schema(fields), **registry_entries(flush)}  # 1000-R1
     entries = new_fields(store, batch, name, timeline, fields, registry, {})
     now = clock()
     entries += _vendor_entries(batch, timeline, fields, entries, now)
     manifest = Manifest(now, order_tracks(entries), writer_tag("create"), (), registry, (timeline,))
     address = batch.add(MANIFESTS, encode_manifest(manifest))
     batch.flush()
-    if not swap_confirmed(store, name, Absent(), address):
+    if not swap_confirmed(store, name, Absent(), address):  # 0006-R4
         raise RefExistsError(name, str(store.read_ref(name)))
     return address
 
@@ -93,9 +93,11 @@ def new_fields(
                     f"field {f.name!r} is compressed; writing codes comes with a later version"
                 )
             index = index_of_new_field(store, batch, dataset_name, f)
+            # 0001-R12, 0004-R4
             registry[modality] = {"algorithm": f.options["algorithm"], "spatial_index": [bytes(index)]}
         elif f.kind == "scalar":
             data = encode_scalar_index(scalar_index_of(f.name, f.options["value_type"]))
+            # 0001-R12, 0011-R1
             registry[modality] = {"scalar_index_hash": bytes(batch.add("scalar-index", data))}
         entries.append(_empty_entry(batch, f, modality, timeline))
     return entries

@@ -334,7 +334,8 @@ def _end(end_ns: int | None) -> int:
 
 def _as_query(query: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     try:
-        return np.asarray(query, dtype=np.float32).reshape(1, -1)
+        with np.errstate(over="ignore"):  # what is too large becomes an infinity, and is refused as such
+            return np.asarray(query, dtype=np.float32).reshape(1, -1)
     except (TypeError, ValueError):
         raise InvalidInputError(f"the query is no vector: {query!r:.60}") from None
 

@@ -38,7 +38,7 @@ def delete_rows(
         entry = parent.registry.get(TOMBSTONES_KEY)
         now_ms = max(clock(), parent.ts) // 1_000_000
         held = read_tombstones(store, as_address(entry["head"])) if entry else NO_TOMBSTONES
-        extended = add_tombstones(held, wanted, now_ms, reason)
+        extended = add_tombstones(held, wanted, now_ms, reason)  # 0020-R6
         if len(extended.anchors) == len(held.anchors):
             return Change("delete")
         head = write_tombstones(batch, parent.timelines[0], extended, now_ms)

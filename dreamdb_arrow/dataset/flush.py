@@ -193,7 +193,7 @@ def _write_field(
     if f.kind == "embedding":
         held = rows.vectors.get(f.name)
         return _write_vectors(store, parent, batch, f, entry, held, registry) if held else None
-    if f.name not in rows.table.column_names or rows.table[f.name].null_count == len(rows.table):
+    if f.name not in rows.table.column_names or rows.table[f.name].null_count == len(rows.table):  # 0006-R5
         return None
     column = rows.table[f.name].combine_chunks()
     present = np.asarray(column.is_valid())
@@ -233,6 +233,7 @@ def _write_vectors(
         fresh = trained_index(index, held[1])
         if fresh is not index:
             index, address = fresh, publish_spatial_index(batch, fresh)
+            # 0004-R4
             registry[entry.modality] = {**parent.registry[entry.modality], "spatial_index": [bytes(address)]}
     return write_vectors(
         store,
@@ -271,10 +272,10 @@ def _write_note(
     covered = {
         name: new_tracks.get(name, address)
         for name, address in merged.tracks.items()
-        if (entry := row_entry(parent, name)) is not None and entry.address == address
+        if (entry := row_entry(parent, name)) is not None and entry.address == address  # 1000-R9
     }
     payloads = {name: frozenset(done.payloads) for name, done in written.items()}
-    note = CoverNote(covered, payloads, stripes)
+    note = CoverNote(covered, payloads, stripes)  # 1000-R9
     kept = read_fragments(store, parent, COVER)
     if len(kept) >= NOTES_MAX:
         note, kept = replace(merge_notes([*before, note]), tracks=covered), []

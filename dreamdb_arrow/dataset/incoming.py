@@ -93,7 +93,7 @@ def _column(table: pa.Table, f: Field, n: int) -> pa.Array | None:
 
 
 def _check_required(f: Field, column: pa.Array) -> None:
-    if f.required and column.null_count:
+    if f.required and column.null_count:  # 0001-R16, 0006-R1
         row = int(np.flatnonzero(np.asarray(column.is_null()))[0])
         raise InvalidInputError(f"field {f.name!r} is required, row {row} has none")
 
@@ -127,7 +127,7 @@ def _anchors(table: pa.Table, time: str | None) -> tuple[I64 | None, bool]:
 def _ticks(column: pa.Array, name: str) -> I64:
     """Return times as int64 nanoseconds since 1970."""
     kind = column.type
-    if column.null_count:
+    if column.null_count:  # 0003-R7
         raise InvalidInputError(f"{name!r} gives the anchors: row {first_null(column)} has none")
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         column = cast(column, pa.timestamp("ns", getattr(kind, "tz", None)), repr(name)).cast(pa.int64())
@@ -136,7 +136,7 @@ def _ticks(column: pa.Array, name: str) -> I64:
             f"{name!r} gives the anchors: it must be int64 nanoseconds or a timestamp, not {kind}"
         )
     ticks = np.asarray(cast(column, pa.int64(), repr(name)))
-    bad = np.flatnonzero((ticks < 0) | (ticks > VISIBLE_ANCHOR_MAX))
+    bad = np.flatnonzero((ticks < 0) | (ticks > VISIBLE_ANCHOR_MAX))  # 0003-R2
     if len(bad):
         raise InvalidInputError(
             f"{name!r}, row {bad[0]}: {ticks[bad[0]]} is outside 0 .. {VISIBLE_ANCHOR_MAX}"
@@ -148,7 +148,7 @@ def _check_distinct(anchors: I64) -> None:
     if len(anchors) < 2 or bool((anchors[1:] > anchors[:-1]).all()):
         return
     order = np.argsort(anchors, kind="stable")
-    twice = np.flatnonzero(anchors[order][1:] == anchors[order][:-1])
+    twice = np.flatnonzero(anchors[order][1:] == anchors[order][:-1])  # 0003-R5
     if len(twice):
         first, second = int(order[twice[0]]), int(order[twice[0] + 1])
         anchor = int(anchors[first])

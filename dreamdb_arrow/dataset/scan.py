@@ -94,10 +94,10 @@ def _alive(plan: ScanPlan, table: pa.Table) -> pa.Table:
         return table
     keep = np.ones(len(anchors), dtype=bool)
     if anchors[0] < plan.t0 or anchors[-1] >= plan.t1:
-        keep &= (anchors >= plan.t0) & (anchors < plan.t1)
+        keep &= (anchors >= plan.t0) & (anchors < plan.t1)  # 0006-R11
     hidden = plan.rows.hidden_between(int(anchors[0]), int(anchors[-1]) + 1)
     if len(hidden):
-        keep &= ~np.isin(anchors, hidden)
+        keep &= ~np.isin(anchors, hidden)  # 0006-R11, 0020-R8
     return table if keep.all() else table.filter(pa.array(keep))
 
 

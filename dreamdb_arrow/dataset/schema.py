@@ -22,6 +22,7 @@ PARTITION_ALGORITHMS: Final = (
     "dreamdb.ivf-cosine",
     "dreamdb.imi-cosine",
 )
+BUCKET_BYTES: Final = range(1 << 20, (500 << 20) + 1)
 RESERVED_NAMES: Final = frozenset({ANCHOR, TIME, "_distance", "_time_anchors"})
 
 
@@ -104,7 +105,7 @@ class Schema:
             compressor: address of a published VectorCompressor; writing codes comes with a later version.
             spatial_index: address of a published SpatialIndex of this algorithm.
             rerank: keep the exact vectors beside the cells.
-            bucket_max_bytes: where a cell's bucket is cut.
+            bucket_max_bytes: where a cell's bucket is cut: 1 MiB to 500 MiB, 100 MiB unless given.
         """
         if algorithm not in PARTITION_ALGORITHMS:
             raise InvalidInputError(
@@ -115,6 +116,12 @@ class Schema:
         if algorithm == "dreamdb.lsh-l2" and (rerank or compressor or lsh_bits not in (None, 64)):
             raise InvalidInputError(
                 f"{algorithm} takes no rerank, compressor or lsh_bits other than 64 ({name!r})"
+            )
+        if bucket_max_bytes is not None and (
+            check_count(f"bucket_max_bytes of {name!r}", bucket_max_bytes) not in BUCKET_BYTES  # 0007-R10
+        ):
+            raise InvalidInputError(
+                f"bucket_max_bytes of {name!r} must be {BUCKET_BYTES[0]} to {BUCKET_BYTES[-1]}, not {bucket_max_bytes!r}"
             )
         options = {
             "dim": dim,

@@ -70,6 +70,7 @@ def search(
         raise InvalidInputError(f"k must be a whole number of 1 to {K_MAX}, not {k}")
     keep = (rows, t0, t1, allowed)
     if nprobe is None:
+        # 0006-R13
         return nearest((_kept(*keep, b) for b in _flat_blocks(rows, name, t0, t1)), queries, k, metric_of(f))
     found = [_probe(f, query, k, nprobe, keep) for query in queries]
     return _pad([a for a, _ in found], -1), _pad([d for _, d in found], np.inf)
@@ -100,7 +101,7 @@ def _kept(rows: RowSet, t0: int, t1: int, allowed: I64 | None, block: Block) -> 
         keep &= (anchors >= t0) & (anchors < t1)
     hidden = rows.hidden_between(low, high)
     if len(hidden):
-        keep &= ~np.isin(anchors, hidden)
+        keep &= ~np.isin(anchors, hidden)  # 0020-R8
     if allowed is not None:
         keep &= np.isin(anchors, allowed)
     return block if keep.all() else (anchors[keep], vectors[keep])
@@ -116,7 +117,7 @@ def _probe(
     index = load_spatial_index(rows.store, origin.index)
     track = read_track(rows.store, entry)
     cells = read_cells(rows.store, track, dim_of(f), probe_cells(index, query, nprobe), origin=origin)
-    blocks = [(cells.anchors, cells.vectors), *_unflushed_blocks(rows, f)]
+    blocks = [(cells.anchors, cells.vectors), *_unflushed_blocks(rows, f)]  # 0006-R13
     anchors, distances = nearest((_kept(*keep, b) for b in blocks), query[None, :], k, metric_of(f))
     return anchors[0], distances[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -29,13 +30,21 @@ def as_table(data: Any) -> pa.Table:
     if isinstance(data, pa.RecordBatchReader):
         return data.read_all()
     if hasattr(data, "__arrow_c_stream__"):
-        return pa.RecordBatchReader.from_stream(data).read_all()
+        return _without_index(pa.RecordBatchReader.from_stream(data).read_all())
     if hasattr(data, "__arrow_c_array__"):
         return pa.Table.from_batches([pa.record_batch(data)])
     raise InvalidInputError(
         f"cannot append {type(data).__name__}: give an Arrow, Polars or pandas table, a DuckDB relation, "
         "a dict of columns, or use append_many for a list of dicts"
     )
+
+
+def _without_index(table: pa.Table) -> pa.Table:
+    """Drop what pandas makes of an index that has no name: the numbers of rows somewhere else."""
+    return table.select([name for name in table.column_names if not _INDEX.fullmatch(name)])
+
+
+_INDEX: Final = re.compile(r"__index_level_\d+__")
 
 
 def _table_of_columns(columns: Mapping[str, Any]) -> pa.Table:
@@ -120,7 +129,16 @@ def _sample_column(f: Field, values: list[Any]) -> pa.Array:
         wrong_bool = isinstance(value, bool | np.bool_) and f.options.get("value_type") != "bool"
         if value is not None and wanted is not None and (wrong_bool or not isinstance(value, wanted)):
             raise InvalidInputError(f"field {f.name!r}, row {i}: {value!r:.60} is no {_type_name(f)}")
+        if isinstance(value, np.datetime64):  # Arrow takes no two units in one list
+            values[i] = _nanoseconds(f, i, value)
     return _array(f.name, values, kind)
+
+
+def _nanoseconds(f: Field, row: int, time: np.datetime64) -> int:
+    exact = time.astype("M8[ns]")
+    if exact.astype(time.dtype) != time:  # NumPy wraps around, and NaT equals nothing
+        raise InvalidInputError(f"field {f.name!r}, row {row}: {time!r:.60} is no timestamp in nanoseconds")
+    return int(exact.astype(np.int64))
 
 
 _PYTHON_TYPES: Final[Mapping[str, Any]] = {

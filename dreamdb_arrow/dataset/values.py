@@ -18,7 +18,7 @@ from dreamdb_arrow.columnar.vectors import F32
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field
 
-STRING_BYTES_MAX: Final = 8192  # 0011: what a B-tree key may have
+STRING_BYTES_MAX: Final = 8192  # 0011: what a B-tree key may have; 0006-R6
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -37,7 +37,7 @@ def check_scalar(f: Field, column: pa.Array) -> pa.Array:
         _check_unicode(f, column)
     values = cast(column, kind, f"field {f.name!r}")
     if value_type == "float":
-        _refuse(f, pc.invert(pc.is_finite(values)), values, "is not a finite number")
+        _refuse(f, pc.invert(pc.is_finite(values)), values, "is not a finite number")  # 0006-R6, 0011-R2
     elif value_type == "string":
         _refuse(
             f,
@@ -88,7 +88,7 @@ _ACCEPTED: Final[Mapping[str, Callable[[pa.DataType], bool]]] = {
 def cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
     """Return a column in another type. Raises InvalidInputError, naming the first row that does not fit."""
     try:
-        return column.cast(kind)
+        return column.cast(kind)  # 0006-R6
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         row = _first_failing(column, kind)
         where = f"{name}, row {row}" if row is not None else name
@@ -169,11 +169,11 @@ def _check_numbers(f: Field, vectors: F32, present: Bools) -> None:
         squares = np.einsum("ij,ij->i", vectors, vectors)
     for at in np.flatnonzero(~(np.isfinite(squares) & (squares > 0))):
         row = _row_of(present, int(at))
-        if not np.isfinite(vectors[at]).all():
+        if not np.isfinite(vectors[at]).all():  # 0006-R6
             raise InvalidInputError(f"field {f.name!r}, row {row}: the vector holds NaN or an infinity")
-        if not np.isfinite(np.linalg.norm(vectors[at])):
+        if np.linalg.norm(vectors[at].astype(np.float64)) > np.finfo(np.float32).max:
             raise InvalidInputError(f"field {f.name!r}, row {row}: the vector is too long for 32-bit floats")
-        if f.options.get("algorithm") != "dreamdb.lsh-l2" and not vectors[at].any():
+        if f.options.get("algorithm") != "dreamdb.lsh-l2" and not vectors[at].any():  # 0004-R3, 0006-R6
             raise InvalidInputError(
                 f"field {f.name!r}, row {row}: the vector is all zeros and has no direction"
             )

@@ -187,7 +187,7 @@ class Session:
             return f"!dreamdb: {' '.join(str(error).split())}"
 
     def version(self, ref: str | None, as_of: Any, txid: int) -> Address:
-        """Return the version of a Ref for a transaction: what it was when the transaction first asked."""
+        """Return the version of a Ref for a transaction: what it was when the transaction first asked (0006-R12)."""
         if ref is None:
             raise InvalidInputError("ref must not be NULL")
         if as_of is not None:
@@ -227,7 +227,8 @@ class Session:
     def _table_sql(self, table: pa.Table) -> str:
         """Return a query of a small table, kept as Parquet in the local cache: no value becomes SQL text."""
         address = self.space.cache.put(encode_stripe(table))
-        return f"FROM read_parquet({files_sql([self.space.cache.local(address)])})"
+        file = files_sql([self.space.cache.local(address)])
+        return f"FROM read_parquet({file}, hive_partitioning = false)"
 
     # ---------------------------------------------------------------- late columns
 

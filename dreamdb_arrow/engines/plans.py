@@ -5,6 +5,7 @@ This is the only place where SQL text is put together. Names and paths go in quo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,14 +103,19 @@ def source_of(rows: RowSet, t0: int, t1: int, *, name_files: bool = False) -> So
         return Source(_NOTHING, frozenset())
     columns = [rows.cache.columns(file, s.address) for file, s in zip(files, stripes, strict=True)]
     same = all(held == columns[0] for held in columns)
-    options = "" if same else ", union_by_name = true"
+    # A directory called `label=x` above the Space is no partition.
+    options = ", hive_partitioning = false" + ("" if same else ", union_by_name = true")
     options += f", filename = {literal(FILE)}" if name_files else ""
     return Source(f"read_parquet({files_sql(files)}{options})", frozenset().union(*columns))
 
 
 def files_sql(files: Iterable[Path]) -> str:
-    """Return a list of files as a SQL list."""
-    return f"[{', '.join(literal(str(f)) for f in files)}]"
+    """Return a list of files as a SQL list; what DuckDB would take for a pattern is put in brackets."""
+    names = (_PATTERN.sub(r"[\g<0>]", str(file)) for file in files)
+    return f"[{', '.join(map(literal, names))}]"
+
+
+_PATTERN: Final = re.compile(r"[*?\[]")
 
 
 def where_sql(rows: RowSet, prefix: str, t0: int, t1: int) -> str:

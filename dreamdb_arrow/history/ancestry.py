@@ -20,6 +20,6 @@ def first_parents(store: Store, tip: Address) -> Iterator[tuple[Address, Manifes
         except ObjectNotFoundError:
             if address == tip:
                 raise
-            return
+            return  # 0008-R3
         yield address, manifest
         address = manifest.parents[0] if manifest.parents else None

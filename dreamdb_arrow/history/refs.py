@@ -47,7 +47,7 @@ def create_branch(store: Store, name: str, address: Address) -> None:
 
 def _create_ref(store: Store, name: str, address: Address) -> None:
     try:
-        store.swap_ref(check_ref_name(name), Absent(), address)
+        store.swap_ref(check_ref_name(name), Absent(), address)  # 0008-R1, 0008-R2
     except RefConflictError as error:
         raise RefExistsError(name, error.found) from None
     except StoreError:  # a lost answer is not a lost race
@@ -73,7 +73,7 @@ def create_snapshot(store: Store, ref: str, label: str, address: Address) -> str
 def snapshot_name(ref: str, label: str) -> str:
     """Return the Ref of a snapshot; a label that already names a snapshot of this Ref stays as it is."""
     name = label if label.startswith(f"{ref}@") else f"{ref.split('@', maxsplit=1)[0]}@{label}"
-    if not is_ref_name(name):
+    if not is_ref_name(name) or name.endswith("@"):
         raise InvalidInputError(
             f"not a snapshot label: {label[:100]!r}; use letters a-z, digits, '_' and '-', 64 at most with the ref's name"
         )
@@ -112,8 +112,8 @@ def parse_time_ns(text: str) -> int | None:
 
     Digits are nanoseconds already. A timestamp may have nine decimals, of which `datetime` would keep six.
     """
-    if _DIGITS.fullmatch(text):
-        return int(text)
+    if text.isdigit():
+        return int(text) if _DIGITS.fullmatch(text) else None
     matched = _DECIMALS.fullmatch(text)
     whole, fraction, offset = matched.groups() if matched else (text, "0", "")
     try:

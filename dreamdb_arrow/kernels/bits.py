@@ -36,4 +36,4 @@ def bit_texts(bits: Bits) -> list[str]:
     assert bits.ndim == 2
     width = bits.shape[1]
     joined = (bits + np.uint8(ord("0"))).astype(np.uint8).tobytes().decode("ascii")
-    return [joined[start : start + width] for start in range(0, len(joined), width)]
+    return [joined[start : start + width] for start in range(0, len(joined), width)]  # 0004-R2

@@ -30,7 +30,7 @@ def key_stream(key: bytes, count: int) -> NDArray[np.int32]:
         _quarter_round(a, b, c, d)
         b, c, d = b[_TURN[2]], c[_TURN[1]], d[_TURN[0]]
     words = np.concatenate([a, b, c, d]) + state
-    return words.T.reshape(-1)[:count].view(np.int32)
+    return words.T.reshape(-1)[:count].view(np.int32)  # 0004-R5
 
 
 def _initial_state(key: bytes, blocks: int) -> U32:

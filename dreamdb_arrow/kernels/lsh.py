@@ -18,7 +18,7 @@ I64 = NDArray[np.int64]
 
 def hyperplanes(seed: bytes, bits: int, dim: int) -> F64:
     """Return the normals of `bits` hyperplanes, float64 (bits, dim), as the seed's words are: not unit length."""
-    return key_stream(seed, bits * dim).astype(np.float64).reshape(bits, dim)
+    return key_stream(seed, bits * dim).astype(np.float64).reshape(bits, dim)  # 0004-R6
 
 
 def plane_sides(planes: F64, vectors: F32) -> NDArray[np.bool_]:
@@ -26,7 +26,7 @@ def plane_sides(planes: F64, vectors: F32) -> NDArray[np.bool_]:
     assert planes.shape[1] == vectors.shape[1]
     sides = np.empty((len(vectors), len(planes)), dtype=np.bool_)
     for rows in row_blocks(len(vectors), 8 * (planes.shape[0] + planes.shape[1])):
-        np.greater_equal(vectors[rows].astype(np.float64) @ planes.T, 0.0, out=sides[rows])
+        np.greater_equal(vectors[rows].astype(np.float64) @ planes.T, 0.0, out=sides[rows])  # 0004-R6
     return sides
 
 
@@ -52,7 +52,7 @@ def cheapest_flips(margins: F64, count: int) -> I64:
     right = np.concatenate([none, near[second]])
     cheap = margins[near]
     sums = np.concatenate([[0.0], cheap, cheap[first] + cheap[second]])
-    ranked = np.argsort(sums, kind="stable")[:count]
+    ranked = np.argsort(sums, kind="stable")[:count]  # 0004-R7
     return np.stack([left[ranked], right[ranked]], axis=1)
 
 
@@ -60,7 +60,7 @@ def line_axis(seed: bytes, dim: int, width: float) -> tuple[F64, float]:
     """Return the axis of an l2 hash, float64 (dim,) of length one, and where on it the bins of `width` start."""
     words = key_stream(seed, dim + 1)
     axis = words[:dim].astype(np.float64)
-    offset = float(words[dim:].view(np.uint32)[0]) / 2.0**32 * width
+    offset = float(words[dim:].view(np.uint32)[0]) / 2.0**32 * width  # 0004-R8
     return axis / np.sqrt(np.square(axis).sum()), offset
 
 

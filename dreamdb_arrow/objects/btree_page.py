@@ -43,7 +43,7 @@ from dreamdb_arrow.objects.shape import (
 )
 
 PAGE_BYTES_MAX: Final = 65_536
-LEAF_ENTRIES_MAX: Final = 4096
+LEAF_ENTRIES_MAX: Final = 4096  # 0011-R10
 CHILDREN_MAX: Final = 256
 LEVEL_MAX: Final = 32
 WHOLE: Final = -1  # in place of a length: the whole bucket
@@ -179,7 +179,7 @@ def decode_btree_page(data: bytes, kind: ValueType) -> ScalarEntries | BtreeNode
 
     Raises LayoutError or CanonicalError for anything else: another algorithm, entries out of order or none.
     """
-    if len(data) > PAGE_BYTES_MAX:
+    if len(data) > PAGE_BYTES_MAX:  # 0011-R10
         raise LayoutError(f"a scalar index page has {len(data)} bytes, at most {PAGE_BYTES_MAX} are allowed")
     if data.startswith(_LEAF_HEAD):  # canonical, so that every leaf begins like this
         return _decode_leaf(data, kind)
@@ -207,14 +207,14 @@ def _decode_leaf(data: bytes, kind: ValueType) -> ScalarEntries:
     if count == 0:
         raise LayoutError("a scalar index leaf has no entries")
     entries = _read_entries(np.frombuffer(data, np.uint8), starts, kind)
-    if not is_ordered(entries):
+    if not is_ordered(entries):  # 0011-R9
         raise LayoutError("scalar index entries are out of order")
     return entries
 
 
 def _read_entries(page: Bytes, starts: Ints, kind: ValueType) -> ScalarEntries:
     (values, firsts, stops, buckets), at = read_columns(page, starts + 1, _ENTRY)
-    if np.any(firsts >= stops):
+    if np.any(firsts >= stops):  # 0003-R1
         raise LayoutError("a scalar index entry covers no time")
     offsets, lengths = np.zeros(len(starts), np.int64), np.full(len(starts), WHOLE)
     part = np.flatnonzero(page[starts] != array_head(len(_ENTRY))[0])
@@ -230,11 +230,11 @@ def _decode_node(page: Any, kind: ValueType) -> BtreeNode:
     if found["type"] != "internal" or found["algorithm"] != kind.algorithm:
         raise LayoutError("a scalar index page has another type or algorithm than its column")
     level = expect_uint(found["level"], "level of a scalar index page")
-    if not 1 <= level <= LEVEL_MAX:
+    if not 1 <= level <= LEVEL_MAX:  # 0000-R2
         raise LayoutError(f"an internal page cannot be at level {level}")
     children = tuple(map(_child, expect_list(found["entries"], "entries of a scalar index page")))
     places = [(child.low, child.high, child.address) for child in children]
-    if not children or places != sorted(places) or any(low > high for low, high, _ in places):
+    if not children or places != sorted(places) or any(low > high for low, high, _ in places):  # 0011-R9
         raise LayoutError("an internal scalar index page has no children, or they are out of order")
     return BtreeNode(level, children)
 

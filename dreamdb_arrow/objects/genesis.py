@@ -33,5 +33,5 @@ def decode_genesis(data: bytes) -> Genesis:
 
 
 def _check_nonce(nonce: Any) -> None:
-    if not isinstance(nonce, bytes) or len(nonce) != NONCE_BYTES:
+    if not isinstance(nonce, bytes) or len(nonce) != NONCE_BYTES:  # 0001-R1
         raise LayoutError(f"a genesis nonce must be {NONCE_BYTES} bytes")

@@ -119,7 +119,7 @@ def entries_of_lists(shape: EntryShape, rows: Any) -> IndexEntries:
     if not isinstance(rows, list) or not all(type(row) is list for row in rows):
         raise LayoutError(f"an inline index of {shape.name} must be an array of arrays")
     members = np.fromiter(map(len, rows), np.int64, len(rows))
-    if np.any((members < shape.required) | (members > len(shape.items))):
+    if np.any((members < shape.required) | (members > len(shape.items))):  # 0007-R7
         raise LayoutError(f"an entry of {shape.name} has {shape.required} to {len(shape.items)} items")
     columns = []
     for nth, item in enumerate(shape.items):
@@ -139,7 +139,7 @@ def lists_of_entries(entries: IndexEntries) -> list[list[Any]]:
 
 def check_times(entries: IndexEntries) -> IndexEntries:
     """Return the entries. Raises LayoutError when one ends before it begins."""
-    if np.any(entries.stops < entries.firsts):
+    if np.any(entries.stops < entries.firsts):  # 0003-R3
         raise LayoutError(f"an entry of {entries.shape.name} ends before it begins")
     return entries
 

@@ -38,8 +38,8 @@ from dreamdb_arrow.objects.shape import (
     expect_uint,
 )
 
-LEAF_BYTES: Final = 16_384
-CHILDREN_MAX: Final = 256
+LEAF_BYTES: Final = 16_384  # 0007-R6
+CHILDREN_MAX: Final = 256  # 0007-R6
 PAGE_BYTES_MAX: Final = 1 << 24  # what is read at all
 _KEYS: Final = frozenset({"type", "t_max", "t_min", "entries", "modality"})
 _LEAF_HEAD: Final = b"\xa5\x64type\x64leaf\x65t_max"
@@ -154,7 +154,7 @@ def _leaf_tail(modality: str) -> bytes:
 
 def decode_index_page(data: bytes, shape: EntryShape, modality: str) -> IndexLeaf | IndexNode:
     """Return a page of the index of a Track of this modality. Raises LayoutError or CanonicalError."""
-    if len(data) > PAGE_BYTES_MAX:
+    if len(data) > PAGE_BYTES_MAX:  # 0000-R2
         raise LayoutError(f"an index page has {len(data)} bytes, at most {PAGE_BYTES_MAX} are read")
     if data.startswith(_LEAF_HEAD):  # canonical, so that every leaf begins like this
         return _decode_leaf(data, shape, modality)

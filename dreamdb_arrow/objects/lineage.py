@@ -1,4 +1,4 @@
-"""Lineage: the Tracks of one Manifest, current and superseded, and which came from which. Spec 0001."""
+"""Lineage: the Tracks of one Manifest, current and superseded, which came from which. Specs 0001 and 0008."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Tracks:
     @property
     def read_only(self) -> bool:
         """Whether a commit on top of these must be refused."""
-        return self.form != LINEAGE_FORM
+        return self.form != LINEAGE_FORM  # 0001-R8
 
 
 def find_entry(tracks: Tracks, field_name: str) -> TrackEntry | None:
@@ -104,7 +104,7 @@ def decode_tracks(value: Any) -> Tracks:
     if isinstance(value, list):
         return Tracks(active=_decode_entries(value), form=LIST_FORM)
     form = expect_text(expect_map(value, "tracks").get("form"), "form of tracks")
-    if form != LINEAGE_FORM:
+    if form != LINEAGE_FORM:  # 0001-R8
         raise UnsupportedError(f"tracks of form {form!r:.80} are not supported, only {LINEAGE_FORM!r}")
     fields = expect_closed_map(value, "tracks", _TRACKS_KEYS)
     return Tracks(
@@ -154,7 +154,7 @@ def _decode_end_fields(fields: Mapping[str, Any], what: str) -> dict[str, Any]:
     return {
         "field": expect_text(fields["field"], f"field of a {what}"),
         "address": expect_address(fields["address"], f"address of a {what}"),
-        "modality": check_modality(expect_text(fields["modality"], f"modality of a {what}")),
+        "modality": check_modality(expect_text(fields["modality"], f"modality of a {what}")),  # 0001-R10
         "timeline": expect_address(fields["timeline"], f"timeline of a {what}"),
     }
 
@@ -185,7 +185,7 @@ def _end_value(end: EdgeEnd | TrackEntry) -> dict[str, Any]:
 # --- order and closure --------------------------------------------------------------------------------------
 
 
-def check_tracks(tracks: Tracks, timelines: Sequence[Address]) -> None:
+def check_tracks(tracks: Tracks, timelines: Sequence[Address]) -> None:  # 0001-R4
     """Raise LayoutError unless entries and edges are in order, unique, and closed.
 
     Order is by field name, then address. Where the timeline ranks is not known: with several of them, only
@@ -200,12 +200,12 @@ def check_tracks(tracks: Tracks, timelines: Sequence[Address]) -> None:
     _check_order([(_rank(entry), entry.timeline) for entry in tracks.lineage], "lineage", strict=single)
     ends = [(_edge_rank(edge), (edge.child.timeline, edge.exact_parent.timeline)) for edge in tracks.edges]
     _check_order(ends, "edges", strict=single)
-    _check_closure(tracks)
+    _check_closure(tracks)  # 0001-R5
 
 
 def _rank(end: TrackEntry | EdgeEnd) -> tuple[str, bytes]:
     # Code points compare as their UTF-8 bytes do.
-    return end.field, bytes(end.address)
+    return end.field, bytes(end.address)  # 0001-R4
 
 
 def _edge_rank(edge: Edge) -> tuple[tuple[str, bytes], tuple[str, bytes]]:

@@ -38,6 +38,7 @@ __all__ = [
     "order_tracks",
 ]
 
+TRACKS_BYTES_MAX: Final = 1 << 20
 _KEYS: Final = ("ts", "tracks", "writer", "parents", "registry", "timelines")
 
 
@@ -57,14 +58,17 @@ class Manifest:
 def encode_manifest(manifest: Manifest) -> bytes:
     """Return the canonical bytes. Raises InvalidInputError for what decode_manifest would refuse."""
     try:
-        check_tracks(manifest.tracks, manifest.timelines)
+        check_tracks(manifest.tracks, manifest.timelines)  # 0000-R5
     except LayoutError as error:
         raise InvalidInputError(f"manifest cannot be written: {error}") from error
     if clash := set(_KEYS) & manifest.extra.keys():
         raise InvalidInputError(f"extra manifest keys take the place of known ones: {sorted(clash)}")
+    tracks = tracks_value(manifest.tracks)
+    if (size := len(encode_cbor(tracks))) > TRACKS_BYTES_MAX:  # 0001-R7
+        raise InvalidInputError(f"tracks of a manifest take {size} bytes, at most {TRACKS_BYTES_MAX} may be")
     known = {
         "ts": manifest.ts,
-        "tracks": tracks_value(manifest.tracks),
+        "tracks": tracks,
         "writer": manifest.writer,
         "parents": manifest.parents,
         "registry": dict(manifest.registry),
@@ -80,10 +84,10 @@ def decode_manifest(data: bytes) -> Manifest:
     """
     # The reference SDK writes the registry entry of an array type once for each field that has the type.
     fields = expect_map(decode_cbor(data, repeated_pairs=True), "manifest")
-    if missing := set(_KEYS) - fields.keys():
+    if missing := set(_KEYS) - fields.keys():  # 0001-R2
         raise LayoutError(f"manifest lacks {sorted(missing)}")
     timelines = expect_addresses(fields["timelines"], "timeline of a manifest")
-    if not timelines:
+    if not timelines:  # 0001-R2
         raise LayoutError("manifest has no timeline")
     tracks = decode_tracks(fields["tracks"])
     check_tracks(tracks, timelines)
@@ -94,5 +98,5 @@ def decode_manifest(data: bytes) -> Manifest:
         parents=expect_addresses(fields["parents"], "parent of a manifest"),
         registry=expect_map(fields["registry"], "registry of a manifest"),
         timelines=timelines,
-        extra={key: value for key, value in fields.items() if key not in _KEYS},
+        extra={key: value for key, value in fields.items() if key not in _KEYS},  # 0000-R3
     )

@@ -46,7 +46,7 @@ def decode_items(data: bytes) -> ItemsObject:
     fields = expect_closed_map(decode_cbor(data), "items object", _ITEMS_KEYS)
     chunks = tuple(map(_decode_chunk, expect_list(fields["chunks"], "chunks of an item")))
     items = ItemsObject(chunks, expect_uint(fields["total_size"], "total_size of an item"))
-    if items != items_object_of(chunks):
+    if items != items_object_of(chunks):  # 0007-R2
         raise LayoutError(f"total_size of an item is {items.total_size}, but its chunks say otherwise")
     return items
 

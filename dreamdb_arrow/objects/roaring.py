@@ -49,13 +49,13 @@ def read_bitmap(data: bytes, at: int) -> tuple[list[Container], int]:
     if cookie == COOKIE:
         (k,) = struct.unpack_from("<I", data, at + 4)
         flags, after = None, at + 8
-    elif cookie & 0xFFFF == RUN_COOKIE:
+    elif cookie & 0xFFFF == RUN_COOKIE:  # 0011-R5
         k = (cookie >> 16) + 1
         after = at + 4 + (k + 7) // 8
         flags = data[at + 4 : after]
     else:
         raise LayoutError(f"not a Roaring bitmap: {cookie:#x}")
-    if not 1 <= k <= 1 << 16 or after + 4 * k > len(data):
+    if not 1 <= k <= 1 << 16 or after + 4 * k > len(data):  # 0000-R2
         raise LayoutError(f"{k} containers cannot be in this Roaring bitmap")
     pairs = struct.iter_unpack("<HH", data[after : after + 4 * k])
     containers = [Container(key, less + 1, _flag(flags, nth)) for nth, (key, less) in enumerate(pairs)]
@@ -84,7 +84,7 @@ def read_container(data: bytes, at: int, container: Container) -> tuple[NDArray[
         lows = np.frombuffer(data[at:end], "<u2")
     else:
         lows = unfold_bits(np.frombuffer(data[at:end], np.uint8))
-    if len(lows) != container.cardinality:
+    if len(lows) != container.cardinality:  # 0011-R6
         raise LayoutError("a container of a Roaring bitmap has another cardinality than its head says")
     return lows, end
 
@@ -113,7 +113,7 @@ def _size(data: bytes, at: int, container: Container) -> int:
 
 def _check_offsets(data: bytes, bitmap: int, at: int, lines: Iterator[tuple[int, Container]]) -> None:
     for offset, container in lines:
-        if bitmap + offset != at:
+        if bitmap + offset != at:  # 0011-R6
             raise LayoutError("a container of a Roaring bitmap is not where its offset says")
         at += _size(data, at, container)
 

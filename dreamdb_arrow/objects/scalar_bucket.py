@@ -68,13 +68,13 @@ def decode_record(data: bytes, *, max_run_members: int = MAX_RUN_MEMBERS) -> Anc
     if len(data) < RECORD_HEAD or data[0] != VERSION:
         raise LayoutError("a scalar record must begin with version 1 and a number of blocks")
     blocks = int.from_bytes(data[1:RECORD_HEAD], "little")
-    if not 1 <= blocks <= len(data) // BLOCK_HEAD:
+    if not 1 <= blocks <= len(data) // BLOCK_HEAD:  # 0011-R6
         raise LayoutError(f"{blocks} blocks cannot be in a scalar record of {len(data)} bytes")
     try:
         anchors = np.concatenate(list(_read_blocks(data, blocks, max_run_members)))
     except (struct.error, IndexError):
         raise LayoutError("a scalar record is cut off") from None
-    if np.any(anchors[1:] <= anchors[:-1]):
+    if np.any(anchors[1:] <= anchors[:-1]):  # 0011-R6
         raise LayoutError("the anchors of a scalar record do not ascend")
     return anchors
 
@@ -86,11 +86,11 @@ def _read_blocks(data: bytes, blocks: int, budget: int) -> Iterator[Anchors]:
         containers, at = read_bitmap(data, at + 4)
         for container in containers:
             budget -= container.cardinality if container.runs else 0
-            if budget < 0:
+            if budget < 0:  # 0000-R2
                 raise LayoutError("the runs of a scalar record unfold to too many anchors")
             lows, at = read_container(data, at, container)
             yield np.uint64(high << 32 | container.key << 16) | lows.astype(np.uint64)
-    if at != len(data):
+    if at != len(data):  # 0011-R4
         raise LayoutError("bytes after the end of a scalar record")
 
 
@@ -109,7 +109,7 @@ def encode_records(anchors: NDArray[Any], counts: Ints) -> Ragged:
     """
     numbers = np.asarray(anchors).astype(np.uint64)
     assert counts.sum() == len(numbers)
-    if np.any(counts < 1):
+    if np.any(counts < 1):  # 0011-R6
         raise InvalidInputError("a value without an anchor has no record")
     begins = marks_at(counts.cumsum() - counts, len(numbers))
     if np.any((numbers[1:] <= numbers[:-1]) & ~begins[1:]):
@@ -150,7 +150,7 @@ def _encode_groups(anchors: Anchors, begins: NDArray[np.bool_]) -> Ragged:
     out[records] = VERSION
     _put(out, records + 1, np.diff(first_blocks, append=len(heads)), "<u8")
     _put(out, blocks, high[heads], "<u4")
-    _put(out, blocks + 4, np.full(len(blocks), COOKIE), "<u4")
+    _put(out, blocks + 4, np.full(len(blocks), COOKIE), "<u4")  # 0011-R5
     _put(out, blocks + 8, k, "<u4")
     block = np.repeat(np.arange(len(heads)), k)
     line, width = blocks[block] + BLOCK_HEAD, 4 * k[block]

@@ -43,7 +43,7 @@ def decode_records(bucket: bytes, offsets: Ints, lengths: Ints) -> tuple[Anchors
         LayoutError: a record that is not one, that lies outside the bucket, or over another one.
     """
     ends = np.r_[offsets[1:], len(bucket)][: len(offsets)]
-    if np.any(offsets < 0) or np.any(lengths < 0) or np.any(lengths > ends - offsets):
+    if np.any(offsets < 0) or np.any(lengths < 0) or np.any(lengths > ends - offsets):  # 0011-R4
         raise LayoutError("records lie outside their scalar bucket, or over one another")
     data = np.frombuffer(bucket, np.uint8)
     single, anchors = _decode_singles(data, offsets, lengths)

@@ -25,7 +25,7 @@ from dreamdb_arrow.objects.scalar_index import ALGORITHMS
 
 Values: TypeAlias = NDArray[Any] | list[str]
 
-STRING_BYTES_MAX: Final = 8192  # of a value in a B-tree
+STRING_BYTES_MAX: Final = 8192  # of a value in a B-tree; 0011-R2
 _SIGN: Final = np.uint64(1 << 63)
 
 
@@ -129,7 +129,7 @@ def _encode_floats(values: NDArray[np.float64]) -> Ragged:
         single, half = values.astype(np.float32), values.astype(np.float16)
     fits_single, fits_half = single.astype(np.float64) == values, half.astype(np.float64) == values
     rows = np.empty((len(values), 9), np.uint8)
-    rows[:, 0] = 0xFB
+    rows[:, 0] = 0xFB  # 0011-R3
     rows[:, 1:] = _digits(values, ">f8")
     rows[fits_single, 0] = 0xFA
     rows[fits_single, 1:5] = _digits(single[fits_single], ">f4")
@@ -146,7 +146,7 @@ def _digits(values: NDArray[Any], dtype: str) -> Bytes:
 def _decode_floats(data: Bytes, spans: Spans) -> NDArray[np.float64]:
     initials = _initials(data, spans)
     values = np.empty(len(initials), np.float64)
-    if np.any((initials < 0xF9) | (initials > 0xFB)):
+    if np.any((initials < 0xF9) | (initials > 0xFB)):  # 0011-R3
         raise LayoutError("a scalar value is not a float")
     for initial, size in ((0xF9, 2), (0xFA, 4), (0xFB, 8)):
         rows = np.flatnonzero(initials == initial)
@@ -165,7 +165,7 @@ def _distinct_floats(rows: Any) -> tuple[NDArray[np.float64], Ints]:
     if values.dtype.kind not in "fiu":
         raise InvalidInputError(f"floats are wanted, not {values.dtype}")
     values = values.astype(np.float64)
-    if not np.isfinite(values).all():
+    if not np.isfinite(values).all():  # 0011-R2
         raise InvalidInputError("NaN and infinity cannot be stored in a scalar field")
     _, firsts, codes = np.unique(order_keys(values), return_index=True, return_inverse=True)
     return values[firsts], codes
@@ -244,7 +244,7 @@ def order_keys(values: NDArray[Any]) -> NDArray[np.uint64]:
     keys = tree_keys(values)
     if values.dtype.kind != "f":
         return keys
-    keys[(keys == _SIGN) & ~np.signbit(values)] -= np.uint64(1)
+    keys[(keys == _SIGN) & ~np.signbit(values)] -= np.uint64(1)  # 0011-R9
     return keys
 
 

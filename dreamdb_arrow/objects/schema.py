@@ -59,7 +59,7 @@ def decode_schema(registry: Mapping[str, Any]) -> tuple[Field, ...]:
 
     Raises LayoutError; UnsupportedError for a version of schemas that is not known.
     """
-    if SCHEMA_KEY not in registry:
+    if SCHEMA_KEY not in registry:  # 0001-R12
         raise LayoutError(f"registry has no {SCHEMA_KEY}")
     schema = expect_map(registry[SCHEMA_KEY], "schema")
     version = expect_uint(schema.get("v"), "version of a schema")
@@ -68,7 +68,7 @@ def decode_schema(registry: Mapping[str, Any]) -> tuple[Field, ...]:
     keys = {"v", "fields"} if version == SCHEMA_VERSION else {"v", "fields", "embedding_specs"}
     declared = expect_list(expect_closed_map(schema, "schema", keys)["fields"], "fields of a schema")
     fields = tuple(map(_decode_field, declared))
-    if repeated := _repeated(fields):
+    if repeated := _repeated(fields):  # 0001-R15
         raise LayoutError(f"schema declares field {repeated!r:.80} twice")
     return fields
 
@@ -83,7 +83,7 @@ def encode_schema(fields: Iterable[Field], embedding_specs: Any = None) -> dict[
     Raises:
         InvalidInputError: two fields have one name.
     """
-    ordered = sorted(fields, key=lambda each: each.name)
+    ordered = sorted(fields, key=lambda each: each.name)  # 0001-R15
     if repeated := _repeated(ordered):
         raise InvalidInputError(f"field {repeated!r:.80} is declared twice")
     values = [_field_value(each) for each in ordered]
@@ -102,7 +102,7 @@ def check_new_field(new: Field) -> Field:
         raise InvalidInputError(
             f"a field name must be 1 to {NAME_CHARACTERS_MAX} printable characters: {new.name!r:.80}"
         )
-    if new.kind == "scalar" and not _COLUMN_NAME.fullmatch(new.name):
+    if new.kind == "scalar" and not _COLUMN_NAME.fullmatch(new.name):  # 0001-R11
         raise InvalidInputError(f"a scalar field name may only have a-z, 0-9 and _: {new.name!r:.80}")
     try:
         modality_of(new)
@@ -122,7 +122,7 @@ def modality_of(of: Field, *, version: int = 1) -> str:
         UnsupportedError: for a kind that is not known, or a modality that does not follow from the field.
         LayoutError: an option is missing or of the wrong type.
     """
-    if of.kind not in _MODALITIES:
+    if of.kind not in _MODALITIES:  # 0000-R4
         raise UnsupportedError(f"fields of kind {of.kind!r:.80} are not supported")
     modality = _MODALITIES[of.kind](of)
     if of.kind == "embedding" and version > 1:

@@ -1,4 +1,4 @@
-"""The shapes of decoded metadata: what each decoder of an Object asks of the values in it. Spec 0007.
+"""The shapes of decoded metadata: what each decoder of an Object asks of the values in it. Specs 0000, 0001, 0007.
 
 Each function returns the value it was given, typed, or raises LayoutError with a sentence about `what` it is.
 """
@@ -28,9 +28,9 @@ def expect_closed_map(
     """Return a map that has all of the required keys, and none but those and the optional ones."""
     found = expect_map(value, what)
     keys = found.keys()
-    if missing := required - keys:
+    if missing := required - keys:  # 0000-R1
         raise LayoutError(f"{what} lacks {_listed(missing)}")
-    if foreign := keys - required - optional:
+    if foreign := keys - required - optional:  # 0000-R3
         raise LayoutError(f"{what} may not have {_listed(foreign)}")
     return found
 
@@ -58,7 +58,7 @@ def expect_bool(value: Any, what: str) -> bool:
 
 def expect_uint(value: Any, what: str) -> int:
     """Return an unsigned integer of 64 bits."""
-    if type(value) is not int or not 0 <= value <= U64_MAX:
+    if type(value) is not int or not 0 <= value <= U64_MAX:  # 0003-R1
         raise LayoutError(f"{what} must be an unsigned integer of 64 bits, found {value!r:.80}")
     return value
 
@@ -81,7 +81,7 @@ def expect_range(value: Any, what: str) -> tuple[int, int]:
     if len(pair) != 2:
         raise LayoutError(f"{what} must be a pair, found {len(pair)} items")
     start, stop = expect_uint(pair[0], what), expect_uint(pair[1], what)
-    if stop < start:
+    if stop < start:  # 0003-R3
         raise LayoutError(f"{what} ends before it starts: [{start}, {stop}]")
     return start, stop
 

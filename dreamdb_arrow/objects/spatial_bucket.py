@@ -103,7 +103,7 @@ def decode_spatial_bucket(data: Buffer) -> SpatialBucket:
         raise LayoutError(f"a bucket of {len(view)} bytes has no header")
     magic, version, size, count, header, index, tag, mode = _BUCKET_HEAD.unpack_from(view)
     _check_head("bucket", (magic, BUCKET_MAGIC), version, (header + count * size, len(view)))
-    if mode != _INLINE:
+    if mode != _INLINE:  # 0007-R9
         raise UnsupportedError(f"bucket records of mode {mode} cannot be read")
     compressor = _read_compressor(view, header)
     _check_padding(view[_BUCKET_HEAD.size if compressor is None else _COMPRESSOR_END : header])
@@ -162,11 +162,11 @@ def _read_compressor(view: memoryview, header: int) -> Address | None:
 
 
 def _check_head(what: str, magic: tuple[bytes, bytes], version: int, length: tuple[int, int]) -> None:
-    if magic[0] != magic[1]:
+    if magic[0] != magic[1]:  # 0007-R9
         raise LayoutError(f"not a {what}: it begins with {magic[0].hex()}")
     if version != _VERSION:
         raise UnsupportedError(f"a {what} of version {version} cannot be read")
-    if length[0] != length[1]:
+    if length[0] != length[1]:  # 0007-R9
         raise LayoutError(f"a {what} says {length[0]} bytes and has {length[1]}")
 
 

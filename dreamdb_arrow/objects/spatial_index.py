@@ -85,11 +85,11 @@ class SpatialIndex:
             raise LayoutError(f"a SpatialIndex has a dim of 1 to {MAX_DIM}, not {self.dim!r}")
         if type(self.bits) is not int or self.bits < 1:
             raise LayoutError(f"a SpatialIndex has at least one bit, not {self.bits!r}")
-        if self.metric != kind.metric or type(self.params) is not kind.params:
+        if self.metric != kind.metric or type(self.params) is not kind.params:  # 0004-R1
             raise LayoutError(
                 f"{self.algorithm} does not go with {self.metric!r}, {type(self.params).__name__}"
             )
-        kind.check(self)
+        kind.check(self)  # 0004-R1
 
 
 def make_lsh_cosine(dim: int, seed: bytes, bits: int = DEFAULT_LSH_BITS) -> SpatialIndex:
@@ -180,7 +180,7 @@ def _check_rows(rows: Any, count: int, dim: int) -> None:
         raise LayoutError(f"a codebook has at least one row, not {count!r}")
     if not isinstance(rows, bytes) or len(rows) != 4 * count * dim:
         raise LayoutError(f"a codebook of {count} x {dim} float32 has {4 * count * dim} bytes")
-    if not np.isfinite(np.frombuffer(rows, dtype="<f4")).all():
+    if not np.isfinite(np.frombuffer(rows, dtype="<f4")).all():  # 0004-R1
         raise LayoutError("a codebook holds a number that is not finite")
 
 
@@ -192,7 +192,7 @@ def _check_bits(index: SpatialIndex, bits: int) -> None:
 def _check_lsh_cosine(index: SpatialIndex) -> None:
     assert isinstance(index.params, LshCosineParams)
     _check_seed(index.params.seed)
-    if index.bits * index.dim > MAX_LSH_WORDS:
+    if index.bits * index.dim > MAX_LSH_WORDS:  # 0000-R2
         raise LayoutError(f"{index.bits} hyperplanes of {index.dim} numbers are more than {MAX_LSH_WORDS}")
 
 
@@ -201,7 +201,7 @@ def _check_lsh_l2(index: SpatialIndex) -> None:
     _check_seed(index.params.seed)
     _check_bits(index, 64)
     width: Any = index.params.bucket_width
-    if not isinstance(width, float) or not 0.0 < width < math.inf:
+    if not isinstance(width, float) or not 0.0 < width < math.inf:  # 0004-R1
         raise LayoutError(f"a bucket width is above zero and finite, not {width!r}")
 
 
@@ -213,7 +213,7 @@ def _check_ivf_cosine(index: SpatialIndex) -> None:
 
 def _check_imi_cosine(index: SpatialIndex) -> None:
     assert isinstance(index.params, ImiCosineParams)
-    if index.dim % 2:
+    if index.dim % 2:  # 0004-R1
         raise LayoutError(f"the vectors of {IMI_COSINE} have two halves: a dim of {index.dim} has none")
     for rows in (index.params.low, index.params.high):
         _check_rows(rows, index.params.k_sub, index.dim // 2)

@@ -26,7 +26,7 @@ from dreamdb_arrow.objects.shape import (
 )
 
 TOMBSTONES_KEY: Final = "dreamdb.tombstones"
-PAGE_ITEMS_MAX: Final = 128
+PAGE_ITEMS_MAX: Final = 128  # 0020-R2
 LEVEL_MAX: Final = 9  # 128^10 anchors are more than there are
 _INDEX_KIND: Final = "dreamdb.tombstone-index.v1"
 _PAGE_KIND: Final = "dreamdb.tombstone-page.v1"
@@ -119,7 +119,7 @@ def decode_page(data: bytes) -> TombstonePage:
     expect_closed_map(fields, "tombstone page", {"kind", "level", items_key})
     _expect_kind(fields["kind"], _PAGE_KIND)
     items = expect_list(fields[items_key], f"{items_key} of a tombstone page")
-    if not 1 <= len(items) <= PAGE_ITEMS_MAX:
+    if not 1 <= len(items) <= PAGE_ITEMS_MAX:  # 0020-R2
         raise LayoutError(f"a tombstone page has 1 to {PAGE_ITEMS_MAX} {items_key}, not {len(items)}")
     if level:
         return TombstonePage(level, children=_decode_children(items, level))
@@ -128,14 +128,14 @@ def decode_page(data: bytes) -> TombstonePage:
 
 def check_page(page: TombstonePage, ref: PageRef) -> None:
     """Raise LayoutError unless a page is what its parent says of it."""
-    if _ref_to(page, ref.address) != ref:
+    if _ref_to(page, ref.address) != ref:  # 0020-R3
         raise LayoutError(f"tombstone page {ref.address} is not what its parent says of it")
 
 
 def _split_evenly(items: Sequence[T]) -> list[tuple[T, ...]]:
     if not items:
         return []
-    pages = -(-len(items) // PAGE_ITEMS_MAX)
+    pages = -(-len(items) // PAGE_ITEMS_MAX)  # 0020-R5
     sizes = [len(items) // pages + (page < len(items) % pages) for page in range(pages)]
     stops = list(accumulate(sizes))
     return [tuple(items[stop - size : stop]) for size, stop in zip(sizes, stops, strict=True)]
@@ -152,11 +152,11 @@ def _ref_to(page: TombstonePage, name: Address | bytes) -> PageRef:
 
 def _decode_children(items: list[Any], level: int) -> tuple[PageRef, ...]:
     children = tuple(map(_decode_ref, items))
-    if any(child.level != level - 1 for child in children):
+    if any(child.level != level - 1 for child in children):  # 0020-R2
         raise LayoutError(
             f"a child of a tombstone page of level {level} is of another level than {level - 1}"
         )
-    if any(left.max_anchor >= right.min_anchor for left, right in pairwise(children)):
+    if any(left.max_anchor >= right.min_anchor for left, right in pairwise(children)):  # 0020-R2
         raise LayoutError("children of a tombstone page are not in order")
     return children
 
@@ -239,7 +239,7 @@ def _decode_ref(value: Any) -> PageRef:
 
 def _expect_level(value: Any) -> int:
     level = expect_uint(value, "level of a tombstone page")
-    if level > LEVEL_MAX:
+    if level > LEVEL_MAX:  # 0020-R4
         raise LayoutError(f"tombstone pages of level {level} are too many levels")
     return level
 

@@ -71,7 +71,7 @@ def decode_track(data: bytes) -> Track:
         raise LayoutError("item_key_index of a track may be absent, but not null")
     return Track(
         coverage=expect_range(fields["coverage"], "coverage of a track"),
-        modality=check_modality(expect_text(fields["modality"], "modality of a track")),
+        modality=check_modality(expect_text(fields["modality"], "modality of a track")),  # 0001-R10
         timeline=expect_address(fields["timeline"], "timeline of a track"),
         object_index=fields["object_index"],
         init_segment=expect_address(fields["init_segment"], "init_segment")

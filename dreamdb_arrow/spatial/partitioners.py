@@ -93,15 +93,15 @@ def check_count(name: str, value: Any) -> int:
 def check_vectors(index: SpatialIndex, vectors: F32, what: str = "vector") -> F32:
     """Return the vectors as float32 (n, dim), or raise InvalidInputError with the first row that cannot be used."""
     vectors = np.asarray(vectors, dtype=np.float32)
-    if vectors.ndim != 2 or vectors.shape[1] != index.dim:
+    if vectors.ndim != 2 or vectors.shape[1] != index.dim:  # 0004-R3
         raise InvalidInputError(f"a {what} here has {index.dim} numbers, found shape {vectors.shape}")
     for rows in row_blocks(len(vectors), 4 * index.dim):
         finite = np.isfinite(vectors[rows]).all(axis=1)
-        if not finite.all():
+        if not finite.all():  # 0004-R3
             _refuse_row(what, rows.start + int(finite.argmin()), "holds NaN or infinity")
         if index.metric == "cosine":
             norms = row_norms(vectors[rows])
-            directed = (norms > 0) & (norms < np.inf)
+            directed = (norms > 0) & (norms < np.inf)  # 0004-R3
             if not directed.all():
                 _refuse_row(what, rows.start + int(directed.argmin()), "has a length of zero, or too large")
     return vectors
@@ -132,7 +132,7 @@ def _assign_lsh_cosine(index: SpatialIndex, vectors: F32) -> Bits:
 
 def _probe_lsh_cosine(index: SpatialIndex, query: F32, nprobe: int) -> Bits:
     planes = _planes_of(index)
-    flips = cheapest_flips(plane_margins(planes, query), nprobe)
+    flips = cheapest_flips(plane_margins(planes, query), nprobe)  # 0004-R7
     keys = np.repeat(plane_sides(planes, query[None, :]), len(flips), axis=0)
     row, side = np.nonzero(flips >= 0)
     keys[row, flips[row, side]] ^= True
@@ -146,7 +146,7 @@ def _positions(index: SpatialIndex, vectors: F32) -> F64:
     assert isinstance(index.params, LshL2Params)
     axis, offset = line_axis(index.params.seed, index.dim, index.params.bucket_width)
     positions = line_positions(axis, offset, index.params.bucket_width, vectors)
-    inside = np.abs(positions) < float(_MIDDLE)
+    inside = np.abs(positions) < float(_MIDDLE)  # 0004-R8
     if not inside.all():
         _refuse_row("vector", int(inside.argmin()), "lies outside the bins of its index")
     return positions
@@ -157,7 +157,7 @@ def _bin_bits(bins: I64) -> Bits:
 
 
 def _assign_lsh_l2(index: SpatialIndex, vectors: F32) -> Bits:
-    return _bin_bits(np.floor(_positions(index, vectors)).astype(np.int64))
+    return _bin_bits(np.floor(_positions(index, vectors)).astype(np.int64))  # 0004-R8
 
 
 def _probe_lsh_l2(index: SpatialIndex, query: F32, nprobe: int) -> Bits:
@@ -169,7 +169,7 @@ def _probe_lsh_l2(index: SpatialIndex, query: F32, nprobe: int) -> Bits:
     inside = position - own
     steps = (bins - own).astype(np.float64)
     gaps = np.maximum(np.maximum(steps - inside, inside - steps - 1), 0)
-    return _bin_bits(bins[smallest(gaps[None, :], nprobe)[0]])
+    return _bin_bits(bins[smallest(gaps[None, :], nprobe)[0]])  # 0004-R9
 
 
 # --- ivf-cosine: nearest of the centroids --------------------------------------------------------------------
@@ -181,12 +181,12 @@ def _centroids_of(index: SpatialIndex) -> F32:
 
 
 def _assign_ivf_cosine(index: SpatialIndex, vectors: F32) -> Bits:
-    return _number_bits(index, _best_rows(vectors, _centroids_of(index)))
+    return _number_bits(index, _best_rows(vectors, _centroids_of(index)))  # 0004-R10
 
 
 def _probe_ivf_cosine(index: SpatialIndex, query: F32, nprobe: int) -> Bits:
     products = _centroids_of(index) @ unit_rows(query[None, :])[0]
-    return _number_bits(index, smallest(-products[None, :], nprobe)[0])
+    return _number_bits(index, smallest(-products[None, :], nprobe)[0])  # 0004-R11
 
 
 # --- imi-cosine: a codebook for each half --------------------------------------------------------------------
@@ -203,7 +203,7 @@ def _halves_of(index: SpatialIndex) -> tuple[F32, F32, int]:
 def _assign_imi_cosine(index: SpatialIndex, vectors: F32) -> Bits:
     high, low, k_sub = _halves_of(index)
     half = index.dim // 2
-    cells = _best_rows(vectors[:, :half], high) * k_sub + _best_rows(vectors[:, half:], low)
+    cells = _best_rows(vectors[:, :half], high) * k_sub + _best_rows(vectors[:, half:], low)  # 0004-R12
     return _number_bits(index, cells)
 
 
@@ -212,7 +212,7 @@ def _probe_imi_cosine(index: SpatialIndex, query: F32, nprobe: int) -> Bits:
     half = index.dim // 2
     unit = unit_rows(query[None, :])[0]
     products = (high @ unit[:half])[:, None] + (low @ unit[half:])[None, :]
-    return _number_bits(index, smallest(-products.reshape(1, -1), nprobe)[0])
+    return _number_bits(index, smallest(-products.reshape(1, -1), nprobe)[0])  # 0004-R13
 
 
 def _best_rows(vectors: F32, centroids: F32) -> I64:

@@ -45,7 +45,7 @@ class Batch:
     def add_payload(self, directory: str, data: Buffer) -> Address:
         """Add a payload and, under `bao-outboard/`, the outboard by which ranges of it are verified."""
         address = address_of(data)
-        self._payloads[address] = data
+        self._payloads[address] = data  # 0002-R9
         self._enqueue(f"{directory}/{address}", data)
         return address
 

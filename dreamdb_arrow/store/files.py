@@ -91,6 +91,7 @@ def opened(path: str) -> Iterator[int]:
 
 def read_at(fd: int, start: int, length: int) -> bytes:
     """Return exactly `length` bytes from `start`. Raises OSError, EOFError when the file ends earlier."""
+    # 0005-R4
     if start + length > os.fstat(fd).st_size:  # asked first, as pread makes room for all it is asked for
         raise EOFError
     data = os.pread(fd, length, start)
@@ -135,7 +136,7 @@ def link_new(source: Path, path: Path) -> None:
 
 def temporary_name() -> str:
     """Return a file name that nobody else uses and that is no address."""
-    return f"{os.getpid()}-{secrets.token_hex(8)}.tmp"
+    return f"{os.getpid()}-{secrets.token_hex(8)}.tmp"  # 0005-R14
 
 
 def sync_path(path: Path) -> None:

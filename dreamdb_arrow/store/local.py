@@ -73,7 +73,7 @@ class LocalStore:
             return
         with files.reading(prefix):
             for path in files.walk(f"{self._root}/{directory}", directory):
-                if path.startswith(prefix) and is_object_path(path):
+                if path.startswith(prefix) and is_object_path(path):  # 0005-R5
                     yield path
 
     def delete(self, path: str) -> None:

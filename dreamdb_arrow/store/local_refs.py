@@ -38,7 +38,7 @@ def read_ref(root: str, name: str) -> Ref | Absent:
     except ObjectNotFoundError:
         return Absent()
     try:
-        return Ref(as_address(data))
+        return Ref(as_address(data))  # 0005-R7
     except LayoutError:
         raise CorruptDataError(
             f"ref {name!r} is malformed: its {len(data)} bytes are not the {ADDRESS_BYTES} of an address"
@@ -57,14 +57,15 @@ def swap_ref(tree: DurableTree, name: str, expect: Ref | Absent, new: Address | 
     path = tree.root / REFS / name
     with files.writing(f"{REFS}/{name}"), _locked(tree.root, name) as lock:
         found = read_ref(str(tree.root), name)
-        if not holds(found, expect):
+        if not holds(found, expect):  # 0005-R8
             raise RefConflictError(name, str(expect), str(found))
         if isinstance(new, Absent):
             path.unlink(missing_ok=True)
         else:
+            # 0005-R10
             _write(tree, name, path, lock.with_suffix(".lock.tmp"), new, exists=isinstance(found, Ref))
         if path.parent.is_dir():
-            tree.settle([path])
+            tree.settle([path])  # 0005-R8
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def _locked(root: Path, name: str) -> Iterator[Path]:
     path.parent.mkdir(exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        fcntl.flock(fd, fcntl.LOCK_EX)  # 0005-R13
         yield path
     finally:
         os.close(fd)
@@ -97,7 +98,7 @@ def _write(tree: DurableTree, name: str, path: Path, temporary: Path, new: Addre
 def _create(tree: DurableTree, name: str, path: Path, temporary: Path) -> None:
     _remove_empty_directories(path)
     try:
-        tree.with_directory(path, lambda: files.link_new(temporary, path))
+        tree.with_directory(path, lambda: files.link_new(temporary, path))  # 0005-R13
     except FileExistsError:
         found = read_ref(str(tree.root), name)
         if isinstance(found, Ref):  # the reference SDK was faster

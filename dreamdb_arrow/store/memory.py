@@ -55,7 +55,7 @@ class MemoryStore:
         """Return several (start, length) ranges of one object, in order."""
         check_ranges(path, ranges)
         data = self.get(path)
-        if any(start + length > len(data) for start, length in ranges):
+        if any(start + length > len(data) for start, length in ranges):  # 0005-R4
             raise CorruptDataError(f"{path} ends before the bytes that were asked for")
         return [data[start : start + length] for start, length in ranges]
 
@@ -63,7 +63,7 @@ class MemoryStore:
         """Keep an object, unless there is one."""
         new = bytes(data)
         old = self._objects.setdefault(check_object_path(path), new)
-        if len(old) != len(new):
+        if len(old) != len(new):  # 0005-R1
             raise CorruptDataError(
                 f"{path} already holds {len(old)} bytes, not the {len(new)} to be put there"
             )
@@ -102,7 +102,7 @@ class MemoryStore:
         """Change a ref from `expect` to `new`, or raise RefConflictError."""
         with self._lock:
             found = self.read_ref(name)
-            if not holds(found, expect):
+            if not holds(found, expect):  # 0005-R8
                 raise RefConflictError(name, str(expect), str(found))
             if isinstance(new, Absent):
                 self._refs.pop(name, None)

@@ -15,10 +15,10 @@ from dreamdb_arrow.errors import InvalidInputError
 REFS: Final = "refs"
 LOCKS: Final = ".dreamdb-cas-locks"
 TEMPORARY: Final = ".dreamdb-tmp"
-RESERVED: Final = frozenset({REFS, LOCKS, TEMPORARY})  # first segments that no object has
+RESERVED: Final = frozenset({REFS, LOCKS, TEMPORARY})  # first segments that no object has; 0005-R5, 0005-R10
 PATH_CHARACTERS_MAX: Final = 1024 - len(REFS) - 1  # an S3 key has room for that, below refs/ too
 
-_REF_SEGMENT: Final = re.compile(r"[a-z0-9_@-]{1,64}")
+_REF_SEGMENT: Final = re.compile(r"[a-z0-9_@-]{1,64}")  # 0005-R6
 # Control characters, the backslash and lone surrogates; `.tmp-` is how the reference SDK marks a file it is writing.
 _NEVER_IN_A_PATH: Final = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]|\.tmp-")
 _NOT_A_SEGMENT: Final = frozenset({"", ".", ".."})
@@ -36,7 +36,7 @@ def is_object_path(path: str) -> bool:
     segments = path.split("/")
     return (
         len(path) <= PATH_CHARACTERS_MAX
-        and segments[0] not in RESERVED
+        and segments[0] not in RESERVED  # 0005-R3
         and _NOT_A_SEGMENT.isdisjoint(segments)
         and _NEVER_IN_A_PATH.search(path) is None
     )

@@ -1,4 +1,4 @@
-"""Swapping a ref over a line that may break: a lost answer is not a lost race. Spec 0008.
+"""Swapping a ref over a line that may break: a lost answer is not a lost race. Specs 0005 and 0008.
 
 A swap that failed may still have taken effect, its answer lost on the way. Who then builds the same change once
 more counts its rows twice. So after any failure the ref is read back and asked whose it is; the address of the
@@ -23,6 +23,6 @@ def swap_confirmed(store: Store, name: str, expect: Ref | Absent, new: Address |
     except RefConflictError:
         return holds(store.read_ref(name), new)
     except StoreError:
-        if not holds(store.read_ref(name), new):
+        if not holds(store.read_ref(name), new):  # 0005-R9
             raise
     return True

@@ -36,7 +36,7 @@ class DurableTree:
         """Write files that are not there yet; durable on return. Raises StoreError, CorruptDataError."""
         largest_first = sorted(items, key=lambda item: memoryview(item.data).nbytes, reverse=True)
         self._together(self._write, largest_first)
-        self.settle(self.root / item.path for item in items)
+        self.settle(self.root / item.path for item in items)  # 0005-R2
 
     def with_directory(self, path: Path, step: Callable[[], None]) -> None:
         """Do what needs the directory of `path`, making it as often as it turns out to be missing."""
@@ -83,7 +83,7 @@ class DurableTree:
     def _write_temporary(self, item: NewObject) -> Path:
         path = self.root / TEMPORARY / files.temporary_name()
         try:
-            files.write_new(path, item.data, sync=self.sync)
+            files.write_new(path, item.data, sync=self.sync)  # 0005-R2
         except FileNotFoundError:
             path.parent.mkdir(exist_ok=True)  # not the parents: a Space that was removed stays removed
             files.write_new(path, item.data, sync=self.sync)
@@ -95,7 +95,7 @@ class DurableTree:
         except FileNotFoundError:
             return False
         wanted = memoryview(item.data).nbytes
-        if found != wanted:
+        if found != wanted:  # 0005-R1
             raise CorruptDataError(
                 f"damaged object: {item.path} has {found} bytes, not {wanted}; remove it, then write again"
             )

@@ -30,7 +30,10 @@ _SLOW_S: Final = 200e-6  # an object; handing one to a thread costs about 50 mic
 
 
 def fetch(store: Store, path: str, address: Address) -> bytes:
-    """Return a whole object that hashes to its address. Raises DigestMismatchError, ObjectNotFoundError, StoreError."""
+    """Return a whole object that hashes to its address; asks for no outboard (0002-R10).
+
+    Raises DigestMismatchError, ObjectNotFoundError, StoreError.
+    """
     data = store.get(path)
     _check(path, address, address_of(data))
     return data
@@ -108,7 +111,7 @@ class Verifier:
 
 
 def _check(path: str, address: Address, found: Address) -> None:
-    if found != address:
+    if found != address:  # 0002-R3
         raise DigestMismatchError(path, str(address), str(found))
 
 

@@ -64,13 +64,14 @@ def read_btree(store: Store, track: Track, kind: ValueType) -> ScalarEntries | N
     if tree is None:
         return None
     entries = join_entries(list(_walk(store, track, tree, kind)))
+    # 0011-R9
     return entries if is_ordered(entries) else _sorted(entries)  # leaves of one value lie in no order
 
 
 def btree_of(track: Track) -> Tree | None:
     """Return what the Track says of its tree; None when it is empty. Raises LayoutError, UnsupportedError."""
     if isinstance(track.object_index, list):
-        if expect_list(track.object_index, "object_index of a scalar Track"):
+        if expect_list(track.object_index, "object_index of a scalar Track"):  # 0011-R8
             raise LayoutError("a column of this value type must be indexed by a B-tree")
         return None
     found = expect_map(track.object_index, "object_index of a scalar Track")
@@ -94,9 +95,9 @@ def _walk(store: Store, track: Track, tree: Tree, kind: ValueType) -> Iterator[S
 
 
 def _check_page(page: ScalarEntries | BtreeNode, height: int, claim: BtreeChild | None) -> int:
-    if (page.level if isinstance(page, BtreeNode) else 0) != height:
+    if (page.level if isinstance(page, BtreeNode) else 0) != height:  # 0011-R11
         raise LayoutError(f"a scalar index page is at another level than its place, {height}")
-    if claim is not None and (claim.low, claim.high) != _bounds(page):
+    if claim is not None and (claim.low, claim.high) != _bounds(page):  # 0011-R11
         raise LayoutError("a scalar index page has other bounds than its parent says")
     return 0 if isinstance(page, BtreeNode) else len(page)
 
@@ -138,7 +139,7 @@ def insert_entries(
         level += 1
         children = _add_nodes(batch, directory, kind, children, level)
         pages += len(children)
-    counts = {"page_count": pages, "tree_height": level + 1, "total_entries": total}
+    counts = {"page_count": pages, "tree_height": level + 1, "total_entries": total}  # 0011-R11
     return {"form": FORM, "root": children[0].address, **counts}
 
 
@@ -240,7 +241,7 @@ def _add_leaves(
 
 def _leaf_end(kind: ValueType, ends: Ints, start: int, begin: int) -> int:
     """Return the entry after the last one that fits in a leaf that begins with `start`, at byte `begin`."""
-    room = begin + PAGE_BYTES_MAX - leaf_overhead(kind, 0)
+    room = begin + PAGE_BYTES_MAX - leaf_overhead(kind, 0)  # 0011-R10
     stop = min(int(np.searchsorted(ends, room, side="right")), start + LEAF_ENTRIES_MAX)
     while stop > start + 1 and ends[stop - 1] - begin + leaf_overhead(kind, stop - start) > PAGE_BYTES_MAX:
         stop -= 1
@@ -257,7 +258,7 @@ def _add_nodes(
     fixed = len(encode_node(kind, BtreeNode(level, ()))) + 2  # two more bytes for the head of the array
     groups: list[list[BtreeChild]] = []
     room = 0
-    for child in sorted(children, key=lambda child: (child.low, child.high, child.address)):
+    for child in sorted(children, key=lambda child: (child.low, child.high, child.address)):  # 0011-R9
         size = child_size(child)
         if not groups or len(groups[-1]) == CHILDREN_MAX or size > room:
             groups.append([])

@@ -31,7 +31,7 @@ def read_list(track: Track, kind: ValueType) -> ScalarEntries | None:
     """
     if isinstance(track.object_index, dict):
         check_form(track.object_index)
-        raise LayoutError("a column of categories or booleans must be indexed by a list")
+        raise LayoutError("a column of categories or booleans must be indexed by a list")  # 0011-R7
     rows = expect_list(track.object_index, "object_index of a scalar Track")
     return _entries_of_lists(kind, rows) if rows else None
 

@@ -89,13 +89,13 @@ def iterate_cells(
 
 def check_keys(entries: IndexEntries) -> IndexEntries:
     """Return entries whose keys are all written in base 2; raises LayoutError for others, as keys become paths."""
-    if not set().union(*entries.keys) <= _DIGITS or "" in entries.keys:
+    if not set().union(*entries.keys) <= _DIGITS or "" in entries.keys:  # 0004-R2
         raise LayoutError("a spatial key is not written in base 2")
     return entries
 
 
 def _wanted_rows(entries: IndexEntries, wanted: set[str] | None) -> list[int]:
-    rows: list[int] = np.flatnonzero(entries.columns[TABLE] == 0).tolist()
+    rows: list[int] = np.flatnonzero(entries.columns[TABLE] == 0).tolist()  # 0007-R8
     return rows if wanted is None else [at for at in rows if entries.keys[at] in wanted]
 
 

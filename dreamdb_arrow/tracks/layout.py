@@ -1,4 +1,4 @@
-"""Where the objects of a Track lie, and what writing one gives back. Specs 0002 and 0003."""
+"""Where the objects of a Track lie (0002-R11), and what writing one gives back. Specs 0002 and 0003."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dreamdb_arrow.codec.time_key import encode_time_key
 from dreamdb_arrow.objects.track import Track
 
 ZERO_TIME: Final = encode_time_key(0)
-VISIBLE_ANCHOR_MAX: Final = (1 << 63) - 2  # the reference neither counts nor iterates anchors above
+VISIBLE_ANCHOR_MAX: Final = (1 << 63) - 2  # the reference neither counts nor iterates anchors above; 0003-R2
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def read_media_items(store: Store, track: Track, *, known: frozenset[Address] = 
     items = _visible_items(read_index(store, track))
     order = np.argsort(items.anchors, kind="stable")
     ordered = items.anchors[order]
-    items = items.take(order[np.r_[ordered[1:] != ordered[:-1], True][: len(order)]])
+    items = items.take(order[np.r_[ordered[1:] != ordered[:-1], True][: len(order)]])  # 0001-R17, 0007-R3
     if not known:
         return items
     return items.take(np.array([bytes(address) not in known for address in items.addresses], np.bool_))
@@ -139,7 +139,7 @@ def _clip(times: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _cut(data: bytes, size: int, offset: int, address: Address, *, packed: bool) -> bytes:
     part = data[offset : offset + size] if packed else data
-    if len(part) != size:
+    if len(part) != size:  # 0007-R2
         raise LayoutError(f"media item in {address} has {len(part)} bytes, its index says {size}")
     return part
 
@@ -149,7 +149,7 @@ def _fetch_chunked(store: Store, timeline: Address, modality: str, address: Addr
     listed = decode_items(fetch(store, path, address))
     names = [chunk.address for chunk in listed.chunks]
     chunks = fetch_many(store, paths_in(payload_directory(timeline, modality), names))
-    if [len(chunk) for chunk in chunks] != [chunk.size for chunk in listed.chunks]:
+    if [len(chunk) for chunk in chunks] != [chunk.size for chunk in listed.chunks]:  # 0007-R2
         raise LayoutError(f"a chunk of {path} has another size than listed")
     return b"".join(chunks)
 
@@ -219,7 +219,7 @@ def write_media(store: Store, batch: Batch, track: Track, items: MediaItems) -> 
         return Written(track)
     empty = track.object_index == []
     entries = join_index_entries(MEDIA, [read_index(store, track), _as_entries(items)])
-    entries = entries.take(np.argsort(entries.firsts, kind="stable"))
+    entries = entries.take(np.argsort(entries.firsts, kind="stable"))  # 0007-R3, 0007-R5
     coverage = widen(track.coverage, int(items.anchors.min()), int(items.stops.max()), empty=empty)
     written = _inline(replace(track, coverage=coverage), entries)
     if written is None:
@@ -249,4 +249,4 @@ def _inline(track: Track, entries: IndexEntries) -> Track | None:
     if len(entries) > _INLINE_ENTRIES_MAX:
         return None
     inline = replace(track, object_index=lists_of_entries(entries))
-    return inline if len(encode_track(inline)) <= INLINE_TRACK_BYTES_MAX else None
+    return inline if len(encode_track(inline)) <= INLINE_TRACK_BYTES_MAX else None  # 0007-R1

@@ -100,7 +100,7 @@ def walk_tree(
                 items += level[address] * count
                 yield page
         level = below
-    if pages != tree.pages or items != tree.items:
+    if pages != tree.pages or items != tree.items:  # 0007-R4, 0011-R11
         raise LayoutError(f"an index of {items} entries in {pages} pages says {tree.items} in {tree.pages}")
 
 
@@ -112,7 +112,7 @@ def read_tree(found: dict[str, Any], items_key: str) -> Tree:
         pages=expect_uint(found["page_count"], "page_count of an index"),
         items=expect_uint(found[items_key], f"{items_key} of an index"),
     )
-    if not 1 <= tree.height <= HEIGHT_MAX:
+    if not 1 <= tree.height <= HEIGHT_MAX:  # 0007-R4
         raise LayoutError(f"an index cannot have {tree.height} levels")
     return tree
 
@@ -190,7 +190,7 @@ def _check_page(page: IndexLeaf | IndexNode, height: int, claim: IndexChild | No
     if isinstance(page, IndexNode) != (height > 0):
         raise LayoutError("an index has leaves at several levels")
     count = len(page.entries) if isinstance(page, IndexLeaf) else sum(c.items for c in page.children)
-    if claim is not None and claim.items != count:
+    if claim is not None and claim.items != count:  # 0007-R4
         raise LayoutError(f"an index page has {count} entries below it, its parent says {claim.items}")
     return count
 
@@ -216,7 +216,7 @@ def build_index(batch: Batch, timeline: Address, modality: str, entries: IndexEn
         children = [_add_node(batch, directory, modality, group) for group in groups]
         pages, height = pages + len(groups), height + 1
         fanout = max(fanout, *map(len, groups))
-    counts = {"page_count": pages, "total_items": len(entries), "tree_height": height}
+    counts = {"page_count": pages, "total_items": len(entries), "tree_height": height}  # 0007-R4
     return {"form": FORM, "root": children[0].address, "fanout": fanout, **counts}
 
 

@@ -175,7 +175,7 @@ def _one_an_anchor(anchors: NDArray[np.uint64], codes: Ints) -> tuple[Ints, Ints
         return ordered, codes[order]
     order = np.lexsort((codes, times))
     ordered = times[order]
-    last = np.r_[ordered[1:] != ordered[:-1], True]
+    last = np.r_[ordered[1:] != ordered[:-1], True]  # 0001-R17
     return ordered[last], codes[order[last]]
 
 
@@ -212,7 +212,7 @@ def write_scalars(
         raise InvalidInputError(f"field {field_name!r}: {len(times)} anchors for {len(values)} values")
     if len(times) == 0:
         return Written(track)
-    if not 0 <= int(times.min()) <= int(times.max()) <= VISIBLE_ANCHOR_MAX:
+    if not 0 <= int(times.min()) <= int(times.max()) <= VISIBLE_ANCHOR_MAX:  # 0003-R1
         raise InvalidInputError(f"field {field_name!r}: anchors must lie in 0 .. 2^63 - 2")
     try:
         distinct, codes = kind.distinct(values)
@@ -228,7 +228,7 @@ def write_column(store: Store, batch: Batch, track: Track, value_type: str, colu
     """
     kind = value_type_of(value_type)
     encoded = kind.encode(column.values)
-    if kind.tree and len(encoded) and encoded.lengths.max() > STRING_BYTES_MAX + 3:
+    if kind.tree and len(encoded) and encoded.lengths.max() > STRING_BYTES_MAX + 3:  # 0011-R2
         raise InvalidInputError(
             f"text in a string field may have {STRING_BYTES_MAX} bytes; use another kind of field"
         )
@@ -265,6 +265,7 @@ def _add_bucket(
     records = encode_records(
         anchors[np.repeat(starts[order], counts[order]) + spread(counts[order])], counts[order]
     )
+    # 0002-R9
     bucket = batch.add_payload(bucket_directory(track.timeline, track.modality), records.data.tobytes())
     offsets, lengths = np.empty_like(counts), np.empty_like(counts)
     offsets[order], lengths[order] = records.starts, records.lengths

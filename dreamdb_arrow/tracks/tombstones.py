@@ -93,7 +93,7 @@ def add_tombstones(
     """
     if len(anchors) and not 0 <= int(anchors.min()) <= int(anchors.max()) <= VISIBLE_ANCHOR_MAX:
         raise InvalidInputError("anchors to delete must lie in 0 .. 2^63 - 2")
-    new = np.setdiff1d(anchors, held.anchors)
+    new = np.setdiff1d(anchors, held.anchors)  # 0020-R6
     both = np.concatenate([held.anchors, new])
     order = np.argsort(both, kind="stable")
     reasons = [*held.reasons, *[reason] * len(new)]
@@ -105,11 +105,11 @@ def _walk_indexes(store: Store, head: Address) -> Iterator[TombstoneIndex]:
     seen, level = {head}, [head]
     while level:
         indexes = [decode_index(data) for data in fetch_many(store, paths_in(DIRECTORY, level))]
-        yield from indexes
-        parents = dict.fromkeys(parent for index in indexes for parent in index.parents)
+        yield from indexes  # 0020-R1
+        parents = dict.fromkeys(parent for index in indexes for parent in index.parents)  # 0020-R7, 0008-R8
         level = [parent for parent in parents if parent not in seen]
         seen.update(level)
-        if len(seen) > INDEXES_MAX:
+        if len(seen) > INDEXES_MAX:  # 0000-R2
             raise LayoutError(f"more than {INDEXES_MAX} tombstone indexes in one graph")
 
 
@@ -123,7 +123,7 @@ def _walk_pages(store: Store, roots: Sequence[PageRef]) -> Iterator[Tombstone]:
             fetched = fetch_many(store, paths_in(DIRECTORY, [ref.address for ref in group]))
             for ref, data in zip(group, fetched, strict=True):
                 page = decode_page(data)
-                check_page(page, ref)
+                check_page(page, ref)  # 0020-R3
                 yield from page.entries
                 below |= dict.fromkeys(page.children)
         level = below

@@ -194,7 +194,7 @@ def _read_sidecars(store: Store, track: Track, entries: list[CellEntry]) -> list
 
 def _rows(bucket: SpatialBucket, vectors: F32 | None, dim: int) -> Vectors:
     shape = None if vectors is None else vectors.shape
-    if vectors is None or shape != (len(bucket.anchors), dim):
+    if vectors is None or shape != (len(bucket.anchors), dim):  # 0007-R11
         raise LayoutError(
             f"{len(bucket.anchors)} anchors have vectors of shape {shape}, of a field of {dim} numbers"
         )
@@ -273,7 +273,7 @@ def _bucket_rows(cells: Cells, most: int) -> Iterator[tuple[str, I64]]:
     order = np.argsort(cells.codes, kind="stable")
     stops = np.cumsum(np.bincount(cells.codes, minlength=len(cells.keys)))
     for key, rows in zip(cells.keys, np.split(order, stops[:-1]), strict=True):
-        for start in range(0, len(rows), most):
+        for start in range(0, len(rows), most):  # 0007-R10
             yield key, rows[start : start + most]
 
 
@@ -287,26 +287,27 @@ class _CellWriter:
 
     def add(self, key: str, anchors: I64, vectors: F32) -> list[Any]:
         """Add one bucket, and its sidecar, to the batch and return the entry of the index."""
+        # 0006-R7
         bucket = encode_spatial_bucket(SpatialBucket(self.index_address, self.modality, anchors, vectors))
         address = self.batch.add_payload(f"{self.directory}/{key}", bucket)
         entry = [key, int(anchors.min()), int(anchors.max()) + 1, len(bucket), address]
         if self.sidecars is None:
             return entry
         sidecar = encode_vector_sidecar(VectorSidecar(self.modality, vectors))
-        return [*entry, 0, self.batch.add_payload(self.sidecars, sidecar)]
+        return [*entry, 0, self.batch.add_payload(self.sidecars, sidecar)]  # 0007-R11
 
 
 def _with_entries(store: Store, batch: Batch, track: Track, added: IndexEntries) -> Written:
     """Return the Track with these entries beside its own: inline, or in pages when they are many."""
     held = check_keys(read_index(store, track))
     entries = join_index_entries(CELLS, [held, added])
-    entries = entries.take(np.lexsort((entries.firsts, np.array(entries.keys, "S"))))
+    entries = entries.take(np.lexsort((entries.firsts, np.array(entries.keys, "S"))))  # 0007-R7
     first, stop = int(added.firsts.min()), int(added.stops.max())
     coverage = widen(track.coverage, first, stop, empty=not len(held))
     payloads = tuple(Address(row.tobytes()) for row in added.addresses)
     if len(entries) * (_ENTRY_BYTES_MIN + len(entries.keys[0])) <= INLINE_BYTES_MAX:
         inline = replace(track, coverage=coverage, object_index=lists_of_entries(entries))
-        if len(encode_track(inline)) <= INLINE_BYTES_MAX:
+        if len(encode_track(inline)) <= INLINE_BYTES_MAX:  # 0007-R1
             return Written(inline, payloads)
     paged = build_index(batch, track.timeline, track.modality, entries)
     return Written(replace(track, coverage=coverage, object_index=paged), payloads)

@@ -54,6 +54,7 @@ def fingerprint(rows: dict[int, dict]) -> str:
 
 @pytest.mark.parametrize(("name", "ref"), REFS, ids=str)
 def test_every_ref_scans_to_the_rows_it_holds(name, ref, reference_space, reference_expected, tmp_path):
+    # 0001-R16, 0001-R17, 0003-R2, 0006-R11, 0008-R7, 0008-R8, 0020-R1
     want = reference_expected(name)["refs"][ref]
     con = vd.connect(reference_space(name), cache_dir=tmp_path / "cache")
     rows = scanned(con, ref)
@@ -73,7 +74,7 @@ def test_every_ref_scans_to_the_rows_it_holds(name, ref, reference_space, refere
 @pytest.mark.parametrize(("name", "ref"), REFS, ids=str)
 def test_arrow_polars_and_the_dataset_see_the_same_rows(
     name, ref, reference_space, reference_expected, tmp_path
-):
+):  # 0006-R11
     want = reference_expected(name)["refs"][ref]
     ds = vd.Dataset.open_ref(ref, reference_space(name), cache_dir=tmp_path / "cache")
     assert ds.count() == want["count"]
@@ -110,6 +111,7 @@ def vectors_of(want: dict) -> np.ndarray:
 
 @pytest.mark.parametrize("name", VECTORS)
 def test_vectors_come_back_bit_for_bit(name, reference_space, reference_expected, tmp_path):
+    # 0006-R7, 0007-R9
     want = reference_expected(name)
     con = vd.connect(reference_space(name), cache_dir=tmp_path / "cache")
     table = con.sql(
@@ -123,7 +125,7 @@ def test_vectors_come_back_bit_for_bit(name, reference_space, reference_expected
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_knn_is_exact(name, reference_space, reference_expected, tmp_path):
+def test_knn_is_exact(name, reference_space, reference_expected, tmp_path):  # 0006-R13
     want = reference_expected(name)
     con = vd.connect(reference_space(name), cache_dir=tmp_path / "cache")
     for query in want["queries"]:

@@ -211,9 +211,7 @@ class SpaceMachine(RuleBasedStateMachine):
 
     @rule()
     def reopen_with_a_fresh_cache(self):
-        self.ds = vd.Dataset.open(
-            self.name, backend=self.backend, cache_dir=self.fresh_cache(), sync=False
-        )
+        self.ds = vd.Dataset.open(self.name, backend=self.backend, cache_dir=self.fresh_cache(), sync=False)
         self.seen.clear()
         self.connect()
 
@@ -270,7 +268,5 @@ class SpaceMachine(RuleBasedStateMachine):
             shutil.rmtree(self.place)
 
 
-SpaceMachine.TestCase.settings = settings(
-    max_examples=settings().max_examples // 4, stateful_step_count=20
-)
+SpaceMachine.TestCase.settings = settings(max_examples=settings().max_examples // 4, stateful_step_count=20)
 test_space = SpaceMachine.TestCase

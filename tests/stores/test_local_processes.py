@@ -116,7 +116,7 @@ def start(script, *arguments):
     )
 
 
-def test_of_four_processes_one_wins_each_round_and_nothing_is_lost(tmp_path):
+def test_of_four_processes_one_wins_each_round_and_nothing_is_lost(tmp_path):  # 0005-R8
     store = LocalStore(tmp_path)
     store.put(f"counts/{address_of(b'0 by')}", b"0 by")
     store.swap_ref("count", Absent(), address_of(b"0 by"))
@@ -134,7 +134,7 @@ def test_of_four_processes_one_wins_each_round_and_nothing_is_lost(tmp_path):
     assert store.get(f"counts/{store.read_ref('count')}").startswith(b"160 by ")
 
 
-def test_killed_at_any_time_nothing_half_done_is_seen(tmp_path):
+def test_killed_at_any_time_nothing_half_done_is_seen(tmp_path):  # 0005-R2, 0005-R10
     store, acknowledged = LocalStore(tmp_path), 0
     for delay in (0.0, 0.003, 0.011, 0.023, 0.042):
         writer = start(WRITER, tmp_path, acknowledged + 1)
@@ -172,7 +172,7 @@ def test_killed_at_each_system_call(tmp_path):
     assert LocalStore(tmp_path).sweep(time.time_ns() + 10**9) > 4
 
 
-def test_a_swap_waits_for_the_lock_of_the_reference_sdk(tmp_path):
+def test_a_swap_waits_for_the_lock_of_the_reference_sdk(tmp_path):  # 0005-R13
     store = LocalStore(tmp_path)
     one = store.swap_ref("demo", Absent(), address_of(b"1"))
     assert [p.name for p in (tmp_path / ".dreamdb-cas-locks").iterdir()] == [LOCK_OF_DEMO]
@@ -230,7 +230,7 @@ def test_the_reference_sdk_keeps_what_we_write_and_sees_our_refs(tmp_path, refer
     assert store.list_refs() == ["demo", "demo@v1", "team/demo"]
 
 
-def test_after_a_kill_the_reference_sdk_still_collects(tmp_path, reference, capfd):
+def test_after_a_kill_the_reference_sdk_still_collects(tmp_path, reference, capfd):  # 0005-R10, 0005-R14
     url = f"file://{tmp_path}"
     reference.Dataset.create("theirs", numbers(reference), backend=url)
     tip = LocalStore(tmp_path).read_ref("theirs")

@@ -128,7 +128,7 @@ def test_missing_object(store, path):
     assert not store.exists(path)
 
 
-def test_the_first_bytes_at_a_path_stay(store):
+def test_the_first_bytes_at_a_path_stay(store):  # 0005-R1
     store.put("manifests/x", b"first")
     store.put("manifests/x", b"first")
     store.put("manifests/x", b"other")
@@ -137,7 +137,7 @@ def test_the_first_bytes_at_a_path_stay(store):
     assert store.get("manifests/y") == b"new"
 
 
-def test_another_length_at_a_path_is_damage(store):
+def test_another_length_at_a_path_is_damage(store):  # 0005-R1
     store.put("manifests/x", b"first")
     for shorter_or_longer in (b"", b"firs", b"first!"):
         with pytest.raises(CorruptDataError, match="manifests/x"):
@@ -167,7 +167,7 @@ def test_many_writers_of_the_same_objects(store):
     assert [store.size(item.path) for item in items] == [1000 + i for i in range(12)]
 
 
-def test_list_by_prefix(store):
+def test_list_by_prefix(store):  # 0005-R5
     for path in ("a/b/1", "a/b/2", "a/bc/3", "ab/4", "top"):
         store.put(path, b"")
     store.swap_ref("a/b", Absent(), ONE)
@@ -195,7 +195,7 @@ def test_delete(store):
     assert store.get("a/b") == b"other"
 
 
-def test_ranges(store):
+def test_ranges(store):  # 0005-R4
     data = bytes(range(200))
     store.put("a/b", data)
     assert store.get_range("a/b", 10, 5) == data[10:15]
@@ -207,7 +207,7 @@ def test_ranges(store):
 @pytest.mark.parametrize(
     ("start", "length"), [(0, 201), (200, 1), (199, 2), (10**9, 1), (0, 2**62), (2**62, 2**62)]
 )
-def test_a_range_beyond_the_end(store, start, length):
+def test_a_range_beyond_the_end(store, start, length):  # 0005-R4
     store.put("a/b", bytes(200))
     with pytest.raises(CorruptDataError, match="a/b ends before"):
         store.get_range("a/b", start, length)
@@ -221,7 +221,7 @@ def test_a_negative_range(store, start, length):
 
 
 @pytest.mark.parametrize("path", HOSTILE_PATHS, ids=lambda path: repr(path)[:40])
-def test_hostile_paths(store, path):
+def test_hostile_paths(store, path):  # 0005-R3
     calls = [
         lambda: store.get(path),
         lambda: store.get_range(path, 0, 1),
@@ -255,7 +255,7 @@ def test_life_of_a_ref(store):
     assert holds(store.read_ref("demo"), THREE)
 
 
-def test_a_ref_that_moved(store):
+def test_a_ref_that_moved(store):  # 0005-R8
     one = store.swap_ref("demo", Absent(), ONE)
     two = store.swap_ref("demo", one, TWO)
     for expect, new in [
@@ -291,7 +291,7 @@ def test_list_refs(store):
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=lambda name: repr(name)[:40])
-def test_hostile_ref_names(store, name):
+def test_hostile_ref_names(store, name):  # 0005-R6
     for call in (lambda: store.read_ref(name), lambda: store.swap_ref(name, Absent(), ONE)):
         with pytest.raises(InvalidInputError, match="not a ref name") as raised:
             call()
@@ -300,12 +300,12 @@ def test_hostile_ref_names(store, name):
 
 
 @pytest.mark.parametrize("name", ["a" * 64, "0/_/@/-", "@", "x/" * 100 + "x"])
-def test_odd_ref_names(store, name):
+def test_odd_ref_names(store, name):  # 0005-R6
     store.swap_ref(name, Absent(), ONE)
     assert store.list_refs() == [name]
 
 
-def test_of_eight_threads_one_wins_each_round(store):
+def test_of_eight_threads_one_wins_each_round(store):  # 0005-R8
     found, rounds, wins = Absent(), 25, Counter()
     for number in range(rounds):
         start = threading.Barrier(8)
@@ -346,7 +346,7 @@ def test_no_increment_is_lost(store):
 # Verification
 
 
-def test_fetch_checks(store):
+def test_fetch_checks(store):  # 0002-R3, 0002-R10
     good = b"the bytes of an object" * 100
     address = address_of(good)
     store.put(f"manifests/{address}", good)

@@ -16,7 +16,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize(("data", "text"), KNOWN.items(), ids=KNOWN.values())
-def test_known_addresses(data, text):
+def test_known_addresses(data, text):  # 0002-R1
     assert str(address_of(data)) == text
     assert parse_address(text) == address_of(data)
     assert is_address_text(text)
@@ -40,7 +40,7 @@ def test_any_buffer_has_the_address_of_its_bytes():
 
 
 @pytest.mark.parametrize("value", [b"", b"\x1e" * 32, b"\x1e" * 34, b"\x1f" * 33], ids=len)
-def test_not_an_address(value):
+def test_not_an_address(value):  # 0002-R2
     with pytest.raises(LayoutError, match="not an address"):
         Address(value)
 
@@ -66,7 +66,7 @@ def test_values_that_are_no_byte_strings(value):
         EMPTY_TEXT[:-1] + "\n",
     ],
 )
-def test_not_the_text_form(text):
+def test_not_the_text_form(text):  # 0002-R2
     assert not is_address_text(text)
     with pytest.raises(LayoutError, match="not "):
         parse_address(text)

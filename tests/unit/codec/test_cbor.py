@@ -122,7 +122,7 @@ INVALID = [
 
 
 @pytest.mark.parametrize(("value", "encoded"), VALID, ids=[repr(v)[:30] for v, _ in VALID])
-def test_valid(value, encoded):
+def test_valid(value, encoded):  # 0002-R4, 0002-R5, 0002-R6
     assert encode_cbor(value).hex() == encoded
     for decode in (decode_cbor, decode_strictly):
         decoded = decode(bytes.fromhex(encoded))
@@ -135,19 +135,19 @@ def test_valid(value, encoded):
 @pytest.mark.parametrize(
     ("encoded", "offset"), [case[1:] for case in INVALID], ids=[case[0] for case in INVALID]
 )
-def test_invalid(decode, encoded, offset):
+def test_invalid(decode, encoded, offset):  # 0000-R2, 0002-R4, 0002-R5, 0002-R6, 0002-R7, 0002-R8
     with pytest.raises(CanonicalError) as caught:
         decode(bytes.fromhex(encoded))
     assert caught.value.offset == offset
 
 
-def test_nan_has_one_encoding():
+def test_nan_has_one_encoding():  # 0002-R6
     assert encode_cbor(math.nan).hex() == encode_cbor(-math.nan).hex() == "f97e00"
     assert math.isnan(decode_cbor(bytes.fromhex("f97e00")))
 
 
 @pytest.mark.parametrize("depth", [0, 1, 5, MAX_DEPTH])
-def test_depth_is_counted_alike(depth):
+def test_depth_is_counted_alike(depth):  # 0002-R8
     for decode in (decode_cbor, decode_strictly):
         for innermost in (b"\x00", b"\x80", b"\xa0"):
             containers = depth - (innermost != b"\x00")

@@ -96,6 +96,6 @@ def test_rows_of_another_shape(encoded):
 
 
 @pytest.mark.parametrize("encoded", ["9a", "9affffffff", "1801", "9b00000000000000ff", "9817", "9f", "8a"])
-def test_array_heads_that_cannot_be(encoded):
+def test_array_heads_that_cannot_be(encoded):  # 0000-R2
     with pytest.raises(LayoutError):
         read_array_head(bytes.fromhex(encoded), 0)

@@ -60,7 +60,7 @@ def test_params():
         "image.png.=b",
     ],
 )
-def test_not_a_tag(text):
+def test_not_a_tag(text):  # 0001-R10
     with pytest.raises(LayoutError, match="not a modality"):
         parse_modality(text)
 
@@ -68,10 +68,12 @@ def test_not_a_tag(text):
 @pytest.mark.parametrize(
     "text", ["com.acme", "com.acme.ext", "com.acme.ext.blob", "com.acme.ext.blob=1.v1", "depth.f16"]
 )
-def test_neither_built_in_nor_behind_a_vendor(text):
+def test_neither_built_in_nor_behind_a_vendor(text):  # 0001-R10
     with pytest.raises(LayoutError):
         parse_modality(text)
+    with pytest.raises(LayoutError):
+        check_modality(text)
 
 
-def test_an_unknown_class_is_still_a_tag():
-    assert check_modality("depth.f16") == "depth.f16"
+def test_a_text_that_is_a_tag_is_returned():
+    assert check_modality("com.acme.ext.depth.f16") == "com.acme.ext.depth.f16"

@@ -28,7 +28,7 @@ def test_no_rows():
     assert (bit_texts(rows), codes.tolist()) == ([], [])
 
 
-def test_numbers_are_written_highest_digit_first():
+def test_numbers_are_written_highest_digit_first():  # 0004-R2
     numbers = np.array([0, 1, 5, 2**63, 2**64 - 1], dtype=np.uint64)
     assert bit_texts(number_bits(numbers, 64)) == [f"{int(number):064b}" for number in numbers]
     assert bit_texts(number_bits(numbers[:3], 3)) == ["000", "001", "101"]

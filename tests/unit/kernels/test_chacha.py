@@ -14,7 +14,7 @@ ZERO_KEY = (
 )
 
 
-def test_published_key_stream():
+def test_published_key_stream():  # 0004-R5
     assert key_stream(bytes(32), 32).tobytes().hex() == ZERO_KEY
 
 

@@ -11,7 +11,7 @@ from dreamdb_arrow.kernels import lsh
 SEED = blake3.blake3(b"t/v").digest()
 
 
-def test_the_worked_example():
+def test_the_worked_example():  # 0004-R5, 0004-R6
     planes = lsh.hyperplanes(SEED, 4, 2)
     assert planes.astype(int).tolist() == [
         [1903346178, 467346337],
@@ -32,7 +32,7 @@ def test_margins_do_not_depend_on_the_length_of_normals():
 
 
 @pytest.mark.parametrize(("bits", "count"), [(1, 1), (1, 9), (2, 4), (5, 3), (5, 99), (20, 32), (20, 211)])
-def test_flips_are_the_cheapest_of_all_sets(bits, count):
+def test_flips_are_the_cheapest_of_all_sets(bits, count):  # 0004-R7
     margins = np.random.default_rng(bits).random(bits)
     everything = [s for size in (0, 1, 2) for s in combinations(range(bits), size)]
     everything.sort(key=lambda flips: sum(margins[list(flips)]))

@@ -113,7 +113,7 @@ def test_leaves_and_back(rows):
         ("string", ["b", "aa"], False),
     ],
 )
-def test_order_of_values(kind, values, ordered):
+def test_order_of_values(kind, values, ordered):  # 0011-R9
     kind = value_type_of(kind)
     data = leaf([row(value) for value in values], algorithm=kind.algorithm)
     if ordered:
@@ -124,7 +124,7 @@ def test_order_of_values(kind, values, ordered):
 
 
 @pytest.mark.parametrize("kind", ["int", "float", "string"])
-def test_order_of_anchors_within_a_value(kind):
+def test_order_of_anchors_within_a_value(kind):  # 0011-R9
     value = {"int": 1, "float": 1.5, "string": "x"}[kind]
     kind = value_type_of(kind)
     for first, second in product([T0, T0 + 1], repeat=2):
@@ -173,7 +173,7 @@ def test_order_of_anchors_within_a_value(kind):
         b"\x80",
     ],
 )
-def test_pages_that_are_none(data):
+def test_pages_that_are_none(data):  # 0000-R1, 0011-R9
     with pytest.raises(CorruptDataError):
         pages.decode_btree_page(data, INT)
 

@@ -20,12 +20,12 @@ def test_genesis_of_the_wire_document():
     "value",
     [None, [], {}, {"nonce": b"x" * 15}, {"nonce": "x" * 16}, {"nonce": b"x" * 16, "salt": 1}, {"salt": 1}],
 )
-def test_not_a_genesis(value):
+def test_not_a_genesis(value):  # 0000-R3, 0001-R1
     with pytest.raises(LayoutError):
         decode_genesis(encode_cbor(value))
 
 
-def test_genesis_is_valid_once_built():
+def test_genesis_is_valid_once_built():  # 0001-R1
     with pytest.raises(LayoutError, match="16 bytes"):
         Genesis(b"short")
 
@@ -73,7 +73,7 @@ def test_track_of_fragments_and_of_video_items():
         {"item_key_index": None},
     ],
 )
-def test_not_a_track(changes):
+def test_not_a_track(changes):  # 0000-R3, 0001-R10, 0003-R3
     with pytest.raises(LayoutError):
         decode_track(encode_cbor(TRACK | changes))
 
@@ -116,6 +116,6 @@ def test_items():
         {"chunks": [{"hash": TIMELINE, "size": 2**64 - 1}] * 2, "total_size": 2**64 - 2},
     ],
 )
-def test_not_an_items_object(value):
+def test_not_an_items_object(value):  # 0007-R2
     with pytest.raises(CorruptDataError):
         decode_items(encode_cbor(value))

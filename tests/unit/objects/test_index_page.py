@@ -125,7 +125,7 @@ def test_take_between_and_join(case):
         (CELLS, [["0", 1, 2, 3, A, 0, 0]]),
     ],
 )
-def test_lists_that_are_no_entries(shape, rows):
+def test_lists_that_are_no_entries(shape, rows):  # 0003-R3, 0007-R7
     with pytest.raises(CorruptDataError):
         entries_of_lists(shape, rows)
 
@@ -164,7 +164,7 @@ def page(**changes):
         b"\xff",
     ],
 )
-def test_pages_that_are_none(data):
+def test_pages_that_are_none(data):  # 0000-R1, 0003-R3
     with pytest.raises(CorruptDataError):
         pages.decode_index_page(data, MEDIA, PNG)
 
@@ -204,7 +204,7 @@ def greedy(modality, entries):
 
 
 @pytest.mark.parametrize("shape", [MEDIA, CELLS], ids=lambda shape: shape.name)
-def test_leaves_are_filled_from_the_left(shape, monkeypatch):
+def test_leaves_are_filled_from_the_left(shape, monkeypatch):  # 0007-R6
     monkeypatch.setattr(pages, "LEAF_BYTES", 900)
     rng = np.random.default_rng(7)
     starts = np.sort(rng.integers(0, 2**40, 300)) if shape is MEDIA else rng.integers(0, 2**40, 300)

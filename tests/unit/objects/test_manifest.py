@@ -70,13 +70,13 @@ MANIFESTS = {
 
 
 @pytest.mark.parametrize("case", MANIFESTS.values(), ids=MANIFESTS)
-def test_there_and_back(case):
+def test_there_and_back(case):  # 0000-R3, 0001-R7
     data = encode_manifest(case)
     assert decode_manifest(data) == case
     assert list(decode_cbor(data))[:3] == sorted(decode_cbor(data), key=lambda key: (len(key), key))[:3]
 
 
-def test_read_only_forms():
+def test_read_only_forms():  # 0001-R8
     assert MANIFESTS["list form"].tracks.read_only
     assert not MANIFESTS["empty"].tracks.read_only
 
@@ -87,7 +87,7 @@ def test_find_entry():
     assert find_entry(tracks, "c") is None
 
 
-def test_order_is_by_field_then_address():
+def test_order_is_by_field_then_address():  # 0001-R4
     tracks = order_tracks([B1, A2, A1, entry("aa"), entry("é"), entry("z")])
     assert [e.field for e in tracks.active] == ["a", "a", "aa", "b", "z", "é"]
     assert tracks.active[0].address < tracks.active[1].address
@@ -114,13 +114,13 @@ INVALID_TRACKS = {
 
 
 @pytest.mark.parametrize("tracks", INVALID_TRACKS.values(), ids=INVALID_TRACKS)
-def test_tracks_that_may_not_be(tracks):
+def test_tracks_that_may_not_be(tracks):  # 0000-R5, 0001-R4, 0001-R5, 0001-R8
     with pytest.raises(InvalidInputError):
         encode_manifest(manifest(tracks=tracks))
 
 
 @pytest.mark.parametrize("tracks", [t for t in INVALID_TRACKS.values() if t.form == "lineage-v1"])
-def test_tracks_that_are_refused(tracks):
+def test_tracks_that_are_refused(tracks):  # 0000-R1, 0001-R4, 0001-R5
     value = decode_cbor(encode_manifest(manifest()))
     value["tracks"] = {
         "form": "lineage-v1",
@@ -202,17 +202,24 @@ ACTIVE = ("tracks", "active", 0)
         ((*ACTIVE, "address"), b"\x1e"),
     ],
 )
-def test_not_a_manifest(path, value):
+def test_not_a_manifest(path, value):  # 0000-R1, 0000-R3, 0001-R2, 0001-R10, 0003-R3
     with pytest.raises(LayoutError):
         decode_manifest(altered(*path, value=value))
 
 
 @pytest.mark.parametrize("form", ["lineage-v2", "lineage-v4", "lineage-v5", "paged", ""])
-def test_other_forms_are_named(form):
+def test_other_forms_are_named(form):  # 0001-R8
     with pytest.raises(UnsupportedError, match=repr(form)):
         decode_manifest(altered("tracks", "form", value=form))
     with pytest.raises(UnsupportedError):
         decode_manifest(altered("tracks", value={"form": form, "active": [], "backfill_claims": []}))
+
+
+def test_tracks_have_a_limit():  # 0001-R7
+    entries = [replace(A1, field=f"{nth:05}" + "x" * 190) for nth in range(3000)]
+    encode_manifest(manifest(tracks=order_tracks(entries[:2000])))
+    with pytest.raises(InvalidInputError, match="1048576"):
+        encode_manifest(manifest(tracks=order_tracks(entries)))
 
 
 def test_extra_keys_may_not_take_the_place_of_others():

@@ -51,7 +51,7 @@ def test_the_example_of_the_wire_document():
 
 
 @given(GROUPS)
-def test_the_same_bytes_as_a_foreign_writer(groups):
+def test_the_same_bytes_as_a_foreign_writer(groups):  # 0011-R5
     records = encode(groups)
     assert records.tolist() == [foreign(group) for group in groups]
     assert [decode_record(record).tolist() for record in records.tolist()] == groups
@@ -60,7 +60,7 @@ def test_the_same_bytes_as_a_foreign_writer(groups):
 
 
 @given(GROUPS, st.booleans())
-def test_runs_of_a_foreign_writer(groups, spread):
+def test_runs_of_a_foreign_writer(groups, spread):  # 0011-R5
     if not spread:
         groups = [sorted({min(a + n, 2**64 - 1) for a in group[:5] for n in range(50)}) for group in groups]
     records = [foreign(group, runs=True) for group in groups]
@@ -87,7 +87,7 @@ def test_a_cookie_inside_a_container_is_no_block():
     assert split(*decode_records(records.data.tobytes(), records.starts, records.lengths)) == groups
 
 
-def test_groups_that_do_not_ascend():
+def test_groups_that_do_not_ascend():  # 0011-R6
     for anchors, counts in [([2, 1], [2]), ([1, 1], [2]), ([1], [1, 0])]:
         with pytest.raises(InvalidInputError):
             encode_records(np.array(anchors), np.array(counts))
@@ -117,7 +117,7 @@ def test_groups_that_do_not_ascend():
         "01 0200000000000000 009d9717 3a300000 01000000 2a36 0000 10000000 0000 fe9c9717 3a300000 01000000 2a36 0000 10000000 0000",
     ],
 )
-def test_bytes_that_are_no_record(record):
+def test_bytes_that_are_no_record(record):  # 0011-R6
     data = bytes.fromhex(record)
     with pytest.raises(LayoutError):
         decode_record(data)
@@ -144,7 +144,7 @@ def test_bytes_that_were_changed_are_refused_or_another_set(groups, data):
 @pytest.mark.parametrize(
     ("offsets", "lengths"), [([0, 30], [31, 31]), ([0, 31], [31, 32]), ([-1], [31]), ([0], [-1]), ([62], [1])]
 )
-def test_records_outside_their_bucket_or_over_one_another(offsets, lengths):
+def test_records_outside_their_bucket_or_over_one_another(offsets, lengths):  # 0011-R4
     bucket = bytes.fromhex(MINUS_ONE) * 2
     with pytest.raises(LayoutError):
         decode_records(bucket, np.array(offsets), np.array(lengths))
@@ -157,7 +157,7 @@ def test_no_records():
     assert len(anchors) == len(counts) == 0
 
 
-def test_runs_that_unfold_to_more_than_anybody_stored():
+def test_runs_that_unfold_to_more_than_anybody_stored():  # 0000-R2
     k = 3
     whole = struct.pack("<HH", 0, 65535)
     block = b"\0\0\0\0" + struct.pack("<HHB", 12347, k - 1, 7)

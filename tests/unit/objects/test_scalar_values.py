@@ -68,7 +68,7 @@ def test_distinct_values_in_order(case):
 
 
 @given(CASES)
-def test_bytes_and_back(case):
+def test_bytes_and_back(case):  # 0011-R3
     name, rows = case
     kind = values.value_type_of(name)
     encoded = kind.encode(column(name, rows))
@@ -96,7 +96,7 @@ def test_keys_sort_as_numbers_do(ints, floats):
         assert values.tree_keys(numbers).tolist() == [int.from_bytes(key, "big") for key in keys]
 
 
-def test_both_zeros_have_one_key_but_an_order():
+def test_both_zeros_have_one_key_but_an_order():  # 0011-R9
     assert values.encode_key(np.float64(-0.0)) == values.encode_key(np.float64(0.0)) == b"\x80" + bytes(7)
     keys = values.order_keys(np.array([-5e-324, 0.0, -0.0, 5e-324]))
     assert keys.tolist() == sorted(set(keys.tolist()))
@@ -139,7 +139,7 @@ def test_keys_that_cannot_be(name, keys):
         ("bool", ""),
     ],
 )
-def test_bytes_that_are_no_value(name, encoded):
+def test_bytes_that_are_no_value(name, encoded):  # 0011-R3
     ragged = Ragged.of([bytes.fromhex(encoded)])
     with pytest.raises(LayoutError):
         values.value_type_of(name).decode(ragged.data, Spans(ragged.starts, ragged.lengths))
@@ -160,7 +160,7 @@ def test_bytes_that_are_no_value(name, encoded):
         ("bool", np.array([1, 0])),
     ],
 )
-def test_rows_that_are_no_values(name, rows):
+def test_rows_that_are_no_values(name, rows):  # 0011-R2
     kind = values.value_type_of(name)
     with pytest.raises(InvalidInputError):
         kind.encode(kind.distinct(rows)[0])

@@ -112,7 +112,7 @@ def test_versions_of_embeddings():
     assert modality_of(field, version=1) == "embedding.f32.dim=4.bucketed.bucket_max_bytes=2097152"
 
 
-def test_schema_there_and_back():
+def test_schema_there_and_back():  # 0001-R15
     fields = [Field(k, f"f{i:02}", required=i % 2 == 0, options=o) for i, (k, o, _, _) in enumerate(FIELDS)]
     schema = encode_schema(reversed(fields))
     assert schema["v"] == 1
@@ -127,7 +127,7 @@ def test_schema_of_version_two_keeps_its_specs():
     assert encode_schema(fields, schema["embedding_specs"])["embedding_specs"] == [b"spec"]
 
 
-def test_an_unknown_kind_makes_one_field_unavailable():
+def test_an_unknown_kind_makes_one_field_unavailable():  # 0000-R4
     declared = {"kind": "hologram", "name": "h", "required": False, "depth": 3}
     (field,) = decode_schema({SCHEMA_KEY: {"v": 1, "fields": [declared]}})
     assert field == Field("hologram", "h", options={"depth": 3})
@@ -167,7 +167,7 @@ def test_not_a_schema(schema):
         decode_schema({SCHEMA_KEY: schema})
 
 
-def test_no_schema():
+def test_no_schema():  # 0001-R12
     with pytest.raises(LayoutError, match="registry has no"):
         decode_schema({})
 
@@ -222,7 +222,7 @@ def test_graph_fields_have_their_modality_in_the_manifest_only():
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "a/b", "a=b", "é", "A", "a b", "a-b", "a\n", "..", "x" * 201])
-def test_names_of_new_scalar_fields(name):
+def test_names_of_new_scalar_fields(name):  # 0001-R11
     with pytest.raises(InvalidInputError, match="field name"):
         check_new_field(Field("scalar", name, options={"value_type": "int"}))
 
@@ -238,7 +238,7 @@ def test_names_of_new_media_fields_are_freer(name):
     check_new_field(Field("image", name, options={"mime": "png"}))
 
 
-def test_two_fields_of_one_name():
+def test_two_fields_of_one_name():  # 0001-R15
     with pytest.raises(InvalidInputError, match="twice"):
         encode_schema([Field("image", "x"), Field("audio", "x")])
 

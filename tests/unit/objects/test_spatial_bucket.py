@@ -132,12 +132,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
-def test_refused(data):
+def test_refused(data):  # 0007-R9
     with pytest.raises(LayoutError):
         sb.decode_spatial_bucket(data)
 
 
-def test_versions_and_modes_of_others():
+def test_versions_and_modes_of_others():  # 0007-R9
     for data in (altered(GOOD, 7, b"\2"), altered(GOOD, 85, b"\1")):
         with pytest.raises(UnsupportedError):
             sb.decode_spatial_bucket(data)

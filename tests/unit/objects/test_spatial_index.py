@@ -87,7 +87,7 @@ ALTERED = {
 
 
 @pytest.mark.parametrize("change", ALTERED.values(), ids=ALTERED)
-def test_refused(change):
+def test_refused(change):  # 0004-R1
     fields = decode_cbor(si.encode_spatial_index(EXAMPLES[2])) | change
     with pytest.raises(LayoutError):
         si.decode_spatial_index(encode_cbor(fields))
@@ -109,7 +109,7 @@ def lsh_l2_fields(**params):
         {"bucket_width_f64le": bytes(4)},
     ],
 )
-def test_lsh_l2_refused(params):
+def test_lsh_l2_refused(params):  # 0004-R1
     with pytest.raises(LayoutError):
         si.decode_spatial_index(encode_cbor(lsh_l2_fields(**params)))
 
@@ -123,7 +123,7 @@ def test_other_versions_and_algorithms_are_unsupported():
             si.decode_spatial_index(encode_cbor(lsh_l2_fields() | {"algorithm": algorithm}))
 
 
-def test_a_hostile_number_of_bits_is_refused():
+def test_a_hostile_number_of_bits_is_refused():  # 0000-R2
     with pytest.raises(LayoutError, match="hyperplanes"):
         si.make_lsh_cosine(1 << 16, bytes(32), 1 << 12)
     assert si.make_lsh_cosine(1 << 16, bytes(32), 255).bits == 255

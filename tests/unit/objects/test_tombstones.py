@@ -61,7 +61,7 @@ def leaves(root, pages):
         (128 * 128 + 1, [128] * 128 + [1], 2),
     ],
 )
-def test_even_pages_on_as_many_levels_as_needed(count, sizes, level):
+def test_even_pages_on_as_many_levels_as_needed(count, sizes, level):  # 0020-R5
     entries = tombstones(count)
     root, pages = build_pages(entries)
     assert (root.level, root.count, root.min_anchor, root.max_anchor) == (level, count, 0, 3 * (count - 1))
@@ -157,13 +157,13 @@ ENTRY, CHILD = LEAF["entries"][0], INNER["children"][0]
         INNER | {"level": 10},
     ],
 )
-def test_not_a_page(value):
+def test_not_a_page(value):  # 0020-R2, 0020-R4
     with pytest.raises(LayoutError):
         decode_page(encode_cbor(value))
 
 
 @pytest.mark.parametrize("change", ["level", "count", "min_anchor", "max_anchor"])
-def test_a_page_must_be_what_its_parent_says(change):
+def test_a_page_must_be_what_its_parent_says(change):  # 0020-R3
     page = decode_page(PAGES[1][0])
     true = {"address": address_of(PAGES[1][0]), "level": 0, "count": 100, "min_anchor": 0, "max_anchor": 297}
     check_page(page, PageRef(**true))

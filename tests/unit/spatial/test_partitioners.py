@@ -41,7 +41,7 @@ def load(name):
 
 
 @pytest.mark.parametrize("name", RAW + CODED)
-def test_every_stored_record_lies_in_our_cell(name):
+def test_every_stored_record_lies_in_our_cell(name):  # 0004-R2, 0004-R6, 0004-R8, 0004-R10, 0004-R12
     expected, index, buckets, sidecars = load(name)
     vectors = floats(expected["vectors_f32_b64"], expected["dim"])
     row_of = {anchor: row for row, anchor in enumerate(expected["anchors"])}
@@ -63,6 +63,7 @@ def test_every_stored_record_lies_in_our_cell(name):
 
 @pytest.mark.parametrize("name", RAW)
 def test_probing_the_same_cells_gives_the_answers_of_the_reference(name):
+    # 0004-R7, 0004-R9, 0004-R11, 0004-R13
     expected, index, buckets, _ = load(name)
     for query in expected["queries"]:
         vector = floats(query["query_f32_b64"], expected["dim"])[0]
@@ -113,7 +114,7 @@ def test_no_vectors_have_no_cells(index):
     assert (cells.keys, cells.codes.tolist()) == ([], [])
 
 
-def test_l2_bins_nearest_first():
+def test_l2_bins_nearest_first():  # 0004-R9
     index = INDEXES[2]
     keys = [int(key, 2) for key in probe_cells(index, VECTORS[0], 7)]
     own = keys[0]
@@ -121,7 +122,7 @@ def test_l2_bins_nearest_first():
     assert [abs(key - own) for key in keys] == [0, 1, 1, 2, 2, 3, 3]
 
 
-def test_imi_names_cells_as_a_product():
+def test_imi_names_cells_as_a_product():  # 0004-R12
     eye = np.eye(3, dtype=np.float32)
     cells = assign_cells(si.make_imi_cosine(eye, eye), np.array([[0, 0, 1, 0, 1, 0]], dtype=np.float32))
     assert cells.keys == [f"{2 * 3 + 1:04b}"]
@@ -132,7 +133,7 @@ def test_imi_names_cells_as_a_product():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0, 3e38])
 @pytest.mark.parametrize("index", [INDEXES[0], INDEXES[3], INDEXES[4]], ids=lambda index: index.algorithm)
-def test_a_vector_without_a_cell_is_refused_by_row(index, value):
+def test_a_vector_without_a_cell_is_refused_by_row(index, value):  # 0004-R3
     vectors = VECTORS.copy()
     vectors[7] = value
     with pytest.raises(InvalidInputError, match="vector 7 "):
@@ -141,7 +142,7 @@ def test_a_vector_without_a_cell_is_refused_by_row(index, value):
         probe_cells(index, vectors[7])
 
 
-def test_l2_takes_zero_but_nothing_outside_its_bins():
+def test_l2_takes_zero_but_nothing_outside_its_bins():  # 0004-R3, 0004-R8
     assert len(assign_cells(INDEXES[2], np.zeros((1, 6), dtype=np.float32)).keys) == 1
     for value in (1e30, np.nan):
         with pytest.raises(InvalidInputError, match="vector 1 "):

@@ -52,7 +52,7 @@ def flushed(events):
     return sorted(path for name, path in events if name == "fsync")
 
 
-def test_files_are_flushed_before_they_are_linked_and_directories_after(tmp_path, events):
+def test_files_are_flushed_before_they_are_linked_and_directories_after(tmp_path, events):  # 0005-R2
     LocalStore(tmp_path, threads=1).put_many([NewObject("a/b/2", b"xx"), NewObject("a/b/3", b"x")])
     assert events[:4] == [
         ("fsync", "temporary"),
@@ -89,7 +89,7 @@ def test_what_another_writer_wrote_is_flushed_before_it_is_relied_upon(store, ev
     assert flushed(events) == [".", "a", "a/b", "a/b/1"]
 
 
-def test_a_ref_is_flushed_before_and_after_it_moves(store, events):
+def test_a_ref_is_flushed_before_and_after_it_moves(store, events):  # 0005-R8, 0005-R10
     one = store.swap_ref("demo", Absent(), ONE)
     assert events[:2] == [("fsync", "temporary"), ("hardlink_to", "refs/demo")]
     assert flushed(events[2:]) == [".", "refs"]
@@ -111,7 +111,7 @@ def test_unsynced_flushes_nothing(tmp_path, events):
 # What lies in the directory
 
 
-def test_the_files_are_those_of_the_layout(store, tmp_path):
+def test_the_files_are_those_of_the_layout(store, tmp_path):  # 0005-R14
     store.put(f"manifests/{ONE}", b"one")
     store.swap_ref("team/demo@v1", Absent(), ONE)
     assert (tmp_path / "refs/team/demo@v1").read_bytes() == bytes(ONE)
@@ -123,7 +123,7 @@ def test_the_files_are_those_of_the_layout(store, tmp_path):
     assert lock.stat().st_size == 0
 
 
-def test_foreign_files_are_no_objects_and_no_refs(store, tmp_path):
+def test_foreign_files_are_no_objects_and_no_refs(store, tmp_path):  # 0005-R5
     store.put("a/b", b"x")
     store.swap_ref("demo", Absent(), ONE)
     sdk = f"{ONE}.tmp-{ONE}-4937-0"
@@ -149,7 +149,7 @@ def test_foreign_files_are_no_objects_and_no_refs(store, tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"x", bytes(33), bytes(ONE)[:-1], bytes(ONE) + b"\n", bytes(100_000)]
 )
-def test_a_malformed_ref(store, tmp_path, content):
+def test_a_malformed_ref(store, tmp_path, content):  # 0005-R7
     store.swap_ref("demo", Absent(), ONE)
     (tmp_path / "refs/demo").write_bytes(content)
     for call in (lambda: store.read_ref("demo"), lambda: store.swap_ref("demo", Absent(), TWO)):
@@ -173,7 +173,7 @@ def test_refs_below_a_ref(store):
     assert store.list_refs() == ["a", "x"]
 
 
-def test_a_ref_created_without_the_lock_wins(store, tmp_path, monkeypatch):
+def test_a_ref_created_without_the_lock_wins(store, tmp_path, monkeypatch):  # 0005-R13
     def faster(path, _source, real=Path.hardlink_to):
         path.write_bytes(bytes(TWO))  # as the reference SDK may, between our look and our link
         return real(path, _source)
@@ -217,7 +217,7 @@ def refuse(number):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE, errno.EIO])
 @pytest.mark.parametrize("call", ["write", "fsync"])
-def test_a_failed_write_leaves_nothing(store, tmp_path, monkeypatch, call, number):
+def test_a_failed_write_leaves_nothing(store, tmp_path, monkeypatch, call, number):  # 0005-R2
     monkeypatch.setattr(os, call, refuse(number))
     with pytest.raises(StoreError, match=f"cannot write a/b: {os.strerror(number)}") as raised:
         store.put("a/b", b"x")

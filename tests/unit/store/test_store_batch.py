@@ -20,7 +20,7 @@ def test_objects_wait_for_the_flush():
     assert {path: store.get(path) for path in store.list()} == {f"tl/m/track/{address}": b"a track"}
 
 
-def test_payloads_bring_their_outboards():
+def test_payloads_bring_their_outboards():  # 0002-R9
     store = MemoryStore()
     batch, payloads = Batch(store), [b"", b"x" * 1024, b"y" * 5000]
     addresses = [batch.add_payload("tl/m/bucket", payload) for payload in payloads]

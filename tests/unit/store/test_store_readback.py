@@ -24,7 +24,7 @@ def test_won_and_lost(below):
     assert holds(below.read_ref("demo"), TWO)
 
 
-def test_a_lost_answer_is_not_a_lost_race(below):
+def test_a_lost_answer_is_not_a_lost_race(below):  # 0005-R9
     one = below.read_ref("demo")
     assert swap_confirmed(FaultyStore(below, 1, "after"), "demo", one, TWO) is True
     assert holds(below.read_ref("demo"), TWO)
@@ -40,7 +40,7 @@ def test_an_answer_lost_after_a_removal(below):
     assert swap_confirmed(FaultyStore(below, 1, "after"), "demo", below.read_ref("demo"), Absent()) is True
 
 
-def test_a_broken_line_without_effect_goes_up(below):
+def test_a_broken_line_without_effect_goes_up(below):  # 0005-R9
     one = below.read_ref("demo")
     with pytest.raises(StoreError, match="injected fault: call 1, swap_ref demo"):
         swap_confirmed(FaultyStore(below, 1, "once"), "demo", one, TWO)

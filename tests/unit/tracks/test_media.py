@@ -53,7 +53,7 @@ def as_dict(store, track, known=frozenset()):
     ),
     st.booleans(),
 )
-def test_what_was_written_is_read(appends, paged):
+def test_what_was_written_is_read(appends, paged):  # 0001-R17, 0007-R3
     with pytest.MonkeyPatch.context() as patch:
         if paged:
             patch.setattr(media, "INLINE_TRACK_BYTES_MAX", 0)
@@ -115,7 +115,7 @@ def test_chunks(blob, sizes):
     assert as_dict(store, written.track) == {T0: blob}
 
 
-def test_fragments_keep_their_end_and_what_nobody_can_see_is_left_out():
+def test_fragments_keep_their_end_and_what_nobody_can_see_is_left_out():  # 0003-R2
     pack = bytes(address_of(b"AB"))
     index = [[T0, T0 + 2_000_000_000, 2, pack], [2**63 - 2, 2**64 - 1, 2, pack], [2**63 - 1, 2**63, 2, pack]]
     items = read_media_items(MemoryStore(), replace(EMPTY, object_index=index))
@@ -130,7 +130,7 @@ def test_entries_that_nobody_can_see_are_kept():
     assert track.object_index[-1] == hidden
 
 
-def test_the_later_entry_counts_even_when_it_is_known():
+def test_the_later_entry_counts_even_when_it_is_known():  # 0001-R17, 0007-R3
     store = MemoryStore()
     first = append(store, EMPTY, [(T0, b"old")])
     second = append(store, first.track, [(T0, b"new")])
@@ -138,7 +138,7 @@ def test_the_later_entry_counts_even_when_it_is_known():
     assert as_dict(store, second.track, frozenset(second.payloads)) == {}
 
 
-def test_paged_once_a_megabyte_is_passed():
+def test_paged_once_a_megabyte_is_passed():  # 0007-R1, 0007-R5
     store, batch = MemoryStore(), Batch(MemoryStore())
     anchors = T0 + np.arange(20_000)
     items = pack_media(batch, TIMELINE, PNG, anchors, [b"x"] * len(anchors), pack_items=20_000)
@@ -168,7 +168,7 @@ def test_both_ways_at_once():
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_sizes_that_are_wrong(size):
+def test_sizes_that_are_wrong(size):  # 0007-R2
     store = MemoryStore()
     for way in ({}, {"chunk_size": 1}, {"pack_items": 9}):
         track = append(store, EMPTY, [(T0, b"AB")], **way).track
@@ -179,7 +179,7 @@ def test_sizes_that_are_wrong(size):
             as_dict(store, replace(track, object_index=[[*entry[:2], size, *entry[3:]]]))
 
 
-def test_a_chunk_of_another_size_than_listed():
+def test_a_chunk_of_another_size_than_listed():  # 0007-R2
     store = MemoryStore()
     track = append(store, EMPTY, [(T0, b"ABC")], chunk_size=2).track
     wrong = encode_items(items_object_of((Chunk(address_of(b"AB"), 1), Chunk(address_of(b"C"), 2))))

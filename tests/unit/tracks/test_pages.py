@@ -71,7 +71,7 @@ def test_the_stored_tree_is_built_again(reference_space):
             assert pages.build_index(batch, track.timeline, track.modality, entries) == track.object_index
 
 
-def test_pages_above_are_filled_evenly():
+def test_pages_above_are_filled_evenly():  # 0007-R6
     store = MemoryStore()
     index = build(store, PNG, rows_of(PNG, 98_000))  # 262 leaves of the reference were 131 and 131
     root = store.get(f"{index_directory(TIMELINE, PNG)}/{Address(index['root'])}")
@@ -87,7 +87,7 @@ def test_pages_above_are_filled_evenly():
 
 @pytest.mark.parametrize("key", ["page_count", "total_items", "tree_height"])
 @pytest.mark.parametrize("by", [-1, 1, 90])
-def test_counts_that_are_wrong(key, by, monkeypatch):
+def test_counts_that_are_wrong(key, by, monkeypatch):  # 0007-R4
     monkeypatch.setattr(index_page, "LEAF_BYTES", 600)
     store = MemoryStore()
     index = build(store, PNG, rows_of(PNG, 100))
@@ -95,7 +95,7 @@ def test_counts_that_are_wrong(key, by, monkeypatch):
         list(pages.walk_entries(store, TIMELINE, PNG, index | {key: index[key] + by}))
 
 
-def test_counts_of_a_child_that_are_wrong():
+def test_counts_of_a_child_that_are_wrong():  # 0007-R4
     store = MemoryStore()
     index = build(store, PNG, rows_of(PNG, 10))
     node = IndexNode(PNG, T0, T0 + 1, (IndexChild(T0, T0 + 1, index["root"], 11),))

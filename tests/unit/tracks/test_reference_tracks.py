@@ -102,7 +102,7 @@ def stored_tracks(root, prefix):
     return tracks
 
 
-def test_buckets_to_the_byte(reference_space, reference_name):
+def test_buckets_to_the_byte(reference_space, reference_name):  # 0011-R6
     root = reference_space(reference_name)
     store = open_stored(root)
     for modality, tracks in stored_tracks(root, "scalar.").items():
@@ -122,7 +122,7 @@ def test_buckets_to_the_byte(reference_space, reference_name):
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_first_appends_have_the_same_address(reference_space, name):
+def test_first_appends_have_the_same_address(reference_space, name):  # 0000-R5, 0011-R7
     root = reference_space(name)
     store, checked = open_stored(root), 0
     for modality, tracks in stored_tracks(root, "scalar.").items():

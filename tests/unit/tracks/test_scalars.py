@@ -97,7 +97,7 @@ def same(left, right):
 
 
 @given(BATCHES, st.sampled_from([1, 2, 4096]), st.sampled_from([2, 256]))
-def test_what_was_written_is_read(case, leaf_entries, children):
+def test_what_was_written_is_read(case, leaf_entries, children):  # 0001-R17, 0011-R9
     value_type, batches = case
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(btree, "LEAF_ENTRIES_MAX", leaf_entries)
@@ -133,7 +133,7 @@ def test_a_leaf_that_nothing_falls_into_is_kept_unread(monkeypatch):
     )
 
 
-def test_one_value_in_more_leaves_than_one(monkeypatch):
+def test_one_value_in_more_leaves_than_one(monkeypatch):  # 0011-R9
     monkeypatch.setattr(btree, "LEAF_ENTRIES_MAX", 2)
     monkeypatch.setattr(btree, "CHILDREN_MAX", 2)
     store, track = MemoryStore(), empty_track()
@@ -143,7 +143,7 @@ def test_one_value_in_more_leaves_than_one(monkeypatch):
     assert as_dict(read_scalars(store, track, "int")) == expected
 
 
-def test_pages_are_filled_up_to_their_limit():
+def test_pages_are_filled_up_to_their_limit():  # 0011-R10
     store = MemoryStore()
     track = append(
         store, empty_track("string"), "string", [(T0 + n, f"{n:05d}" * 20) for n in range(3000)]
@@ -163,7 +163,7 @@ def test_long_keys_leave_room_for_few_children():
     assert as_dict(read_scalars(store, track, "string")) == dict(rows)
 
 
-def test_known_buckets_are_not_read():
+def test_known_buckets_are_not_read():  # 1000-R10
     store = MemoryStore()
     first = append(store, empty_track(), "int", [(T0, 1), (T0 + 1, 2)])
     second = append(store, first.track, "int", [(T0 + 2, 1)])
@@ -210,7 +210,7 @@ def test_nothing_to_write():
         ("string", [(0, "é" * 4097)], "8192 bytes"),
     ],
 )
-def test_rows_that_are_refused(value_type, rows, message):
+def test_rows_that_are_refused(value_type, rows, message):  # 0011-R2
     with pytest.raises(InvalidInputError, match=message):
         append(MemoryStore(), empty_track(value_type), value_type, rows)
 
@@ -222,7 +222,7 @@ def test_anchors_without_a_value():
         )
 
 
-def test_the_longest_string_is_kept():
+def test_the_longest_string_is_kept():  # 0011-R2
     store, rows = MemoryStore(), [(T0, "x" * 8192), (T0 + 1, "é" * 4096)]
     track = append(store, empty_track("string"), "string", rows).track
     assert as_dict(read_scalars(store, track, "string")) == dict(rows)
@@ -245,7 +245,7 @@ def with_index(track, **changes):
 
 @pytest.mark.parametrize("key", ["page_count", "total_entries", "tree_height"])
 @pytest.mark.parametrize("by", [-1, 1, 40])
-def test_counts_that_are_wrong(key, by):
+def test_counts_that_are_wrong(key, by):  # 0011-R11
     store, track = stored()
     with pytest.raises(LayoutError):
         read_scalars(store, with_index(track, **{key: track.object_index[key] + by}), "int")
@@ -266,7 +266,7 @@ def test_forms_that_are_not_known():
 
 
 @pytest.mark.parametrize("index", [[[b"\1", 1, 2, bytes(TIMELINE)]], 7, {"form": "scalar-btree-v1"}, None])
-def test_indexes_that_are_none(index):
+def test_indexes_that_are_none(index):  # 0011-R8
     with pytest.raises(LayoutError):
         read_scalars(MemoryStore(), replace(empty_track(), object_index=index), "int")
 
@@ -288,7 +288,7 @@ def test_indexes_that_are_none(index):
         [b"\1", 1, 2, bytes(TIMELINE)],
     ],
 )
-def test_categories_that_are_none(entry):
+def test_categories_that_are_none(entry):  # 0011-R4
     track = replace(empty_track("categorical"), object_index=[entry])
     with pytest.raises(CorruptDataError):
         read_scalars(MemoryStore(), track, "categorical")
@@ -296,7 +296,7 @@ def test_categories_that_are_none(entry):
         append(MemoryStore(), track, "categorical", [(T0, "a")])
 
 
-def test_categories_in_another_order_and_with_whole_buckets():
+def test_categories_in_another_order_and_with_whole_buckets():  # 0011-R7
     store = MemoryStore()
     first = append(store, empty_track("categorical"), "categorical", [(T0, "b"), (T0 + 1, "aa")])
     rows = first.track.object_index[::-1]
@@ -305,13 +305,13 @@ def test_categories_in_another_order_and_with_whole_buckets():
     assert as_dict(read_scalars(store, track, "categorical")) == {T0: "b", T0 + 1: "aa", T0 + 2: "zz"}
 
 
-def test_a_column_of_categories_is_no_tree():
+def test_a_column_of_categories_is_no_tree():  # 0011-R7
     store, track = stored("int")
     with pytest.raises(LayoutError):
         read_scalars(store, track, "categorical")
 
 
-def test_objects_that_are_not_their_address():
+def test_objects_that_are_not_their_address():  # 0002-R3
     store, track = stored()
     for directory in (index_directory(TIMELINE, track.modality), bucket_directory(TIMELINE, track.modality)):
         (path, *_) = store.list(directory)
@@ -344,7 +344,7 @@ def test_a_tree_that_folds_back_on_itself():
 
 
 @pytest.mark.parametrize("wrong", ["bounds", "level", "leaf"])
-def test_pages_that_are_not_what_their_parent_says(wrong):
+def test_pages_that_are_not_what_their_parent_says(wrong):  # 0011-R11
     store, track = stored()
     kind, directory = value_type_of("int"), index_directory(TIMELINE, track.modality)
     root = Address(track.object_index["root"])

@@ -88,7 +88,7 @@ def test_many(count):
     assert rows(read_tombstones(store, write(store, held))) == [(n, 5, "gdpr") for n in range(count)]
 
 
-def test_what_is_deleted_stays_as_it_was():
+def test_what_is_deleted_stays_as_it_was():  # 0020-R6
     held = add_tombstones(NO_TOMBSTONES, np.array([3, 1, 3]), 5, "a")
     held = add_tombstones(held, np.array([2, 3]), 9)
     assert rows(held) == [(1, 5, "a"), (2, 9, None), (3, 5, "a")]
@@ -101,7 +101,7 @@ def test_anchors_that_nobody_can_see(anchor):
         add_tombstones(NO_TOMBSTONES, np.array([anchor]), 1)
 
 
-def test_a_merge_is_the_union_of_both_sides():
+def test_a_merge_is_the_union_of_both_sides():  # 0008-R8, 0020-R1, 0020-R7
     store = MemoryStore()
     left = write(store, add_tombstones(NO_TOMBSTONES, np.array([1, 2]), 5, "left"))
     right = write(store, add_tombstones(NO_TOMBSTONES, np.array([2, 3]), 4, "right"))
@@ -110,7 +110,7 @@ def test_a_merge_is_the_union_of_both_sides():
     assert len(read_tombstones(store, link(store))) == 0
 
 
-def test_a_graph_that_folds_back_on_itself_is_walked_once():
+def test_a_graph_that_folds_back_on_itself_is_walked_once():  # 0020-R1
     store = MemoryStore()
     head = write(store, add_tombstones(NO_TOMBSTONES, np.array([7]), 5))
     for _ in range(64):
@@ -128,7 +128,7 @@ def test_a_graph_that_is_too_large(monkeypatch):
         read_tombstones(store, head)
 
 
-def test_pages_that_are_not_what_was_said_of_them():
+def test_pages_that_are_not_what_was_said_of_them():  # 0020-R3
     store = MemoryStore()
     root, pages = build_pages([Tombstone(1, 2), Tombstone(3, 4)])
     for page in pages:

@@ -26,7 +26,7 @@ from dreamdb_arrow.spatial.partitioners import assign_cells
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.memory import MemoryStore
 from dreamdb_arrow.tracks import vectors as tv
-from dreamdb_arrow.tracks.cells import iterate_cells
+from dreamdb_arrow.tracks.cells import Origin, iterate_cells
 from dreamdb_arrow.tracks.pages import read_index
 
 SPACES = Path(__file__).parents[3] / "conformance/spaces/reference-0.0.16"
@@ -89,7 +89,7 @@ def test_cells_come_back_by_their_keys(space):
         assert sorted(found.anchors.tolist()) == sorted(space.anchors[rows].tolist())
 
 
-def test_known_buckets_are_left_out(space):
+def test_known_buckets_are_left_out(space):  # 1000-R10
     buckets = [entry.bucket for entry in iterate_cells(space.store, space.tracks[-1])]
     rest = tv.read_vectors(space.store, space.tracks[-1], space.dim, known=frozenset(buckets[1:]))
     assert 0 < len(rest) < len(space.anchors)
@@ -98,6 +98,7 @@ def test_known_buckets_are_left_out(space):
 
 @pytest.mark.parametrize("name", RAW)
 def test_the_same_appends_write_the_same_objects(name):
+    # 0000-R5, 0002-R9, 0002-R11, 0006-R7, 0007-R7, 0007-R11
     space = Space(name)
     mine, track = MemoryStore(), space.tracks[0]
     held = np.empty(0, dtype=np.int64)
@@ -126,7 +127,7 @@ def test_the_same_appends_write_the_same_objects(name):
         assert mine.get(path) == space.store.get(path)
 
 
-def test_codes_without_exact_vectors_cannot_be_read():
+def test_codes_without_exact_vectors_cannot_be_read():  # 0000-R4
     space = Space("vec-ivf-rabitq4")
     with pytest.raises(UnsupportedError, match="compressed"):
         tv.read_vectors(space.store, space.tracks[-1], space.dim)
@@ -223,7 +224,7 @@ def test_only_pages_that_can_hold_a_wanted_key_are_read(monkeypatch):
     assert len(tv.read_cells(store, track, 16, [])) == 0
 
 
-def test_a_full_cell_gets_several_buckets():
+def test_a_full_cell_gets_several_buckets():  # 0007-R10
     store = MemoryStore()
     same = np.repeat(VECTORS[:1], 10, axis=0)
     track = write(store, EMPTY, np.arange(10), same, bucket_max_bytes=3 * 24 + 5).track
@@ -244,7 +245,7 @@ def test_of_an_anchor_that_is_there_twice_the_later_entry_wins():
     assert_holds(store, replace(second, object_index=turned + first.object_index), ANCHORS, VECTORS)
 
 
-def test_only_the_first_table_is_read():
+def test_only_the_first_table_is_read():  # 0007-R8
     store = MemoryStore()
     track = write(store, EMPTY, ANCHORS, VECTORS).track
     tables = [[*entry, table] for table in (0, 1) for entry in track.object_index]
@@ -258,7 +259,7 @@ def test_nothing_to_write_changes_nothing():
     assert tv.read_vectors(MemoryStore(), EMPTY, 4).vectors.shape == (0, 4)
 
 
-def test_anchors_that_nobody_can_see_are_left_out():
+def test_anchors_that_nobody_can_see_are_left_out():  # 0003-R2
     store = MemoryStore()
     bucket = sb.SpatialBucket(
         INDEX_ADDRESS, EMPTY.modality, np.array([-1, 2**63 - 1, 2**63 - 2, 0]), VECTORS[:4]
@@ -271,7 +272,7 @@ def test_anchors_that_nobody_can_see_are_left_out():
 
 
 @pytest.mark.parametrize("value", [0, np.nan, np.inf])
-def test_a_vector_without_a_cell_is_refused_by_row(value):
+def test_a_vector_without_a_cell_is_refused_by_row(value):  # 0004-R3
     vectors = VECTORS.copy()
     vectors[42] = value
     with pytest.raises(InvalidInputError, match="vector 42 "):
@@ -303,6 +304,26 @@ def test_codes_cannot_be_written():
 # --- Tracks that lie ----------------------------------------------------------------------------------------
 
 
+def test_buckets_of_another_index_or_compressor_are_refused():  # 0007-R9
+    store = MemoryStore()
+    track = write(store, EMPTY, ANCHORS, VECTORS).track
+    other = address_of(b"another")
+    assert len(tv.read_vectors(store, track, 4, origin=Origin(INDEX_ADDRESS))) == len(ANCHORS)
+    for origin in (Origin(other), Origin(INDEX_ADDRESS, other)):
+        with pytest.raises(LayoutError, match=f"{INDEX_ADDRESS} .*{other}"):
+            tv.read_vectors(store, track, 4, origin=origin)
+        with pytest.raises(LayoutError, match=f"{INDEX_ADDRESS} .*{other}"):
+            tv.read_cells(store, track, 4, [track.object_index[0][0]], origin=origin)
+
+
+def test_no_outboard_is_needed_to_read():  # 0002-R10
+    store = MemoryStore()
+    track = write(store, EMPTY, ANCHORS, VECTORS, rerank=True).track
+    for path in list(store.list("bao-outboard/")):
+        store.delete(path)
+    assert_holds(store, track)
+
+
 def test_an_object_that_is_not_its_address_is_refused():
     store, lying = MemoryStore(), MemoryStore()
     track = write(store, EMPTY, ANCHORS, VECTORS).track
@@ -323,7 +344,7 @@ def test_another_dimension_is_refused():
         tv.read_vectors(store, track, 5)
 
 
-def test_a_sidecar_of_another_length_is_refused():
+def test_a_sidecar_of_another_length_is_refused():  # 0007-R11
     store = MemoryStore()
     codes = sb.SpatialBucket(
         INDEX_ADDRESS, EMPTY.modality, np.arange(3), None, INDEX_ADDRESS, np.zeros((3, 2), dtype=np.uint8)
@@ -356,7 +377,7 @@ def test_a_sidecar_of_another_length_is_refused():
         "01",
     ],
 )
-def test_entries_that_are_none(entry):
+def test_entries_that_are_none(entry):  # 0004-R2
     with pytest.raises(LayoutError):
         tv.read_vectors(MemoryStore(), replace(EMPTY, object_index=[entry]), 4)
 

@@ -1,0 +1,65 @@
+from dataclasses import replace
+
+import pytest
+
+import dreamdb_arrow as vd
+from dreamdb_arrow.codec.address import address_of
+from dreamdb_arrow.columnar.vendor import (
+    INLINE_ENTRIES_MAX,
+    MEDIA,
+    STRIPE,
+    VENDOR_MODALITIES,
+    Fragment,
+    flush_mode,
+    has_columnar_layer,
+    read_fragments,
+    registry_entries,
+    write_fragments,
+)
+from dreamdb_arrow.objects.manifest import order_tracks
+from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.memory import MemoryStore
+
+
+@pytest.fixture
+def ds():
+    return vd.Dataset.create("x", vd.Schema().add_scalar_int("n"), MemoryStore(), cache_dir=None)
+
+
+def test_the_registry_of_a_new_space(ds):
+    assert set(registry_entries("manual")) == set(VENDOR_MODALITIES)
+    for modality, entry in registry_entries("commit").items():
+        assert (entry["kind"], entry["object_kind"]) == ("continuous", "fragment")
+        assert entry.get("flush") == ("commit" if modality == STRIPE else None)
+    assert has_columnar_layer(ds.manifest)
+    assert flush_mode(ds.manifest) == "manual"
+
+
+def test_flush_modes_of_other_spaces(ds):
+    def mode_of(registry):
+        return flush_mode(replace(ds.manifest, registry=registry))
+
+    assert mode_of({}) == "commit"
+    assert mode_of({STRIPE: {"flush": "commit"}}) == "commit"
+    assert mode_of({STRIPE: {}}) == "manual"
+    assert mode_of({STRIPE: {"flush": "sometimes"}}) == "manual"
+
+
+@pytest.mark.parametrize("n", [0, 1, INLINE_ENTRIES_MAX, INLINE_ENTRIES_MAX + 1, 700])
+def test_fragments_inline_and_paged(ds, n):
+    """A number of fragments that needs pages is read as one that does not: by first anchor, each once."""
+    store, timeline = ds.space.store, ds.manifest.timelines[0]
+    made = [Fragment(i * 10, i * 10 + 25, i, address_of(b"%d" % i)) for i in range(n)]
+    batch = Batch(store)
+    entry = write_fragments(batch, timeline, MEDIA, [*reversed(made), *made[:3]])
+    batch.flush()
+    kept = [e for e in ds.manifest.tracks.active if e.field != MEDIA]
+    manifest = replace(ds.manifest, tracks=order_tracks([*kept, entry]))
+    assert read_fragments(store, manifest, MEDIA) == made
+    assert entry.coverage == ((0, made[-1].t1) if n else (0, 1))
+    pages = [path for path in store.list() if f"{MEDIA}/index/" in path]
+    assert bool(pages) == (n > INLINE_ENTRIES_MAX)
+
+
+def test_a_vendor_track_that_is_not_there_has_no_fragments(ds):
+    assert read_fragments(ds.space.store, ds.manifest, STRIPE, "nobody") == []
