@@ -20,7 +20,7 @@ from dreamdb_arrow.columnar.vendor import (
 )
 from dreamdb_arrow.dataset.anchors import settle_anchors
 from dreamdb_arrow.dataset.flush import flush_rows
-from dreamdb_arrow.dataset.incoming import check_rows
+from dreamdb_arrow.dataset.incoming import check_rows, refuse_bare_rows
 from dreamdb_arrow.dataset.outgoing import store_rows, write_stripes
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
@@ -55,6 +55,8 @@ def append_rows(
         counted[:] = [rows.n]
         if rows.n == 0:
             return Change("commit")
+        if not has_columnar_layer(parent):
+            refuse_bare_rows(rows)
         now = max(clock(), parent.ts)
         anchors = settle_anchors(
             rows, store, parent, lambda: resolve_rows(store, cache, parent, address), now

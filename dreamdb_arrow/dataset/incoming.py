@@ -67,6 +67,17 @@ def check_rows(table: pa.Table, fields: Sequence[Field], time: str | None = None
     return rows
 
 
+def refuse_bare_rows(rows: Incoming) -> None:
+    """Refuse rows without any value: Tracks alone, without stripes, could not tell that they are there (0006-R5)."""
+    held = np.zeros(rows.n, dtype=bool)
+    for column in (*rows.scalars.values(), *rows.media.values()):
+        held |= np.asarray(column.is_valid())
+    for present, _ in rows.vectors.values():
+        held |= present
+    if not held.all():
+        raise InvalidInputError(f"row {int(np.argmin(held))} has no value in any field, and would be lost")
+
+
 def _check_names(table: pa.Table, fields: Sequence[Field], time: str | None) -> None:
     names = [f.name for f in fields]
     if len(set(table.column_names)) != len(table.column_names):

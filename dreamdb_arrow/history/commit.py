@@ -19,7 +19,7 @@ from dreamdb_arrow.errors import (
     UnsupportedError,
 )
 from dreamdb_arrow.history.manifests import MANIFESTS, load_manifest
-from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, encode_manifest, order_tracks
+from dreamdb_arrow.objects.manifest import Edge, Manifest, TrackEntry, encode_manifest, order_tracks
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Absent, Store
 from dreamdb_arrow.store.names import check_ref_name
@@ -112,16 +112,32 @@ def check_writable(parent: Manifest) -> None:
 def apply_change(parent: Manifest, address: Address, change: Change, now_ns: int) -> Manifest:
     """Return the Manifest after a change. Pure.
 
-    `lineage` and `edges` are left empty: both are accepted so, and a lineage that grows with each commit would
-    some day pass the limit of its container.
+    What we change gets no lineage: that is accepted, and one that grows with each commit would some day pass the limit
+    of its container. What others wrote of fields that we leave alone stays: the reference takes a field whose lineage
+    differs on two branches for changed on both, and refuses the union when only one has a new Track (ADR 0009).
     """
     replaced = {entry.field for entry in change.entries}
-    active = [e for e in parent.tracks.active if e.field not in replaced]
+    active = [e for e in parent.tracks.active if e.field not in replaced]  # 0001-R6, 0006-R3
     return replace(
         parent,
-        ts=max(now_ns, parent.ts + 1),
-        parents=(address,),
+        ts=max(now_ns, parent.ts + 1),  # 0001-R3, 0008-R6
+        parents=(address,),  # 0008-R4
         writer=writer_tag(change.operation),
-        registry={**parent.registry, **(change.registry or {})},
-        tracks=order_tracks([*active, *change.entries]),
+        registry={**parent.registry, **(change.registry or {})},  # 0008-R5
+        tracks=order_tracks([*active, *change.entries], *_lineage_of(parent, replaced)),  # 0001-R7
     )
+
+
+def _lineage_of(parent: Manifest, replaced: set[str]) -> tuple[list[TrackEntry], list[Edge]]:
+    """Return the lineage and the edges of fields that a change leaves alone."""
+    lineage = [e for e in parent.tracks.lineage if e.field not in replaced]
+    held = {
+        (e.field, e.address)
+        for e in (*lineage, *(a for a in parent.tracks.active if a.field not in replaced))
+    }
+    edges = [
+        e
+        for e in parent.tracks.edges
+        if {(e.child.field, e.child.address), (e.exact_parent.field, e.exact_parent.address)} <= held
+    ]
+    return lineage, edges

@@ -1,5 +1,6 @@
 """The PyPI SDK `dreamdb` and we take turns on one Space: both see the same rows."""
 
+import itertools
 from pathlib import Path
 
 import dreamdb
@@ -259,3 +260,45 @@ def test_branches_that_gave_one_anchor_twice_are_united_by_anchor(backend, tmp_p
     con.close()
     ds.refresh().flush()
     assert their_rows(backend, "main") == our_rows(backend, "main", tmp_path / "cache") == rows
+
+
+def few(start: int, category: str | None) -> list[dict]:
+    rows = [{"_anchor": i, "n": i} for i in range(start, start + 3)]
+    return [{**r, "c": category} for r in rows] if category else rows
+
+
+@pytest.mark.parametrize("writers", list(itertools.product(["ours", "theirs"], repeat=4)), ids="-".join)
+def test_branches_merge_whoever_wrote_which_side(writers, tmp_path):
+    maker, *hands = writers
+    for number, values in enumerate(itertools.product(["c0", None], ["c0", None], ["c1", None])):
+        folder = tmp_path / f"space-{number}"
+        folder.mkdir()
+        backend = f"file://{folder}"
+
+        def append(who, ref, rows, backend=backend):
+            opened = (
+                vd.Dataset.open_ref(ref, backend, cache_dir=None)
+                if who == "ours"
+                else dreamdb.Dataset.open_ref(ref, backend)
+            )
+            opened.append_many(rows)
+
+        made = (
+            (vd if maker == "ours" else dreamdb)
+            .Schema()
+            .add_scalar_int("n")
+            .add_scalar_categorical("c", required=False)
+        )
+        if maker == "ours":
+            vd.Dataset.create("main", made, backend=backend, flush="commit", cache_dir=None)
+        else:
+            dreamdb.Dataset.create("main", made, backend=backend)
+        append(hands[0], "main", few(0, values[0]))
+        dreamdb.Dataset.open("main", backend=backend).branch("side")
+        append(hands[1], "side", few(10, values[1]))
+        append(hands[2], "main", few(20, values[2]))
+        dreamdb.Dataset.open("main", backend=backend).merge("side", strategy="union")
+        rows = our_rows(backend, "main", tmp_path / "cache")
+        assert rows == their_rows(backend, "main")
+        assert [rows[i].get("c") for i in (0, 10, 20)] == list(values)
+        assert len(rows) == 9

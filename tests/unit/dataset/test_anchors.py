@@ -134,6 +134,16 @@ def test_a_tick_goes_on_where_earlier_appends_ended():
     assert anchors(ds)[-1] == 126
 
 
+def test_a_column_of_ticks_may_be_a_field_too():
+    schema = vd.Schema().add_scalar_timestamp("at")
+    ds = vd.Dataset.create("x", schema, MemoryStore(), cache_dir=None)
+    at = np.array([7, 7, 9], "M8[us]")
+    ds.append({"at": at}, time="at")
+    found = ds.to_arrow(["_anchor", "at"])
+    assert found["_anchor"].to_pylist() == [7000, 7001, 9000]
+    assert found["at"].cast(pa.int64()).to_pylist() == [7000, 7000, 9000]
+
+
 def test_ticks_that_run_into_one_another_are_refused():
     ds = dataset()
     with pytest.raises(vd.AnchorConflict, match="run into one another at 11"):

@@ -1,6 +1,7 @@
 """What must not get in: each refusal names field and row, and nothing is written."""
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,10 @@ import pyarrow as pa
 import pytest
 
 import dreamdb_arrow as vd
+from dreamdb_arrow.columnar.vendor import VENDOR_MODALITIES
+from dreamdb_arrow.history.manifests import MANIFESTS
+from dreamdb_arrow.objects.manifest import encode_manifest, order_tracks
+from dreamdb_arrow.store.batch import Batch
 
 T0 = 1_700_000_000_000_000_000
 DIM = 2
@@ -261,6 +266,32 @@ def test_samples_of_any_fitting_type(ds):
     assert [t.value for t in rows["at"]] == [0] * 4
     assert rows["img"] == [None, b"i", b"i", None]
     assert rows["v"] == [None, None, [1.0, 2.0], [1.0, 2.0]]
+
+
+def test_a_row_without_any_value_is_kept_or_refused_but_never_lost(tmp_path):
+    schema = vd.Schema().add_scalar_int("n", required=False).add_image("img", required=False)
+    ds = vd.Dataset.create("x", schema, tmp_path / "space", cache_dir=tmp_path / "cache", sync=False)
+    ds.append({"_anchor": [1, 2], "n": [None, 5]})
+    assert ds.to_arrow(["_anchor", "n"]).to_pydict() == {"_anchor": [1, 2], "n": [None, 5]}
+    leave_tracks_only(ds)
+    for rows in ({"_anchor": [3, 4], "n": [5, None]}, {"_anchor": [3, 4], "img": [b"", None]}):
+        refused(
+            ds, lambda rows=rows: ds.append(rows), vd.InvalidInputError, "row 1 has no value in any field"
+        )
+    ds.append({"_anchor": [3, 4], "n": [5, None], "img": [None, b""]})
+    assert ds.count() == 2
+
+
+def leave_tracks_only(ds):
+    """Turn a dataset into one as the reference creates it."""
+    kept = [e for e in ds.manifest.tracks.active if e.modality not in VENDOR_MODALITIES]
+    registry = {key: value for key, value in ds.manifest.registry.items() if key not in VENDOR_MODALITIES}
+    batch = Batch(ds.space.store)
+    manifest = replace(ds.manifest, registry=registry, tracks=order_tracks(kept))
+    address = batch.add(MANIFESTS, encode_manifest(manifest))
+    batch.flush()
+    ds.space.store.swap_ref("x", ds.space.store.read_ref("x"), address)
+    ds.refresh()
 
 
 def test_no_rows_are_no_commit(ds):
