@@ -1,7 +1,9 @@
 import sys
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pytest
 
 import dreamdb_arrow as vd
@@ -54,23 +56,47 @@ def test_every_exit_keeps_to_a_range(ds, start, end):
     assert ds.to_pandas(["n"], start, end)["n"].tolist() == wanted
 
 
-def test_acero_joins_and_groups_a_dataset(ds):
-    names = pa.table({"label": ["a", "b"], "name": ["Ada", "Bob"]})
-    joined = ds.to_dataset().to_table(columns=["n", "label"]).join(names, "label")
-    assert sorted(joined.filter(pc.field("n") < 2)["name"].to_pylist()) == ["Ada", "Bob"]
-    grouped = ds.to_dataset().to_table(columns=["n", "label"]).group_by("label").aggregate([("n", "count")])
-    assert sorted(zip(*grouped.to_pydict().values(), strict=True)) == [("a", 10), ("b", 9)]
+OTHER = pa.table({"n": [2, 3, 15], "x": ["two", "three", "fifteen"]})
 
 
-def test_a_dataset_joins_a_dataset(ds):
-    other = pa.dataset.dataset(pa.table({"n": [2, 3, 15], "x": ["two", "three", "fifteen"]}))
-    joined = other.join(ds.to_dataset(), "n", join_type="inner").to_table()
-    assert sorted(zip(joined["n"].to_pylist(), joined["img"].to_pylist(), strict=True)) == [
-        (2, b"2"),
-        (15, b"15"),
+def test_a_dataset_is_joined_filtered_sorted_and_grouped_by_arrow(ds):
+    rows, other = ds.to_dataset(), pads.dataset(OTHER)
+    for joined in (rows.join(other, "n", join_type="inner"), rows.join(rows, "n", right_suffix="_")):
+        assert isinstance(joined, pads.InMemoryDataset)
+    joined = rows.join(other, "n", join_type="inner").to_table().sort_by("n")
+    assert joined.select(["n", "img", "x"]).to_pylist() == [
+        {"n": 2, "img": b"2", "x": "two"},
+        {"n": 15, "img": b"15", "x": "fifteen"},
     ]
-    turned = ds.to_dataset().join(other, "n", join_type="inner").to_table()
-    assert sorted(turned["x"].to_pylist()) == ["fifteen", "two"]
+    assert rows.sort_by([("n", "descending")]).to_table()["n"].to_pylist()[:2] == [19, 18]
+    near = rows.join_asof(other, "n", [], 1).to_table()
+    assert near["x"].to_pylist()[:5] == [None, "two", "two", None, None]
+    grouped = rows.to_table(columns=["n", "label"]).group_by("label").aggregate([("n", "count")])
+    assert sorted(grouped.to_pylist(), key=str) == [
+        {"label": "a", "n_count": 10},
+        {"label": "b", "n_count": 9},
+    ]
+
+
+def test_a_filtered_dataset_is_a_dataset(ds):
+    few = ds.to_dataset(2, 18).filter(pc.field("n") > 3).filter(pc.field("label") == "a")
+    assert few.to_table(columns=["n"])["n"].to_pylist() == [4, 6, 8, 10, 12, 14, 16]
+    assert few.to_table(columns=["img"], filter=pc.field("n") < 7)["img"].to_pylist() == [b"4", b"6"]
+    assert (few.count_rows(), few.count_rows(pc.field("n") == 8)) == (7, 1)
+    assert few.take([1, 0], columns=["n"])["n"].to_pylist() == [6, 4]
+    assert duckdb.sql("SELECT sum(n) FROM few WHERE n < 11").fetchall() == [(28,)]
+    assert ds.to_dataset().count_rows() == 19
+
+
+def test_what_arrow_would_read_behind_our_back_is_refused(ds):
+    """Arrow's plans take a dataset's C++ side, which holds no rows; an error is better than a crash."""
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError, match="give Arrow its to_table"):
+            pads.dataset(OTHER).join(ds.to_dataset(), "n").to_table()
+    with pytest.raises(NotImplementedError, match="cast the table"):
+        ds.to_dataset().replace_schema(pa.schema([("n", pa.int32())]))
+    with pytest.raises(FileNotFoundError, match="give Arrow its to_table"):
+        pads.dataset([ds.to_dataset()]).to_table()
 
 
 def test_a_reader_that_is_left_half_read_leaves_nothing_behind(ds):

@@ -52,7 +52,7 @@ def append_new(ds):
     ds.append({"_anchor": [3], "n": [30], "later": ["new"], "at": [7], "img": [b"i"], "v": [[1.0, 2.0]]})
 
 
-ALL = "SELECT _anchor, n, later, epoch_ns(at), img, v FROM x ORDER BY _anchor"
+ALL = 'SELECT _anchor, n, later, epoch_ns("at"), img, v FROM x ORDER BY _anchor'
 OLD = [(1, 10, None, None, None, None), (2, 20, None, None, None, None)]
 NEW = [(3, 30, "new", 7, b"i", (1.0, 2.0))]
 
