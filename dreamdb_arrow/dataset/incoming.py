@@ -112,9 +112,6 @@ def _check_required(f: Field, column: pa.Array) -> None:
 # ---------------------------------------------------------------- anchors
 
 
-# ---------------------------------------------------------------- anchors
-
-
 def _anchors(table: pa.Table, time: str | None) -> tuple[I64 | None, bool]:
     given = [name for name in (ANCHOR, TIME) if name in table.column_names]
     if time is not None:

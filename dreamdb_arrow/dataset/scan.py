@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dreamdb_arrow.columnar.overlaps import overlapping
@@ -56,11 +57,18 @@ def plan_scan(
     return ScanPlan(rows, tuple(known if columns is None else columns), t0, t1)
 
 
-def scan_batches(plan: ScanPlan, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a plan, ascending by anchor, in batches of at most `batch_size` rows."""
+def scan_batches(
+    plan: ScanPlan, batch_size: int = 65_536, where: pc.Expression | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a plan, ascending by anchor, in batches of at most `batch_size` rows.
+
+    `where` is a condition on `_anchor`, `_time` and scalars of the plan: for rows that it drops, embeddings and media
+    are not fetched.
+    """
     check_count("batch_size", batch_size)
     for table in _stored_tables(plan, batch_size):
         alive = _alive(plan, table)
+        alive = alive if where is None else alive.filter(where)
         for batch in alive.to_batches(max_chunksize=batch_size):
             if batch.num_rows:
                 yield _complete(plan, batch)

@@ -16,9 +16,11 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
 from dreamdb_arrow.columnar.rowset import RowSet
-from dreamdb_arrow.columnar.stripe import ANCHOR
+from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS
 from dreamdb_arrow.dataset.scan import TIME_MAX, count_rows, plan_scan, scan_batches
 from dreamdb_arrow.dataset.schema import arrow_schema
+
+Columns = Sequence[str] | dict[str, pc.Expression] | None
 
 USE_TABLE: Final = "a DreamDB dataset is no file: give Arrow its to_table()"
 
@@ -48,7 +50,7 @@ class DreamDBDataset(pads.UnionDataset):  # type: ignore[misc]
 
     def scanner(
         self,
-        columns: Sequence[str] | dict[str, pc.Expression] | None = None,
+        columns: Columns = None,
         filter: pc.Expression | None = None,  # noqa: A002 - pyarrow's name
         batch_size: int = 65_536,
         **options: Any,
@@ -57,7 +59,8 @@ class DreamDBDataset(pads.UnionDataset):  # type: ignore[misc]
         del options  # hints on threads, readahead and fragments: nothing to hint at
         wanted = self._both(filter)
         plan = plan_scan(self._rows, self._needed(columns, wanted), *self._range(wanted))
-        batches = scan_batches(plan, batch_size)
+        early = wanted if wanted is not None and self._binds(self._stored, [], wanted) else None
+        batches = scan_batches(plan, batch_size, early)
         # Arrow's own threads would still be pulling when a scan is left half read, and the interpreter ends.
         return pads.Scanner.from_batches(
             batches, schema=plan.schema, columns=columns, filter=wanted, use_threads=False
@@ -113,24 +116,27 @@ class DreamDBDataset(pads.UnionDataset):  # type: ignore[misc]
             return wanted if self._wanted is None else self._wanted
         return self._wanted & wanted
 
-    def _needed(
-        self, columns: Sequence[str] | dict[str, pc.Expression] | None, wanted: pc.Expression | None
-    ) -> list[str]:
-        """Name the columns to read: those projected, and those the filter looks at."""
-        if columns is None or isinstance(columns, dict):
-            return list(self._full.names)
-        return [
-            n for n in self._full.names if n in columns or (wanted is not None and self._mentions(wanted, n))
-        ]
+    @property
+    def _stored(self) -> list[str]:
+        """The columns that stripes hold; embeddings and media are fetched when they are needed."""
+        late = {f.name for f in self._rows.fields if f.kind in (*MEDIA_KINDS, "embedding")}
+        return [name for name in self._full.names if name not in late]
 
-    def _mentions(self, wanted: pc.Expression, name: str) -> bool:
-        """Whether an expression cannot be bound without a column."""
-        without = pa.schema([f for f in self._full if f.name != name])
+    def _needed(self, columns: Columns, wanted: pc.Expression | None) -> list[str]:
+        """Name the columns to read: those without which projection and filter cannot be told."""
+        names = self._full.names
+        if columns is None:
+            return list(names)
+        return [n for n in names if not self._binds([m for m in names if m != n], columns, wanted)]
+
+    def _binds(self, names: list[str], columns: Columns, wanted: pc.Expression | None) -> bool:
+        """Whether these columns are enough for a projection and a filter."""
+        held = pa.schema([self._full.field(name) for name in names])
         try:
-            pads.Scanner.from_batches(iter(()), schema=without, columns=[], filter=wanted)
+            pads.Scanner.from_batches(iter(()), schema=held, columns=columns, filter=wanted)
         except (pa.ArrowInvalid, pa.ArrowKeyError):
-            return True
-        return False
+            return False
+        return True
 
     def _range(self, wanted: pc.Expression | None) -> tuple[int, int]:
         """Narrow the time range to stripes that the filter's condition on `_anchor` leaves possible."""
