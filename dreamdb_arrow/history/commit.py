@@ -74,7 +74,7 @@ def commit(
     a snapshot.
     """
     check_movable(name)
-    for attempt in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):  # 0005-R12, 0006-R8
         if attempt:
             time.sleep(random.random() * min(PAUSE_SECONDS * 2**attempt, PAUSE_SECONDS_MAX))  # noqa: S311 - no secret
         tip = store.read_ref(name)
@@ -90,7 +90,7 @@ def commit(
             return tip.address, parent
         manifest = apply_change(parent, tip.address, change, clock())
         address = batch.add(MANIFESTS, encode_manifest(manifest))
-        batch.flush()
+        batch.flush()  # 0005-R11, 0006-R2
         if swap_confirmed(store, name, tip, address):
             return address, manifest
     raise CommitError(name, ATTEMPTS)

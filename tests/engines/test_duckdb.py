@@ -192,7 +192,7 @@ def test_search_gives_whole_rows_nearest_first(con, truth):
     assert far == sorted(far)
 
 
-def test_probing_reads_cells_and_what_is_not_flushed(ds, con, truth):
+def test_probing_reads_cells_and_what_is_not_flushed(ds, con, truth):  # 0006-R13
     q = np.ones(DIM, "f4")
     ds.flush()
     every = con.execute("FROM dreamdb_knn('x', 'v', ?, k := 10, nprobe := 1000)", [q]).fetchall()
@@ -272,7 +272,7 @@ def test_prepared_statements_views_and_cursors_see_new_rows(ds, con):
         ds.append(rows(10, 8000)) if n == 3000 else None
 
 
-def test_one_statement_and_one_transaction_see_one_version(ds, con):
+def test_one_statement_and_one_transaction_see_one_version(ds, con):  # 0006-R12
     stop = threading.Event()
 
     def write():

@@ -112,7 +112,7 @@ def is_worth_failing(call: str, mode: str) -> bool:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("mode", MODES)
-def test_before_or_after_never_between(name, mode):
+def test_before_or_after_never_between(name, mode):  # 0005-R2, 0006-R2
     operation = OPERATIONS[name]
     origin = filled(operation)
     before = shown(origin)
@@ -148,7 +148,7 @@ def try_again(operation: Operation, store, *, done: bool) -> None:
         operation.run(store)
 
 
-def test_a_swap_whose_answer_is_lost_is_acknowledged():
+def test_a_swap_whose_answer_is_lost_is_acknowledged():  # 0005-R9
     for name in ("create", "append", "delete", "snapshot", "branch", "flush"):
         operation = OPERATIONS[name]
         origin = filled(operation)

@@ -115,13 +115,13 @@ def wanted(*gone: int, n: int = 250) -> dict[int, dict]:
     return rows
 
 
-def test_before_a_flush_the_reference_sees_a_valid_empty_dataset(space, backend):
+def test_before_a_flush_the_reference_sees_a_valid_empty_dataset(space, backend):  # 0000-R5
     theirs = dreamdb.Dataset.open("main", backend=backend)
     assert theirs.count() == 0
     assert sorted(theirs.tombstone_set()) == [T0 + i * 1000 for i in (3, 77, 200)]
 
 
-def test_what_we_flush_the_reference_reads(space, backend, tmp_path):
+def test_what_we_flush_the_reference_reads(space, backend, tmp_path):  # 0000-R5
     assert our_rows(backend, "main", tmp_path / "cache") == wanted(3, 77, 200)
     space.flush()
     theirs = dreamdb.Dataset.open("main", backend=backend)
@@ -146,6 +146,7 @@ def test_what_we_flush_the_reference_reads(space, backend, tmp_path):
     ("field", "nprobe"), [("v", 11), ("v", 3), ("w", 100), ("w", 2), ("l", 40), ("m", 3), ("g", 2)]
 )
 def test_the_reference_searches_our_cells_as_we_do(space, backend, tmp_path, field, nprobe):
+    # 0004-R7, 0004-R11
     space.flush()
     dim = {"v": DIM, "w": 8, "l": 4, "m": 6, "g": 8}[field]
     theirs = dreamdb.Dataset.open("main", backend=backend)
@@ -180,7 +181,7 @@ def test_we_see_what_the_reference_appends_and_deletes(space, backend, tmp_path)
     assert set(their_rows(backend, "main")) == set(our_rows(backend, "main", tmp_path / "cache"))
 
 
-def test_their_gc_takes_nothing_that_we_need(space, backend, tmp_path):
+def test_their_gc_takes_nothing_that_we_need(space, backend, tmp_path):  # 0001-R14, 0005-R14
     space.snapshot("before")
     space.flush()
     space.append_many(
@@ -204,7 +205,7 @@ def test_sql_of_the_reference_agrees(space, backend):
     assert sorted(map(int, values)) == sorted(r["n"] for r in wanted(3, 77, 200).values() if r["n"] >= 20)
 
 
-def test_a_space_of_theirs_takes_our_rows(backend, tmp_path):
+def test_a_space_of_theirs_takes_our_rows(backend, tmp_path):  # 0006-R10
     (tmp_path / "space").mkdir()
     made = (
         dreamdb.Schema()
@@ -233,6 +234,7 @@ def test_flush_with_each_commit(backend, tmp_path):
 
 @pytest.mark.parametrize("flushed", [True, False])
 def test_branches_that_gave_one_anchor_twice_are_united_by_anchor(backend, tmp_path, flushed):
+    # 0008-R7, 0008-R10
     made = (
         vd.Schema()
         .add_scalar_int("n")

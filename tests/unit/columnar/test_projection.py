@@ -22,7 +22,7 @@ def table(anchors, **columns) -> pa.Table:
     return pa.Table.from_arrays(made, schema=schema)
 
 
-def test_a_missing_value_is_filled_and_of_two_the_larger_stays():
+def test_a_missing_value_is_filled_and_of_two_the_larger_stays():  # 0001-R17
     stripe = table(
         [1, 2, 3],
         n=[5, None, 7],

@@ -21,7 +21,7 @@ def described(text):
     return lambda *_: Change("describe", registry={"dreamdb.description": text})
 
 
-def test_a_commit_moves_the_ref_and_names_its_parent(ds):
+def test_a_commit_moves_the_ref_and_names_its_parent(ds):  # 0008-R4
     store, before = ds.space.store, ds._version
     address, manifest = commit(store, "x", described("hello"), clock=lambda: 2**62)
     assert store.read_ref("x").address == address
@@ -33,7 +33,7 @@ def test_a_commit_moves_the_ref_and_names_its_parent(ds):
     assert ds.refresh().description() == "hello"
 
 
-def test_time_never_goes_back_whatever_the_clock_says(ds):
+def test_time_never_goes_back_whatever_the_clock_says(ds):  # 0001-R3, 0008-R6
     times = [commit(ds.space.store, "x", described(str(i)), clock=lambda: 5)[1].ts for i in range(3)]
     assert times == [ds.manifest.ts + 1, ds.manifest.ts + 2, ds.manifest.ts + 3]
 
@@ -45,7 +45,7 @@ def test_a_change_of_nothing_is_no_commit(ds):
     assert set(ds.space.store.list()) == objects
 
 
-def test_entries_replace_those_of_their_field_and_stay_in_order(ds):
+def test_entries_replace_those_of_their_field_and_stay_in_order(ds):  # 0001-R4, 0006-R3
     entry = next(e for e in ds.manifest.tracks.active if e.field == "n")
     changed = apply_change(ds.manifest, ds._version, Change("x", (replace(entry, coverage=(3, 9)),)), 0)
     assert [e.field for e in changed.tracks.active] == [e.field for e in ds.manifest.tracks.active]
@@ -53,7 +53,7 @@ def test_entries_replace_those_of_their_field_and_stay_in_order(ds):
     assert (changed.tracks.lineage, changed.tracks.edges) == ((), ())
 
 
-def test_a_lost_race_is_built_again_on_the_new_tip(ds):
+def test_a_lost_race_is_built_again_on_the_new_tip(ds):  # 0005-R12, 0006-R8
     tips = []
 
     def build(parent, tip, _):
@@ -89,7 +89,7 @@ def test_a_change_that_was_decided_on_a_tip_is_not_built_on_another(ds):
     assert ds.refresh().description() == "in time"
 
 
-def test_snapshots_and_missing_refs_are_refused(ds):
+def test_snapshots_and_missing_refs_are_refused(ds):  # 0008-R1
     ds.snapshot("v1")
     with pytest.raises(vd.InvalidInputError, match="'x@v1' is a snapshot and does not move"):
         commit(ds.space.store, "x@v1", described("no"))
@@ -99,7 +99,7 @@ def test_snapshots_and_missing_refs_are_refused(ds):
         commit(ds.space.store, "../y", described("no"))
 
 
-def test_an_older_form_of_tracks_may_only_be_read(ds):
+def test_an_older_form_of_tracks_may_only_be_read(ds):  # 0001-R8
     old = replace(ds.manifest, tracks=replace(ds.manifest.tracks, form="lineage-v4"))
     if not old.tracks.read_only:
         pytest.skip("lineage-v4 is written, too")
@@ -107,7 +107,7 @@ def test_an_older_form_of_tracks_may_only_be_read(ds):
         commits.check_writable(old)
 
 
-def test_ancestry_ends_where_versions_were_collected(ds):
+def test_ancestry_ends_where_versions_were_collected(ds):  # 0008-R3
     for i in range(4):
         ds.append({"_anchor": [i], "n": [i]})
     versions = [address for address, _ in first_parents(ds.space.store, ds._version)]

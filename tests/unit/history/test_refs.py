@@ -55,7 +55,7 @@ def test_snapshot_names():
             snapshot_name("x", label)
 
 
-def test_a_branch_is_made_once():
+def test_a_branch_is_made_once():  # 0008-R2
     store = MemoryStore()
     create_branch(store, "main", A)
     assert resolve_ref(store, "main") == A
@@ -73,7 +73,7 @@ def test_names_that_no_branch_has(name):
     assert store.list_refs() == []
 
 
-def test_a_snapshot_names_one_version_for_good():
+def test_a_snapshot_names_one_version_for_good():  # 0008-R1
     store = MemoryStore()
     assert create_snapshot(store, "x", "v1", A) == "x@v1"
     assert create_snapshot(store, "x", "v1", A) == "x@v1"
