@@ -30,6 +30,9 @@ MAPPED_MAX: Final = 4096
 DEFAULT_ROOT: Final = Path("~/.cache/dreamdb-arrow")
 
 
+_NOWHERE: Final = ("", Path())
+
+
 class LocalCache:
     """A folder of verified objects, and of notes about them.
 
@@ -48,7 +51,9 @@ class LocalCache:
         self._mapped: OrderedDict[Address, tuple[tuple[int, int], VectorStripe]] = OrderedDict()
         self._lock = Lock()
         self._columns: dict[Address, frozenset[str]] = {}
-        self._held: dict[Address, Path] = {}  # where `hold` found an object; small, and checked before use
+        self._held: dict[
+            Address, tuple[str, Path]
+        ] = {}  # where `hold` found an object; small, and checked before use
 
     def __repr__(self) -> str:
         return f"LocalCache({str(self.root)!r})"
@@ -70,9 +75,10 @@ class LocalCache:
 
     def hold(self, store: Store, path: str, address: Address) -> Path:
         """Return a verified local file with the bytes of a store's object, copied here if need be."""
-        found = self._held.get(address)
-        if found is None or not self._verifier.is_unchanged(str(found), address):
-            found = self._held[address] = self._find(store, path, address)
+        name, found = self._held.get(address, _NOWHERE)
+        if not self._verifier.is_unchanged(name, address):
+            found = self._find(store, path, address)
+            self._held[address] = (str(found), found)
         return found
 
     def _find(self, store: Store, path: str, address: Address) -> Path:

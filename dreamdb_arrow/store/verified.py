@@ -93,7 +93,7 @@ class Verifier:
             status = os.stat(local)  # noqa: PTH116 - this is asked for every file of every query
         except OSError:
             return False
-        return self._remembers((local, address), _signature_of(status))
+        return self._seen.get((local, address)) == _signature_of(status)
 
     def _remembers(self, key: tuple[str, Address], signature: Signature) -> bool:
         with self._lock:
