@@ -24,6 +24,7 @@ from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
 
 STEP_NS: Final = 1000  # between rows whose anchors are assigned, as the reference does
+AHEAD_NS: Final = 3600 * 10**9  # how far large batches of assigned anchors may run ahead of the clock
 
 Resolve = Callable[[], RowSet]
 
@@ -36,7 +37,7 @@ def settle_anchors(rows: Incoming, store: Store, parent: Manifest, resolve: Reso
     """
     deleted = read_hidden(store, parent)
     if rows.anchors is None:
-        return _assigned(rows.n, parent, deleted, now_ns)
+        return _assigned(rows.n, parent, deleted, resolve, now_ns)
     low, high = int(rows.anchors.min()), int(rows.anchors.max()) + 1
     if rows.spread:
         return _spread_ticks(
@@ -47,18 +48,27 @@ def settle_anchors(rows: Incoming, store: Store, parent: Manifest, resolve: Reso
     return rows.anchors
 
 
-def _assigned(n: int, parent: Manifest, deleted: I64, now_ns: int) -> I64:
-    """Anchors from now on, or from the end of what the Space already holds of the time to come."""
+def _assigned(n: int, parent: Manifest, deleted: I64, resolve: Resolve, now_ns: int) -> I64:
+    """Anchors from now on, at the first place where n of them are free."""
+    steps = np.arange(n, dtype=np.int64) * STEP_NS
+    start = _after_recent_stripes(now_ns, n * STEP_NS, parent, resolve)
+    while start + n * STEP_NS <= VISIBLE_ANCHOR_MAX:
+        taken = np.union1d(_taken_between(start, start + n * STEP_NS, parent, resolve), deleted)
+        clash = np.intersect1d(start + steps, taken, assume_unique=True)
+        if len(clash) == 0:
+            return start + steps  # 0003-R6
+        start = int(clash[-1]) + 1
+    raise InvalidInputError(f"no anchors are left to assign from {now_ns} on; give the rows an '_anchor'")
+
+
+def _after_recent_stripes(now_ns: int, span_ns: int, parent: Manifest, resolve: Resolve) -> int:
+    """Return now, or the end of stripes that were assigned moments ago and reach ahead: theirs should not overlap."""
     start = now_ns
-    gone = deleted[deleted >= now_ns].tolist()
-    for low, high in sorted([*_coverages(parent), *((a, a + 1) for a in gone)]):
-        if low < start + n * STEP_NS and start < high:
-            start = high
-    if start + n * STEP_NS > VISIBLE_ANCHOR_MAX:
-        raise InvalidInputError(
-            f"no anchors are left to assign: rows reach up to {start - 1}; give the rows an '_anchor'"
-        )
-    return start + np.arange(n, dtype=np.int64) * STEP_NS  # 0003-R6
+    if any(low < start + span_ns and start < high for low, high in _coverages(parent)):
+        for stripe in sorted(resolve().stripes, key=lambda s: s.t0):
+            if stripe.t0 < start + span_ns and start < stripe.t1 <= now_ns + AHEAD_NS:
+                start = stripe.t1
+    return start
 
 
 def _coverages(parent: Manifest) -> list[tuple[int, int]]:

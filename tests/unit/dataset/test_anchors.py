@@ -55,12 +55,18 @@ def test_assigned_anchors_find_the_gap_before_what_comes_later():
     assert anchors(ds)[:2] == [1001, 2001]
 
 
-def test_no_anchor_is_left_after_the_end_of_time():
+def test_a_row_in_the_far_future_does_not_pull_others_there():
     ds = dataset(now=1000)
     ds.append({"_anchor": [0, LAST], "n": [1, 2]})
-    with pytest.raises(vd.InvalidInputError, match=f"no anchors are left to assign: rows reach up to {LAST}"):
+    ds.append({"n": [1, 2]})
+    assert anchors(ds)[1:3] == [1001, 2001]
+
+
+def test_no_anchor_is_left_after_the_end_of_time():
+    ds = dataset(now=LAST)
+    with pytest.raises(vd.InvalidInputError, match="no anchors are left to assign"):
         ds.append({"n": [1]})
-    assert anchors(ds) == [0, LAST]
+    assert ds.count() == 0
 
 
 def test_first_and_last_anchor():
