@@ -1,16 +1,23 @@
-"""Cover notes in a store: read as the vendor Track lists them. Spec 1000."""
+"""Cover notes in a store: read and written as the vendor Track lists them. Spec 1000."""
 
 from __future__ import annotations
 
-from dreamdb_arrow.columnar.cover_note import CoverNote, decode_cover_note
+from collections.abc import Sequence
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.cover_note import CoverNote, decode_cover_note, encode_cover_note
 from dreamdb_arrow.columnar.vendor import (
     COVER,
+    Fragment,
     fragment_path,
     read_fragments,
+    write_fragments,
 )
-from dreamdb_arrow.objects.manifest import Manifest
+from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
+from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch, fetch_many
+from dreamdb_arrow.tracks.layout import payload_directory
 
 
 def read_notes(store: Store, manifest: Manifest) -> list[CoverNote]:
@@ -30,3 +37,16 @@ def newest_note(store: Store, manifest: Manifest) -> CoverNote | None:
     return decode_cover_note(
         fetch(store, fragment_path(manifest.timelines[0], COVER, last.address), last.address)
     )
+
+
+def write_note(
+    batch: Batch, timeline: Address, note: CoverNote, kept: Sequence[Fragment], after_ns: int
+) -> TrackEntry:
+    """Put a cover note into the batch, as the newest after those kept, and return the Track's entry.
+
+    Notes are ordered by when they were written: each begins after all that came before, and not before `after_ns`.
+    """
+    data = encode_cover_note(note)
+    address = batch.add(payload_directory(timeline, COVER), data)
+    at = max([after_ns, *(f.t1 for f in kept)])
+    return write_fragments(batch, timeline, COVER, [*kept, Fragment(at, at + 1, len(data), address)])

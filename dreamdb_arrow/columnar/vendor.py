@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamdb_arrow.codec.address import Address, as_address
-from dreamdb_arrow.codec.time_key import encode_time_key
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
 from dreamdb_arrow.objects.track import EMPTY_COVERAGE, Track, decode_track, encode_track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch
+from dreamdb_arrow.tracks.layout import payload_directory, track_directory
 from dreamdb_arrow.tracks.pages import build_media_index, encode_inline_entry, walk_media_entries
 
 STRIPE = "org.dreamdb.arrow.stripe.v1"
@@ -29,7 +29,6 @@ COVER = "org.dreamdb.arrow.cover.v1"
 VENDOR_MODALITIES = (STRIPE, VECTORS, MEDIA, COVER)
 
 FLUSH_MODES = ("manual", "commit")
-ZERO_TIME = encode_time_key(0)
 INLINE_ENTRIES_MAX = 128  # 1000-R8: paged early, so that a commit rewrites one leaf and not the list
 
 
@@ -95,12 +94,12 @@ def read_track(store: Store, entry: TrackEntry) -> Track:
 
 def track_path(entry: TrackEntry) -> str:
     """Return the path of the Track object behind an entry."""
-    return f"{entry.timeline}/{entry.modality}/track/{entry.address}"
+    return f"{track_directory(entry.timeline, entry.modality)}/{entry.address}"
 
 
-def payload_directory(timeline: Address, modality: str) -> str:
-    """Return where the fragments of a vendor Track lie."""
-    return f"{timeline}/{modality}/{ZERO_TIME}"
+def add_track(batch: Batch, track: Track) -> Address:
+    """Add a Track object to the batch and return its address."""
+    return batch.add(track_directory(track.timeline, track.modality), encode_track(track))
 
 
 def fragment_path(timeline: Address, modality: str, address: Address) -> str:
@@ -117,12 +116,11 @@ def write_fragments(
     index = raw if len(raw) <= INLINE_ENTRIES_MAX else build_media_index(batch, timeline, modality, raw)
     coverage = (ordered[0].t0, max(f.t1 for f in ordered)) if ordered else EMPTY_COVERAGE
     track = Track(coverage=coverage, modality=modality, timeline=timeline, object_index=index)
-    address = batch.add(f"{timeline}/{modality}/track", encode_track(track))
     return TrackEntry(
         kind="continuous",
         role="base",
         field=vendor_field(modality, field),
-        address=address,
+        address=add_track(batch, track),
         coverage=coverage,
         modality=modality,
         timeline=timeline,

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.columnar.cover_note import CoverNote, encode_cover_note
+from dreamdb_arrow.columnar.cover_note import CoverNote
+from dreamdb_arrow.columnar.notes import write_note
 from dreamdb_arrow.columnar.vendor import (
-    COVER,
     FLUSH_MODES,
     MEDIA,
     STRIPE,
     VECTORS,
-    Fragment,
-    payload_directory,
+    add_track,
     registry_entries,
     write_fragments,
 )
@@ -34,7 +33,7 @@ from dreamdb_arrow.objects.schema import (
     modality_of,
     track_kind_of,
 )
-from dreamdb_arrow.objects.track import EMPTY_COVERAGE, Track, encode_track
+from dreamdb_arrow.objects.track import EMPTY_COVERAGE, Track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Absent, Store
 from dreamdb_arrow.store.names import check_ref_name
@@ -105,7 +104,7 @@ def new_fields(
 
 def _empty_entry(batch: Batch, f: Field, modality: str, timeline: Address) -> TrackEntry:
     track = Track(EMPTY_COVERAGE, modality, timeline, [])
-    address = batch.add(f"{timeline}/{modality}/track", encode_track(track))
+    address = add_track(batch, track)
     return TrackEntry(track_kind_of(f), "base", f.name, address, EMPTY_COVERAGE, modality, timeline)
 
 
@@ -115,9 +114,5 @@ def _vendor_entries(
     """Make the vendor Tracks, all empty but for a cover note: of empty Tracks, stripes hold every row."""
     made = [write_fragments(batch, timeline, m, []) for m in (STRIPE, MEDIA)]
     made += [write_fragments(batch, timeline, VECTORS, [], f.name) for f in fields if f.kind == "embedding"]
-    data = encode_cover_note(CoverNote({e.field: e.address for e in entries}, {}))
-    address = batch.add(payload_directory(timeline, COVER), data)
-    return [
-        *made,
-        write_fragments(batch, timeline, COVER, [Fragment(now_ns, now_ns + 1, len(data), address)]),
-    ]
+    covered = CoverNote({e.field: e.address for e in entries}, {})
+    return [*made, write_note(batch, timeline, covered, [], now_ns)]

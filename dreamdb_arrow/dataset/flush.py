@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cache import LocalCache
-from dreamdb_arrow.columnar.cover_note import CoverNote, encode_cover_note, merge_notes
+from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
 from dreamdb_arrow.columnar.media_refs import items_of_refs
-from dreamdb_arrow.columnar.notes import read_notes
+from dreamdb_arrow.columnar.notes import read_notes, write_note
 from dreamdb_arrow.columnar.overlaps import drop_repeated, fold_tables, shared_anchors
 from dreamdb_arrow.columnar.projection import dim_of, row_entry, spatial_index_address
 from dreamdb_arrow.columnar.rows import read_hidden, space_stripes
@@ -32,12 +32,10 @@ from dreamdb_arrow.columnar.vendor import (
     COVER,
     STRIPE,
     VECTORS,
-    Fragment,
+    add_track,
     has_columnar_layer,
-    payload_directory,
     read_fragments,
     read_track,
-    write_fragments,
 )
 from dreamdb_arrow.dataset.outgoing import Rows
 from dreamdb_arrow.dataset.spatial import load_spatial_index, publish_spatial_index, trained_index
@@ -45,7 +43,6 @@ from dreamdb_arrow.errors import UnsupportedError
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
 from dreamdb_arrow.objects.schema import Field, decode_schema
-from dreamdb_arrow.objects.track import encode_track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.layout import Written
@@ -250,8 +247,7 @@ def _write_vectors(
 
 def _new_entry(batch: Batch, entry: TrackEntry | None, track: Any) -> TrackEntry:
     assert entry is not None
-    address = batch.add(f"{entry.timeline}/{entry.modality}/track", encode_track(track))
-    return replace(entry, address=address, coverage=tuple(track.coverage))
+    return replace(entry, address=add_track(batch, track), coverage=tuple(track.coverage))
 
 
 # ---------------------------------------------------------------- cover notes
@@ -279,14 +275,4 @@ def _write_note(
     kept = read_fragments(store, parent, COVER)
     if len(kept) >= NOTES_MAX:
         note, kept = replace(merge_notes([*before, note]), tracks=covered), []
-    return add_note(batch, parent, note, kept)
-
-
-def add_note(batch: Batch, parent: Manifest, note: CoverNote, kept: Sequence[Fragment]) -> TrackEntry:
-    """Put a cover note into the batch, as the newest after those kept, and return the Track's entry."""
-    timeline = parent.timelines[0]
-    data = encode_cover_note(note)
-    address = batch.add(payload_directory(timeline, COVER), data)
-    # Notes are ordered by when they were written: each begins after all that came before.
-    at = max([parent.ts, *(f.t1 for f in kept)])
-    return write_fragments(batch, timeline, COVER, [*kept, Fragment(at, at + 1, len(data), address)])
+    return write_note(batch, parent.timelines[0], note, kept, parent.ts)

@@ -13,10 +13,11 @@ from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.columnar.media_refs import refs_of_items
 from dreamdb_arrow.columnar.stripe import ANCHOR, TIME, encode_stripe, stripe_schema
 from dreamdb_arrow.columnar.vectors import F32, I64, encode_vectors
-from dreamdb_arrow.columnar.vendor import MEDIA, STRIPE, VECTORS, Fragment, payload_directory
+from dreamdb_arrow.columnar.vendor import MEDIA, STRIPE, VECTORS, Fragment
 from dreamdb_arrow.dataset.incoming import Incoming
 from dreamdb_arrow.objects.schema import Field, modality_of
 from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.tracks.layout import payload_directory
 from dreamdb_arrow.tracks.media import MediaItems, pack_media
 
 PACK_ITEMS_MAX: Final = 256

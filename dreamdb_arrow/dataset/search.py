@@ -6,7 +6,7 @@ are read, as the reference does, and rows that no flush has brought into cells a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -72,8 +72,13 @@ def search(
     if nprobe is None:
         # 0006-R13
         return nearest((_kept(*keep, b) for b in _flat_blocks(rows, name, t0, t1)), queries, k, metric_of(f))
-    found = [_probe(f, query, k, nprobe, keep) for query in queries]
-    return _pad([a for a, _ in found], -1), _pad([d for _, d in found], np.inf)
+    probe = _open_cells(rows, f)
+    unflushed = [_kept(*keep, b) for b in _unflushed_blocks(rows, f)]  # 0006-R13
+    found = [
+        nearest([_kept(*keep, probe(query, nprobe)), *unflushed], query[None, :], k, metric_of(f))
+        for query in queries
+    ]
+    return _pad([a[0] for a, _ in found], -1), _pad([d[0] for _, d in found], np.inf)
 
 
 def check_query(f: Field, queries: F32) -> None:
@@ -107,19 +112,18 @@ def _kept(rows: RowSet, t0: int, t1: int, allowed: I64 | None, block: Block) -> 
     return block if keep.all() else (anchors[keep], vectors[keep])
 
 
-def _probe(
-    f: Field, query: F32, k: int, nprobe: int, keep: tuple[RowSet, int, int, I64 | None]
-) -> tuple[I64, Any]:
-    rows = keep[0]
+def _open_cells(rows: RowSet, f: Field) -> Callable[[F32, int], Block]:
+    """Return a function from a query and nprobe to the rows of the cells to read; what all queries share is read once."""
     entry = row_entry(rows.manifest, f.name)
     assert entry is not None
     origin = bucket_origin(rows.manifest, entry.modality)
-    index = load_spatial_index(rows.store, origin.index)
-    track = read_track(rows.store, entry)
-    cells = read_cells(rows.store, track, dim_of(f), probe_cells(index, query, nprobe), origin=origin)
-    blocks = [(cells.anchors, cells.vectors), *_unflushed_blocks(rows, f)]  # 0006-R13
-    anchors, distances = nearest((_kept(*keep, b) for b in blocks), query[None, :], k, metric_of(f))
-    return anchors[0], distances[0]
+    index, track = load_spatial_index(rows.store, origin.index), read_track(rows.store, entry)
+
+    def probe(query: F32, nprobe: int) -> Block:
+        cells = read_cells(rows.store, track, dim_of(f), probe_cells(index, query, nprobe), origin=origin)
+        return cells.anchors, cells.vectors
+
+    return probe
 
 
 def _unflushed_blocks(rows: RowSet, f: Field) -> Iterator[Block]:
