@@ -47,7 +47,8 @@ DELTA_TYPES: Final = (pa.int64(), pa.timestamp("ns"))
 def field_id(name: str) -> int:
     """Return the Parquet field id of a column: 31 bits of its name's CRC-32, the same in every stripe. [1000-R5].
 
-    With ids, a reader needs no footer to know that a stripe lacks a column that was added later.
+    A reader that is told ids and names needs no footer to know that a stripe lacks a column. DuckDB is not told, since it
+    then takes every scan for one row; see `engines.plans.source_of`.
     """
     return zlib.crc32(name.encode()) & 0x7FFF_FFFF
 
