@@ -1,1 +1,1 @@
-"""The columnar layer: rows of a Space as stripes that engines read natively. Spec 1000."""
+"""The columnar layer: rows of a Space as stripes that engines read natively. Spec 0021."""

@@ -1,4 +1,4 @@
-"""The local cache: files beside no Space, named by address, that engines may map. Spec 1000.
+"""The local cache: files beside no Space, named by address, that engines may map. Spec 0021.
 
 It holds stripes made from Tracks that others wrote (projections), and copies of stripes whose store has no local
 files. Everything in it comes from immutable objects, so nothing in it can be stale; all of it may be deleted.
@@ -82,7 +82,7 @@ class LocalCache:
         return found
 
     def _find(self, store: Store, path: str, address: Address) -> Path:
-        in_store = self._verifier.verified_path(store, path, address)  # 1000-R11
+        in_store = self._verifier.verified_path(store, path, address)  # 0021-R11
         if in_store is not None:
             return in_store
         if not self.has_whole(address):

@@ -1,4 +1,4 @@
-"""Cover notes: what the stripes of a Space have in common with its Tracks. Spec 1000.
+"""Cover notes: what the stripes of a Space have in common with its Tracks. Spec 0021.
 
 A flush writes one. It says of each field which Track it wrote and which payloads (buckets, fragments) it added:
 all rows of those are in stripes. It also names the stripes whose rows the Tracks now hold. A reader that meets

@@ -1,4 +1,4 @@
-"""Folding: what only the Tracks hold, brought together with the stripes. Spec 1000.
+"""Folding: what only the Tracks hold, brought together with the stripes. Spec 0021.
 
 The newest cover note says most often that there is nothing. Else the Tracks are projected, once, and the outcome is
 kept in the local cache: rows that no stripe has become a local stripe; a stripe whose rows have gained values, such as
@@ -58,7 +58,7 @@ def add_track_rows(rows: RowSet) -> RowSet:
 def _uncovered(rows: RowSet, note: CoverNote | None) -> list[Field]:
     covered = {} if note is None else note.tracks
     entries = [(f, row_entry(rows.manifest, f.name)) for f in rows.fields if f.kind != "constant"]
-    return [f for f, e in entries if e is None or covered.get(f.name) != e.address]  # 1000-R10
+    return [f for f, e in entries if e is None or covered.get(f.name) != e.address]  # 0021-R10
 
 
 def _projection_key(rows: RowSet, fields: Iterable[Field], note: CoverNote) -> str:

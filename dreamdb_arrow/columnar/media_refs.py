@@ -1,4 +1,4 @@
-"""Media references: where the bytes of media lie, as the struct column of a stripe. Spec 1000."""
+"""Media references: where the bytes of media lie, as the struct column of a stripe. Spec 0021."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def items_of_refs(refs: pa.Array, anchors: I64) -> MediaItems:
     """
     n, width = len(refs), _ADDRESS.byte_width
     names = refs.field("address").cast(_ADDRESS)
-    if names.null_count:  # 1000-R6
+    if names.null_count:  # 0021-R6
         raise LayoutError("a media reference has no address")
     raw = np.frombuffer(names.buffers()[1] or b"", np.uint8, n * width, names.offset * width)
     chunked = np.asarray(refs.field("chunked").to_numpy(zero_copy_only=False), dtype=np.bool_)
@@ -42,6 +42,6 @@ def items_of_refs(refs: pa.Array, anchors: I64) -> MediaItems:
         sizes=np.asarray(refs.field("size"), dtype=np.int64),
         addresses=raw.reshape(n, width),
         offsets=np.asarray(refs.field("offset"), dtype=np.int64),
-        packed=~chunked,  # 1000-R6
+        packed=~chunked,  # 0021-R6
         chunked=chunked,
     )

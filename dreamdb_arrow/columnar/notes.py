@@ -1,4 +1,4 @@
-"""Cover notes in a store: read and written as the vendor Track lists them. Spec 1000."""
+"""Cover notes in a store: read and written as the vendor Track lists them. Spec 0021."""
 
 from __future__ import annotations
 

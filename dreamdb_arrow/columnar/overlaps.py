@@ -1,4 +1,4 @@
-"""Overlaps: stripes that hold the same anchor, as a union merge of branches can leave them. Spec 1000.
+"""Overlaps: stripes that hold the same anchor, as a union merge of branches can leave them. Spec 0021.
 
 Our own appends never give an anchor twice. But when two branches did, and somebody merged them, both stripes are
 there. Stripes whose ranges meet are compared once, by anchor, and the answer is kept in the local cache; where they
@@ -122,7 +122,7 @@ def fold_tables(tables: Sequence[pa.Table], shared: I64) -> list[pa.Table]:
         for nth, common in enumerate(seen):
             if common.any():
                 taken |= np.isin(anchors_of(table), anchors_of(folded[nth])[common])
-                folded[nth] = merge_rows(folded[nth], table)  # 1000-R10
+                folded[nth] = merge_rows(folded[nth], table)  # 0021-R10
         folded.append(table.filter(pa.array(~taken)) if taken.any() else table)
     return folded
 

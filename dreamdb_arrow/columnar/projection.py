@@ -1,4 +1,4 @@
-"""Projections: rows that only Tracks hold, decoded to the form of stripes. Spec 1000.
+"""Projections: rows that only Tracks hold, decoded to the form of stripes. Spec 0021.
 
 The Tracks keep a column inverted and a vector by cell. What another SDK appended is decoded once, field by field,
 and joined by anchor; the result lies in the local cache under the addresses it came from.
@@ -76,7 +76,7 @@ def project(store: Store, manifest: Manifest, fields: Iterable[Field], note: Cov
 def _read_field(
     store: Store, manifest: Manifest, f: Field, entry: TrackEntry, note: CoverNote, read: _Columns
 ) -> None:
-    known = note.payloads.get(f.name, frozenset())  # 1000-R10
+    known = note.payloads.get(f.name, frozenset())  # 0021-R10
     if f.kind == "scalar":
         value_type = str(f.options["value_type"])
         read.scalars[f.name] = read_scalars(store, read_track(store, entry), value_type, known=known)

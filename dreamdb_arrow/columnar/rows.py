@@ -1,4 +1,4 @@
-"""Resolving: from a Manifest to the rows of its version. Spec 1000.
+"""Resolving: from a Manifest to the rows of its version. Spec 0021.
 
 Rows = stripes, plus what only the Tracks hold, less tombstones. `resolve_rows` turns a Manifest into a `RowSet`:
 a list of Parquet stripes whose anchors are disjoint, vector stripes by field, and the deleted anchors. It depends

@@ -1,4 +1,4 @@
-"""Row sets: which files hold the rows of one version, and which anchors are hidden. Spec 1000."""
+"""Row sets: which files hold the rows of one version, and which anchors are hidden. Spec 0021."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stripes: the rows of one commit as one Parquet object, sorted by anchor. Spec 1000.
+"""Stripes: the rows of one commit as one Parquet object, sorted by anchor. Spec 0021.
 
 Scalars are stored as themselves. A media value is stored as where its bytes lie (`MEDIA_REF`), an embedding not
 at all: vectors have objects of their own (`columnar.vectors`), and are found by anchor.
@@ -45,7 +45,7 @@ DELTA_TYPES: Final = (pa.int64(), pa.timestamp("ns"))
 
 
 def field_id(name: str) -> int:
-    """Return the Parquet field id of a column: 31 bits of its name's CRC-32, the same in every stripe. [1000-R5].
+    """Return the Parquet field id of a column: 31 bits of its name's CRC-32, the same in every stripe. [0021-R5].
 
     A reader that is told ids and names needs no footer to know that a stripe lacks a column. DuckDB is not told, since it
     then takes every scan for one row; see `engines.plans.source_of`.

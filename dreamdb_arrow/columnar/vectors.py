@@ -1,4 +1,4 @@
-"""Vector stripes: the embeddings of one field and one commit as one Arrow IPC object. Spec 1000.
+"""Vector stripes: the embeddings of one field and one commit as one Arrow IPC object. Spec 0021.
 
 Two columns, `_anchor` ascending and `vector` a FixedSizeList<float32>, in one record batch and never compressed:
 a reader maps the file and works on the very bytes.
@@ -35,7 +35,7 @@ def encode_vectors(anchors: I64, vectors: F32) -> pa.Buffer:
     """Return the Arrow IPC bytes of vectors float32 (n, d) with their anchors int64 (n,), ascending."""
     n, d = vectors.shape
     assert anchors.shape == (n,)
-    # 1000-R7
+    # 0021-R7
     values = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).reshape(-1)), d)
     batch = pa.record_batch([pa.array(anchors, pa.int64()), values], names=[ANCHOR, VECTOR])
     sink = pa.BufferOutputStream()

@@ -1,9 +1,9 @@
-"""The vendor Tracks behind which the columnar layer lives in a Space. Spec 1000.
+"""The vendor Tracks behind which the columnar layer lives in a Space. Spec 0021.
 
 Four user modalities, all of kind `continuous` with object kind `fragment`: the one combination that the
 reference SDK keeps through its commits, protects from its gc (0001-R14), and unites in a union merge (0008-R10).
-The registry says the same on every branch for ever (0008-R9, 1000-R1); whatever changes from commit to commit
-lies inside the fragments (1000-R2).
+The registry says the same on every branch for ever (0008-R9, 0021-R1); whatever changes from commit to commit
+lies inside the fragments (0021-R2).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COVER = "org.dreamdb.arrow.cover.v1"
 VENDOR_MODALITIES = (STRIPE, VECTORS, MEDIA, COVER)
 
 FLUSH_MODES = ("manual", "commit")
-INLINE_ENTRIES_MAX = 128  # 1000-R8: paged early, so that a commit rewrites one leaf and not the list
+INLINE_ENTRIES_MAX = 128  # 0021-R8: paged early, so that a commit rewrites one leaf and not the list
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ class Fragment:
 def registry_entries(flush: str) -> dict[str, dict[str, str]]:
     """Return what the registry of a Space with a columnar layer says, from its first Manifest on."""
     plain = {"kind": "continuous", "object_kind": "fragment"}
-    # 0001-R13, 1000-R1
+    # 0001-R13, 0021-R1
     return {m: {**plain, "flush": flush} if m == STRIPE else dict(plain) for m in VENDOR_MODALITIES}
 
 
 def has_columnar_layer(manifest: Manifest) -> bool:
     """Tell whether stripes may be written: a Space made elsewhere says nothing of them, and stays so."""
-    return STRIPE in manifest.registry  # 1000-R3, 0006-R10
+    return STRIPE in manifest.registry  # 0021-R3, 0006-R10
 
 
 def flush_mode(manifest: Manifest) -> str:

@@ -44,7 +44,7 @@ def settle_anchors(rows: Incoming, store: Store, parent: Manifest, resolve: Reso
             rows.anchors, lambda end: np.union1d(_taken_between(low, end, parent, resolve), deleted)
         )
     _refuse_taken(rows.anchors, deleted, "was deleted, and stays so")  # 0006-R9, 0020-R8
-    _refuse_taken(rows.anchors, _taken_between(low, high, parent, resolve), "is taken")  # 0003-R5, 1000-R4
+    _refuse_taken(rows.anchors, _taken_between(low, high, parent, resolve), "is taken")  # 0003-R5, 0021-R4
     return rows.anchors
 
 

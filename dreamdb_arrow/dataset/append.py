@@ -62,7 +62,7 @@ def append_rows(
             rows, store, parent, lambda: resolve_rows(store, cache, parent, address), now
         )
         stored = store_rows(rows, anchors, fields, parent.timelines[0], batch)
-        if not has_columnar_layer(parent):  # 0006-R10, 1000-R3
+        if not has_columnar_layer(parent):  # 0006-R10, 0021-R3
             return replace(flush_rows(store, parent, batch, stored), operation="commit")
         made = write_stripes(stored, parent.timelines[0], batch)
         entries = tuple(_extend(store, parent, batch, *key, new) for key, new in made.items())

@@ -1,4 +1,4 @@
-"""Late columns: embeddings and media, fetched for the rows that are looked at. Spec 1000."""
+"""Late columns: embeddings and media, fetched for the rows that are looked at. Spec 0021."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def create_dataset(store: Store, name: str, fields: Sequence[Field], flush: str,
         raise RefExistsError(name, str(found))
     batch = Batch(store)
     timeline = batch.add("genesis", encode_genesis(Genesis(os.urandom(16))))  # 0001-R1
-    registry: dict[str, Any] = {SCHEMA_KEY: encode_schema(fields), **registry_entries(flush)}  # 1000-R1
+    registry: dict[str, Any] = {SCHEMA_KEY: encode_schema(fields), **registry_entries(flush)}  # 0021-R1
     entries = new_fields(store, batch, name, timeline, fields, registry, {})
     now = clock()
     entries += _vendor_entries(batch, timeline, fields, entries, now)

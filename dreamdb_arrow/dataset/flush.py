@@ -1,4 +1,4 @@
-"""Flush: bring the Tracks, which every SDK reads, up to date with the stripes. Specs 0006 and 1000."""
+"""Flush: bring the Tracks, which every SDK reads, up to date with the stripes. Specs 0006 and 0021."""
 
 from __future__ import annotations
 
@@ -268,10 +268,10 @@ def _write_note(
     covered = {
         name: new_tracks.get(name, address)
         for name, address in merged.tracks.items()
-        if (entry := row_entry(parent, name)) is not None and entry.address == address  # 1000-R9
+        if (entry := row_entry(parent, name)) is not None and entry.address == address  # 0021-R9
     }
     payloads = {name: frozenset(done.payloads) for name, done in written.items()}
-    note = CoverNote(covered, payloads, stripes)  # 1000-R9
+    note = CoverNote(covered, payloads, stripes)  # 0021-R9
     kept = read_fragments(store, parent, COVER)
     if len(kept) >= NOTES_MAX:
         note, kept = replace(merge_notes([*before, note]), tracks=covered), []

@@ -1,4 +1,4 @@
-"""New rows as objects: stripes, vector stripes, packs of media. Specs 0006 and 1000."""
+"""New rows as objects: stripes, vector stripes, packs of media. Specs 0006 and 0021."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def store_rows(
     rows: Incoming, anchors: I64, fields: Sequence[Field], timeline: Address, batch: Batch
 ) -> Rows:
     """Sort rows by anchor, put their media into the batch, and return the rest in stored form."""
-    # 1000-R4
+    # 0021-R4
     order = None if bool((anchors[1:] > anchors[:-1]).all()) else np.argsort(anchors, kind="stable")
     ordered = anchors if order is None else anchors[order]
     columns: dict[str, Any] = {ANCHOR: pa.array(ordered), TIME: pa.array(ordered).view(pa.timestamp("ns"))}
@@ -123,7 +123,7 @@ def write_stripes(rows: Rows, timeline: Address, batch: Batch) -> dict[tuple[str
     for name, (held, vectors) in rows.vectors.items():
         made[VECTORS, name] = [_put(batch, timeline, VECTORS, encode_vectors(held, vectors), held)]
     if rows.payloads:
-        made[MEDIA, ""] = rows.payloads  # 0001-R14, 1000-R6
+        made[MEDIA, ""] = rows.payloads  # 0001-R14, 0021-R6
     return made
 
 

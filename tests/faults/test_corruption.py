@@ -227,7 +227,7 @@ def test_the_kinds_of_our_own_space(own_space):
     [(damage, kind) for damage in DAMAGES for kind, by in OWN_KINDS.items() if damage == "flip" or by],
 )
 def test_our_own_space(own_space, own_reader, own_truth, tmp_path, kind, damage):
-    # 0000-R1, 0002-R3, 1000-R11
+    # 0000-R1, 0002-R3, 0021-R11
     files = kinds_of(own_space)[kind]
     whole = [file.read_bytes() for file in files]
     with damaged(files, DAMAGES[damage]):

@@ -188,7 +188,7 @@ def test_snapshots_and_branches_are_new_names(ds):  # 0008-R1, 0008-R2
         ([row(30) | {"n": 2**63}], "n"),  # 0006-R6
         ([row(30) | {"n": None}], "'n' is required, row 0"),  # 0001-R16
         ([row(30), row(30)], "given twice"),  # 0003-R5
-        ([row(30), row(7)], "is taken"),  # 0003-R5, 1000-R4
+        ([row(30), row(7)], "is taken"),  # 0003-R5, 0021-R4
         ([row(30), {"n": 1}], "_anchor"),  # 0003-R7
         ([row(30) | {"_anchor": 2**63 - 1}], "outside"),  # 0003-R2
     ],
@@ -268,7 +268,7 @@ def test_objects_come_before_the_ref(tmp_path):  # 0005-R11
 
 def test_a_space_without_a_columnar_layer_is_flushed_by_each_append(
     reference_space, tmp_path
-):  # 0006-R10, 1000-R3
+):  # 0006-R10, 0021-R3
     shutil.copytree(reference_space("images"), tmp_path / "space")
     (ref,) = {name.partition("@")[0] for name in vd.open_store(tmp_path / "space").list_refs()}
     ds = vd.Dataset.open(ref, backend=tmp_path / "space", cache_dir=tmp_path / "cache")
@@ -331,7 +331,7 @@ def test_limits_of_buckets(limit):  # 0007-R10
 # --- the columnar layer -------------------------------------------------------------------------------------
 
 
-def test_the_registry_of_a_columnar_layer_never_changes(ds):  # 0001-R13, 0008-R9, 1000-R1, 1000-R2
+def test_the_registry_of_a_columnar_layer_never_changes(ds):  # 0001-R13, 0008-R9, 0021-R1, 0021-R2
     def vendors():
         return {tag: ds.manifest.registry[tag] for tag in VENDOR_MODALITIES}
 
@@ -346,7 +346,7 @@ def test_the_registry_of_a_columnar_layer_never_changes(ds):  # 0001-R13, 0008-R
 
 
 @pytest.mark.parametrize(("count", "paged"), [(128, False), (129, True)])
-def test_a_long_vendor_track_is_paged(ds, count, paged):  # 0007-R5, 1000-R8
+def test_a_long_vendor_track_is_paged(ds, count, paged):  # 0007-R5, 0021-R8
     store, timeline, batch = ds.space.store, ds.manifest.timelines[0], Batch(ds.space.store)
     made = [Fragment(n, n + 1, 1, address_of(b"%d" % n)) for n in range(count)]
     entry = write_fragments(batch, timeline, STRIPE, made[::-1])
@@ -356,7 +356,7 @@ def test_a_long_vendor_track_is_paged(ds, count, paged):  # 0007-R5, 1000-R8
     assert read_fragments(store, manifest, STRIPE) == made
 
 
-def test_stripes_are_sorted_and_know_columns_by_id(ds):  # 1000-R4, 1000-R5
+def test_stripes_are_sorted_and_know_columns_by_id(ds):  # 0021-R4, 0021-R5
     ds.append_many([full(i) for i in (30, 21, 25)])
     store, seen = ds.space.store, []
     for fragment in read_fragments(store, ds.manifest, STRIPE):
@@ -368,7 +368,7 @@ def test_stripes_are_sorted_and_know_columns_by_id(ds):  # 1000-R4, 1000-R5
     assert seen == sorted(set(seen))
 
 
-def test_media_live_by_the_vendor_track_until_a_flush(ds):  # 0001-R14, 1000-R6
+def test_media_live_by_the_vendor_track_until_a_flush(ds):  # 0001-R14, 0021-R6
     store, manifest = ds.space.store, ds.manifest
     entry = row_entry(manifest, "img")
     assert read_track(store, entry).object_index == []
@@ -377,7 +377,7 @@ def test_media_live_by_the_vendor_track_until_a_flush(ds):  # 0001-R14, 1000-R6
     assert data == b"".join(full(i)["img"] for i in range(8))
 
 
-def test_vectors_are_kept_bit_for_bit(ds):  # 0006-R7, 1000-R7
+def test_vectors_are_kept_bit_for_bit(ds):  # 0006-R7, 0021-R7
     for _ in range(2):
         found = np.stack(ds.take([T0 + i for i in range(8)])["v"].to_pylist()).astype("f4")
         assert found.tobytes() == np.stack([full(i)["v"] for i in range(8)]).tobytes()
@@ -385,7 +385,7 @@ def test_vectors_are_kept_bit_for_bit(ds):  # 0006-R7, 1000-R7
     assert len(read_fragments(ds.space.store, ds.manifest, VECTORS, "v")) == 1
 
 
-def test_a_flush_writes_its_note_in_the_same_commit(ds):  # 1000-R9, 1000-R10
+def test_a_flush_writes_its_note_in_the_same_commit(ds):  # 0021-R9, 0021-R10
     notes = len(read_fragments(ds.space.store, ds.manifest, COVER))
     before, rows = tip_of(ds), ds.to_arrow()
     ds.flush()
@@ -394,7 +394,7 @@ def test_a_flush_writes_its_note_in_the_same_commit(ds):  # 1000-R9, 1000-R10
     assert reopened(ds).to_arrow() == rows
 
 
-def test_a_damaged_stripe_is_not_read(tmp_path):  # 1000-R11
+def test_a_damaged_stripe_is_not_read(tmp_path):  # 0021-R11
     ds = vd.Dataset.create("t", SCHEMA, tmp_path / "space", cache_dir=tmp_path / "cache")
     ds.append_many([full(1)])
     (fragment,) = read_fragments(ds.space.store, ds.manifest, STRIPE)

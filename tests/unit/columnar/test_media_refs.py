@@ -29,7 +29,7 @@ def test_no_refs():
     assert len(refs_of_items(items_of_refs(none, np.empty(0, "i8")))) == 0
 
 
-def test_a_reference_without_an_address_is_refused():  # 1000-R6
+def test_a_reference_without_an_address_is_refused():  # 0021-R6
     refs = pa.array([REFS[0] | {"address": None}], MEDIA_REF)
     with pytest.raises(LayoutError, match="address"):
         items_of_refs(refs, np.array([1], "i8"))

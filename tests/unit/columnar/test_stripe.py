@@ -47,7 +47,7 @@ def test_what_is_written_is_read_bit_for_bit():
     assert anchors_of(found).tolist() == VALUES["_anchor"]
 
 
-def test_every_column_and_member_has_the_field_id_of_its_name():  # 1000-R5
+def test_every_column_and_member_has_the_field_id_of_its_name():  # 0021-R5
     schema = pq.ParquetFile(encode_stripe(table())).schema_arrow
     ids = {f.name: int(f.metadata[b"PARQUET:field_id"]) for f in schema}
     assert ids == {name: field_id(name) for name in schema.names}
@@ -65,7 +65,7 @@ def test_embeddings_and_unknown_kinds_have_no_column():
     assert stripe_schema([]).names == ["_anchor", "_time"]
 
 
-def test_some_columns_can_be_read_and_those_missing_are_left_out_or_null():  # 1000-R5
+def test_some_columns_can_be_read_and_those_missing_are_left_out_or_null():  # 0021-R5
     stripe = encode_stripe(table().select(["_anchor", "_time", "int"]))
     found = decode_stripe(stripe, ["_anchor", "int", "string"])
     assert found.column_names == ["_anchor", "int"]

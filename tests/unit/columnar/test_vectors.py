@@ -13,7 +13,7 @@ def stored(path, anchors, vectors):
     return path
 
 
-def test_vectors_are_stored_bit_for_bit(tmp_path):  # 1000-R7
+def test_vectors_are_stored_bit_for_bit(tmp_path):  # 0021-R7
     odd = np.array([[-0.0, 1e-45, 3.4e38], [np.nan, np.inf, -1]], "f4")
     found = open_vectors(stored(tmp_path / "v", [5, 2**63 - 2], odd), 3)
     assert found.vectors.tobytes() == odd.tobytes()

@@ -26,7 +26,7 @@ def ds():
     return vd.Dataset.create("x", vd.Schema().add_scalar_int("n"), MemoryStore(), cache_dir=None)
 
 
-def test_the_registry_of_a_new_space(ds):  # 1000-R1
+def test_the_registry_of_a_new_space(ds):  # 0021-R1
     assert set(registry_entries("manual")) == set(VENDOR_MODALITIES)
     for modality, entry in registry_entries("commit").items():
         assert (entry["kind"], entry["object_kind"]) == ("continuous", "fragment")
@@ -46,7 +46,7 @@ def test_flush_modes_of_other_spaces(ds):
 
 
 @pytest.mark.parametrize("n", [0, 1, INLINE_ENTRIES_MAX, INLINE_ENTRIES_MAX + 1, 700])
-def test_fragments_inline_and_paged(ds, n):  # 1000-R8
+def test_fragments_inline_and_paged(ds, n):  # 0021-R8
     """A number of fragments that needs pages is read as one that does not: by first anchor, each once."""
     store, timeline = ds.space.store, ds.manifest.timelines[0]
     made = [Fragment(i * 10, i * 10 + 25, i, address_of(b"%d" % i)) for i in range(n)]

@@ -163,7 +163,7 @@ def test_long_keys_leave_room_for_few_children():
     assert as_dict(read_scalars(store, track, "string")) == dict(rows)
 
 
-def test_known_buckets_are_not_read():  # 1000-R10
+def test_known_buckets_are_not_read():  # 0021-R10
     store = MemoryStore()
     first = append(store, empty_track(), "int", [(T0, 1), (T0 + 1, 2)])
     second = append(store, first.track, "int", [(T0 + 2, 1)])

@@ -89,7 +89,7 @@ def test_cells_come_back_by_their_keys(space):
         assert sorted(found.anchors.tolist()) == sorted(space.anchors[rows].tolist())
 
 
-def test_known_buckets_are_left_out(space):  # 1000-R10
+def test_known_buckets_are_left_out(space):  # 0021-R10
     buckets = [entry.bucket for entry in iterate_cells(space.store, space.tracks[-1])]
     rest = tv.read_vectors(space.store, space.tracks[-1], space.dim, known=frozenset(buckets[1:]))
     assert 0 < len(rest) < len(space.anchors)
