@@ -18,7 +18,7 @@ from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
-from dreamdb_arrow.columnar.notes import newest_note, read_notes
+from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.projection import (
     Projection,
     merge_rows,
@@ -39,9 +39,8 @@ from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.schema import Field
 
 
-def add_track_rows(rows: RowSet) -> RowSet:
+def add_track_rows(rows: RowSet, note: CoverNote | None) -> RowSet:
     """Unite the stripes with what only the Tracks hold; most often nothing, as the newest note says."""
-    note = newest_note(rows.store, rows.manifest)
     open_fields = _uncovered(rows, note)
     if not open_fields:
         return rows

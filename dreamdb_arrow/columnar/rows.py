@@ -11,7 +11,9 @@ from collections.abc import Iterable
 
 from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.columnar.cache import LocalCache
+from dreamdb_arrow.columnar.dropped import leave_out_dropped
 from dreamdb_arrow.columnar.folding import add_track_rows
+from dreamdb_arrow.columnar.notes import newest_note
 from dreamdb_arrow.columnar.overlaps import (
     settle_overlaps,
 )
@@ -47,7 +49,8 @@ def resolve_rows(store: Store, cache: LocalCache, manifest: Manifest, address: A
     rows = RowSet(
         store, cache, manifest, address, fields, tuple(stripes), vectors, read_hidden(store, manifest)
     )
-    return add_track_rows(settle_overlaps(rows))
+    note = newest_note(store, manifest)
+    return add_track_rows(settle_overlaps(leave_out_dropped(rows, note)), note)
 
 
 def _check_entries(manifest: Manifest, fields: Iterable[Field]) -> None:

@@ -22,8 +22,9 @@ from dreamdb_arrow.columnar.stripe import ANCHOR, TIME
 from dreamdb_arrow.dataset.append import append_rows, samples_writer
 from dreamdb_arrow.dataset.create import create_dataset
 from dreamdb_arrow.dataset.delete import check_anchors, delete_rows
+from dreamdb_arrow.dataset.evolving import Evolving
 from dreamdb_arrow.dataset.flush import Progress, flush
-from dreamdb_arrow.dataset.inspect import constants, history, metadata, refs
+from dreamdb_arrow.dataset.inspect import history, refs
 from dreamdb_arrow.dataset.lookup import where_anchors
 from dreamdb_arrow.dataset.scan import TIME_MAX, count_rows, plan_scan, scan_batches, take_rows
 from dreamdb_arrow.dataset.schema import Schema, arrow_schema, describe, row_fields
@@ -38,7 +39,7 @@ from dreamdb_arrow.objects.manifest import Manifest
 ANCHORS = "_time_anchors"  # the reference's name for the anchors of a batch
 
 
-class Dataset:
+class Dataset(Evolving):
     """Rows of a Space, at one version of one Ref.
 
     A handle stays at the version it was opened at; its own writes move it on, `refresh()` moves it to the Ref's tip.
@@ -185,18 +186,6 @@ class Dataset:
     def list_refs(self) -> list[str]:
         """Return the names of all Refs of the Space."""
         return [row["ref"] for row in refs(self.space.store)]
-
-    def meta(self) -> dict[str, str]:
-        """Return the texts that were set on the dataset."""
-        return metadata(self.manifest)
-
-    def description(self) -> str | None:
-        """Return the description, or None."""
-        return self.meta().get("dreamdb.description")
-
-    def constants(self) -> dict[str, Any]:
-        """Return the values of constant fields."""
-        return {name: found["value"] for name, found in constants(self._rows).items()}
 
     def tombstone_set(self) -> list[int]:
         """Return the deleted anchors, ascending."""

@@ -10,13 +10,14 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
+from dreamdb_arrow.columnar.dropped import drop_columns, dropped_from
 from dreamdb_arrow.columnar.media_refs import items_of_refs
 from dreamdb_arrow.columnar.notes import read_notes, write_note
 from dreamdb_arrow.columnar.overlaps import drop_repeated, fold_tables, shared_anchors
-from dreamdb_arrow.columnar.projection import dim_of, row_entry, spatial_index_address
+from dreamdb_arrow.columnar.projection import dim_of, row_entry
 from dreamdb_arrow.columnar.rows import read_hidden, space_stripes
 from dreamdb_arrow.columnar.rowset import Stripe
 from dreamdb_arrow.columnar.stripe import (
@@ -43,6 +44,8 @@ from dreamdb_arrow.errors import UnsupportedError
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
 from dreamdb_arrow.objects.schema import Field, decode_schema
+from dreamdb_arrow.objects.shape import expect_list
+from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.layout import Written
@@ -112,7 +115,11 @@ def flush_stripes(
     fields = decode_schema(parent.registry)
     schema = stripe_schema(fields)
     hidden = read_hidden(store, parent)
-    tables = [conform(decode_stripe(s.local(store, cache)), schema) for s in stripes]
+    dropped = merge_notes(read_notes(store, parent)).dropped if stripes else {}
+    tables = [
+        conform(drop_columns(decode_stripe(s.local(store, cache)), dropped_from(s.address, dropped)), schema)
+        for s in stripes
+    ]
     shared = shared_anchors(
         [anchors_of(t) for t in tables]
     )  # branches that a merge brought together may share some
@@ -168,35 +175,48 @@ def flush_rows(
     registry: dict[str, Any] = {}
     for f in decode_schema(parent.registry):
         entry = row_entry(parent, f.name)
-        if entry is not None and f.kind != "constant":
-            done = _write_field(store, parent, batch, f, entry, rows, registry)
-            if done is not None:
-                written[f.name] = done
+        if entry is not None and f.kind != "constant" and _has_values(f, rows):
+            spatial = parent.registry.get(entry.modality, {})
+            done = write_column(store, batch, f, read_track(store, entry), rows, spatial, registry)
+            written[f.name] = done
     entries = [_new_entry(batch, row_entry(parent, name), done.track) for name, done in written.items()]
     if has_columnar_layer(parent):
         entries.append(_write_note(store, parent, batch, written, entries, stripes))
     return Change("flush", tuple(entries), registry)
 
 
-def _write_field(
+def _has_values(f: Field, rows: Rows) -> bool:
+    if f.kind == "embedding":
+        return f.name in rows.vectors
+    return f.name in rows.table.column_names and rows.table[f.name].null_count < len(rows.table)  # 0006-R5
+
+
+def write_column(
     store: Store,
-    parent: Manifest,
     batch: Batch,
     f: Field,
-    entry: TrackEntry,
+    track: Track,
     rows: Rows,
+    spatial: Mapping[str, Any],
     registry: dict[str, Any],
-) -> Written | None:
+) -> Written:
+    """Append the values of one field to its Track.
+
+    Args:
+        store: where the pages of the Track are.
+        batch: what is new goes there.
+        f: the field.
+        track: as it was.
+        rows: at least one of them has a value.
+        spatial: the registry's entry of the modality, of embeddings.
+        registry: gets that entry anew when the field's cells are trained on these rows.
+    """
     if f.kind == "embedding":
-        held = rows.vectors.get(f.name)
-        return _write_vectors(store, parent, batch, f, entry, held, registry) if held else None
-    if f.name not in rows.table.column_names or rows.table[f.name].null_count == len(rows.table):  # 0006-R5
-        return None
+        return _write_vectors(store, batch, f, track, rows.vectors[f.name], spatial, registry)
     column = rows.table[f.name].combine_chunks()
     present = np.asarray(column.is_valid())
     anchors = np.asarray(rows.table[ANCHOR].combine_chunks())[present]
     held_values = column.filter(column.is_valid())
-    track = read_track(store, entry)
     if f.kind in MEDIA_KINDS:
         return write_media(store, batch, track, items_of_refs(held_values, anchors))
     value_type = str(f.options["value_type"])
@@ -214,24 +234,22 @@ def scalar_values(column: pa.Array) -> Any:
 
 def _write_vectors(
     store: Store,
-    parent: Manifest,
     batch: Batch,
     f: Field,
-    entry: TrackEntry,
+    track: Track,
     held: tuple[I64, F32],
+    spatial: Mapping[str, Any],
     registry: dict[str, Any],
 ) -> Written:
     if f.options.get("compressor") is not None:
         raise UnsupportedError(f"field {f.name!r} is compressed; writing codes comes with a later version")
-    address = spatial_index_address(parent, entry.modality)
+    address = as_address(expect_list(spatial.get("spatial_index"), f"spatial_index of {f.name!r}")[0])
     index = load_spatial_index(store, address)
-    track = read_track(store, entry)
     if not track.object_index and f.options.get("spatial_index") is None:
         fresh = trained_index(index, held[1])
         if fresh is not index:
             index, address = fresh, publish_spatial_index(batch, fresh)
-            # 0004-R4
-            registry[entry.modality] = {**parent.registry[entry.modality], "spatial_index": [bytes(address)]}
+            registry[track.modality] = {**spatial, "spatial_index": [bytes(address)]}  # 0004-R4
     return write_vectors(
         store,
         batch,
@@ -271,7 +289,7 @@ def _write_note(
         if (entry := row_entry(parent, name)) is not None and entry.address == address  # 0021-R9
     }
     payloads = {name: frozenset(done.payloads) for name, done in written.items()}
-    note = CoverNote(covered, payloads, stripes)  # 0021-R9
+    note = CoverNote(covered, payloads, stripes, merged.dropped)  # 0021-R9
     kept = read_fragments(store, parent, COVER)
     if len(kept) >= NOTES_MAX:
         note, kept = replace(merge_notes([*before, note]), tracks=covered), []

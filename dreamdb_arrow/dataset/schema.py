@@ -168,17 +168,31 @@ class Schema:
         return self._add(kind, name, required, options)
 
     def _add(self, kind: str, name: str, required: bool, options: Mapping[str, Any]) -> Self:
-        if name in RESERVED_NAMES:
-            raise InvalidInputError(f"{name!r} is a reserved name; choose another for the field")
-        if name in self.names:
-            raise InvalidInputError(f"field {name!r} is there already")
-        if clash := find_clash([*self.names, name]):
+        given = {k: v for k, v in options.items() if v is not None}
+        return self.add(Field(kind, name, required, given))
+
+    def add(self, new: Field) -> Self:
+        """Add a field that is declared in full. Raises InvalidInputError when it cannot stand beside the others."""
+        if new.name in RESERVED_NAMES:
+            raise InvalidInputError(f"{new.name!r} is a reserved name; choose another for the field")
+        if new.name in self.names:
+            raise InvalidInputError(f"field {new.name!r} is there already")
+        if clash := find_clash([*self.names, new.name]):
             raise InvalidInputError(
                 f"engines cannot tell {clash[1]!r} from {clash[0]!r}; choose another name"
             )
-        given = {k: v for k, v in options.items() if v is not None}
-        self.fields.append(check_new_field(Field(kind, name, required, given)))
+        self.fields.append(check_new_field(new))
         return self
+
+
+SCALAR_METHODS: Final = {
+    "int": Schema.add_scalar_int,
+    "float": Schema.add_scalar_float,
+    "string": Schema.add_scalar_string,
+    "categorical": Schema.add_scalar_categorical,
+    "bool": Schema.add_scalar_bool,
+    "timestamp": Schema.add_scalar_timestamp,
+}
 
 
 def describe(f: Field) -> str:

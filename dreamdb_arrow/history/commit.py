@@ -18,8 +18,9 @@ from dreamdb_arrow.errors import (
     RefNotFoundError,
     UnsupportedError,
 )
+from dreamdb_arrow.history.descent import lineage_after
 from dreamdb_arrow.history.manifests import MANIFESTS, load_manifest
-from dreamdb_arrow.objects.manifest import Edge, Manifest, TrackEntry, encode_manifest, order_tracks
+from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, Tracks, encode_manifest, order_tracks
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Absent, Store
 from dreamdb_arrow.store.names import check_ref_name
@@ -35,17 +36,37 @@ Clock = Callable[[], int]
 
 
 @dataclass(frozen=True, slots=True)
+class Joined:
+    """A second parent: its address, its time, and the Tracks of both parents that lineage is taken from."""
+
+    address: Address
+    ts: int
+    tracks: Tracks
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
-    """What a commit does to its parent: entries that replace those of the same field, and registry keys."""
+    """What a commit does to its parent.
+
+    operation     what the writer tag says
+    entries       take the place of those of the same field
+    registry      keys that are set
+    removed       fields whose entries go, with their lineage
+    unregistered  registry keys that go
+    joined        the version that a merge brings in
+    """
 
     operation: str
     entries: tuple[TrackEntry, ...] = ()
     registry: Mapping[str, Any] | None = None
+    removed: frozenset[str] = frozenset()
+    unregistered: frozenset[str] = frozenset()
+    joined: Joined | None = None
 
     @property
     def empty(self) -> bool:
         """Whether the next Manifest would say nothing new."""
-        return not self.entries and not self.registry
+        return not (self.entries or self.registry or self.removed or self.unregistered or self.joined)
 
 
 Build = Callable[[Manifest, Address, Batch], Change]
@@ -112,32 +133,19 @@ def check_writable(parent: Manifest) -> None:
 def apply_change(parent: Manifest, address: Address, change: Change, now_ns: int) -> Manifest:
     """Return the Manifest after a change. Pure.
 
-    What we change gets no lineage: that is accepted, and one that grows with each commit would some day pass the limit
-    of its container. What others wrote of fields that we leave alone stays: the reference takes a field whose lineage
-    differs on two branches for changed on both, and refuses the union when only one has a new Track (ADR 0009).
+    Lineage and edges are what `descent` leaves of the parent's (ADR 0009).
     """
-    replaced = {entry.field for entry in change.entries}
+    replaced = {entry.field for entry in change.entries} | change.removed
     active = [e for e in parent.tracks.active if e.field not in replaced]  # 0001-R6, 0006-R3
+    active += change.entries
+    registry = {**parent.registry, **(change.registry or {})}  # 0008-R5
+    other = change.joined
+    before = parent.tracks if other is None else other.tracks
     return replace(
         parent,
-        ts=max(now_ns, parent.ts + 1),  # 0001-R3, 0008-R6
-        parents=(address,),  # 0008-R4
+        ts=max(now_ns, parent.ts + 1, 0 if other is None else other.ts + 1),  # 0001-R3, 0008-R6
+        parents=(address,) if other is None else (address, other.address),  # 0008-R4
         writer=writer_tag(change.operation),
-        registry={**parent.registry, **(change.registry or {})},  # 0008-R5
-        tracks=order_tracks([*active, *change.entries], *_lineage_of(parent, replaced)),  # 0001-R7
+        registry={key: value for key, value in registry.items() if key not in change.unregistered},
+        tracks=order_tracks(active, *lineage_after(before, active)),  # 0001-R7
     )
-
-
-def _lineage_of(parent: Manifest, replaced: set[str]) -> tuple[list[TrackEntry], list[Edge]]:
-    """Return the lineage and the edges of fields that a change leaves alone."""
-    lineage = [e for e in parent.tracks.lineage if e.field not in replaced]
-    held = {
-        (e.field, e.address)
-        for e in (*lineage, *(a for a in parent.tracks.active if a.field not in replaced))
-    }
-    edges = [
-        e
-        for e in parent.tracks.edges
-        if {(e.child.field, e.child.address), (e.exact_parent.field, e.exact_parent.address)} <= held
-    ]
-    return lineage, edges

@@ -221,7 +221,7 @@ def _check_order(ranks: Sequence[tuple[Any, Any]], what: str, *, strict: bool) -
 
 def _check_closure(tracks: Tracks) -> None:
     """Each end of an edge is an entry; each superseded entry is reached from an active one by edges."""
-    active, lineage = set(map(_end_of, tracks.active)), set(map(_end_of, tracks.lineage))
+    active, lineage = set(map(end_of, tracks.active)), set(map(end_of, tracks.lineage))
     entries = active | lineage
     parents: dict[EdgeEnd, list[EdgeEnd]] = {}
     for edge in tracks.edges:
@@ -239,5 +239,6 @@ def _check_closure(tracks: Tracks) -> None:
         )
 
 
-def _end_of(entry: TrackEntry) -> EdgeEnd:
+def end_of(entry: TrackEntry) -> EdgeEnd:
+    """Return an entry as edges name it."""
     return EdgeEnd(entry.field, entry.address, entry.modality, entry.timeline)

@@ -1,0 +1,182 @@
+"""Schema evolution: fields, constants and metadata that come and go in later versions. Specs 0006 and 0017.
+
+Each verb is one commit. Old versions keep the schema they had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
+from dreamdb_arrow.columnar.notes import read_notes, write_note
+from dreamdb_arrow.columnar.projection import row_entry
+from dreamdb_arrow.columnar.rows import space_stripes
+from dreamdb_arrow.columnar.vendor import (
+    COVER,
+    STRIPE,
+    VECTORS,
+    add_track,
+    has_columnar_layer,
+    read_fragments,
+    vendor_field,
+    write_fragments,
+)
+from dreamdb_arrow.dataset.create import new_fields
+from dreamdb_arrow.dataset.schema import Schema
+from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.history.commit import Change, Clock, commit
+from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
+from dreamdb_arrow.objects.schema import SCHEMA_KEY, Field, decode_schema, encode_schema
+from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.tracks.constants import write_constant
+
+META_PREFIX: Final = "dreamdb."
+META_TEXT_MAX: Final = 65_536  # characters; what belongs to the rows belongs in a field
+STRUCTURAL_KEYS: Final = frozenset({SCHEMA_KEY, "dreamdb.tombstones", "dreamdb.entity_keys"})
+
+
+def add_field(store: Store, name: str, new: Field, clock: Clock) -> Address:
+    """Add a field to the schema; return the new version.
+
+    Raises InvalidInputError when the name is taken or the field cannot be.
+    """
+
+    def build(parent: Manifest, _: Address, batch: Batch) -> Change:
+        check_beside(parent, new)
+        entries, registry = place_field(store, batch, name, parent, new)
+        if has_columnar_layer(parent):
+            entries.append(cover_new(store, parent, batch, entries))
+            if new.kind == "embedding":
+                entries.append(write_fragments(batch, parent.timelines[0], VECTORS, [], new.name))
+        return Change("add_field", tuple(entries), registry)
+
+    return commit(store, name, build, clock=clock)[0]
+
+
+def check_beside(parent: Manifest, new: Field) -> None:
+    """Raise InvalidInputError unless a field can stand beside those of a version."""
+    Schema(list(decode_schema(parent.registry))).add(new)
+
+
+def place_field(
+    store: Store, batch: Batch, dataset_name: str, parent: Manifest, new: Field
+) -> tuple[list[TrackEntry], dict[str, Any]]:
+    """Put the empty Track of a field into the batch; return its entry and the registry keys that it needs."""
+    registry: dict[str, Any] = {}
+    taken = _versions_taken(parent)
+    entries = new_fields(store, batch, dataset_name, parent.timelines[0], [new], registry, taken)
+    return entries, {**registry, SCHEMA_KEY: schema_with(parent, [new])}
+
+
+def schema_with(parent: Manifest, new: Sequence[Field], without: str | None = None) -> dict[str, Any]:
+    """Return the schema of a Manifest with fields more, and one less."""
+    kept = [f for f in decode_schema(parent.registry) if f.name != without]
+    return encode_schema([*kept, *new], parent.registry[SCHEMA_KEY].get("embedding_specs"))
+
+
+def _versions_taken(parent: Manifest) -> dict[str, int]:
+    """Return for each modality of embeddings the highest version in use; the first goes unsaid."""
+    taken: dict[str, int] = {}
+    for entry in parent.tracks.active:
+        base, _, version = entry.modality.partition(".version=")
+        taken[base] = max(taken.get(base, 0), int(version) if version.isdigit() else 1)
+    return taken
+
+
+def cover_new(store: Store, parent: Manifest, batch: Batch, entries: Sequence[TrackEntry]) -> TrackEntry:
+    """Write a cover note which says that stripes hold every row of these Tracks too: they are empty."""
+    merged = merge_notes(read_notes(store, parent))
+    covered = {**_still_covered(parent, merged), **{e.field: e.address for e in entries}}
+    return _write_note(store, parent, batch, CoverNote(covered, {}, frozenset(), merged.dropped))
+
+
+def _still_covered(parent: Manifest, note: CoverNote) -> dict[str, Address]:
+    found = {name: row_entry(parent, name) for name in note.tracks}
+    return {name: e.address for name, e in found.items() if e is not None and e.address == note.tracks[name]}
+
+
+def _write_note(store: Store, parent: Manifest, batch: Batch, note: CoverNote) -> TrackEntry:
+    return write_note(batch, parent.timelines[0], note, read_fragments(store, parent, COVER), parent.ts)
+
+
+def decommission(store: Store, name: str, field: str, clock: Clock) -> Address:
+    """Take a field out of the schema: reads no longer show it, and what only it held may be collected.
+
+    Raises InvalidInputError when there is no such field.
+    """
+
+    def build(parent: Manifest, _: Address, batch: Batch) -> Change:
+        fields = {f.name for f in decode_schema(parent.registry)}
+        if field not in fields:
+            raise InvalidInputError(f"no field {field!r}; fields: {', '.join(sorted(fields)) or 'none'}")
+        change = Change(
+            "decommission_modality",
+            registry={SCHEMA_KEY: schema_with(parent, [], without=field)},
+            removed=frozenset({field, vendor_field(VECTORS, field)}),
+            unregistered=_registered_alone(parent, field),
+        )
+        if not has_columnar_layer(parent):
+            return change
+        return replace(change, entries=(drop_column(store, parent, batch, field),))
+
+    return commit(store, name, build, clock=clock)[0]
+
+
+def _registered_alone(parent: Manifest, field: str) -> frozenset[str]:
+    """Return the registry key of a field's modality, unless another field has it too."""
+    users = [e.field for e in parent.tracks.active if e.modality == _modality_of(parent, field)]
+    return frozenset({_modality_of(parent, field)}) if users == [field] else frozenset()
+
+
+def _modality_of(parent: Manifest, field: str) -> str:
+    entry = row_entry(parent, field)
+    return "" if entry is None else entry.modality
+
+
+def drop_column(store: Store, parent: Manifest, batch: Batch, field: str) -> TrackEntry:
+    """Write a cover note which says that no stripe there is holds the values of a later field of this name."""
+    merged = merge_notes(read_notes(store, parent))
+    stripes = frozenset(s.address for s in space_stripes(store, parent, STRIPE))
+    dropped = {**merged.dropped, field: merged.dropped.get(field, frozenset()) | stripes}
+    covered = _still_covered(parent, merged)
+    covered.pop(field, None)
+    held = {name: listed for name, listed in dropped.items() if listed}
+    return _write_note(store, parent, batch, CoverNote(covered, {}, frozenset(), held))
+
+
+def add_constant(store: Store, name: str, field: str, modality: str, value: Any, clock: Clock) -> Address:
+    """Give the whole timeline one value. Raises InvalidInputError, UnsupportedError for a modality without encoding."""
+
+    def build(parent: Manifest, _: Address, batch: Batch) -> Change:
+        new = Field("constant", field, False, {"modality": modality})
+        check_beside(parent, new)
+        if rival := next((e.field for e in parent.tracks.active if e.modality == modality), None):
+            raise InvalidInputError(
+                f"{modality!r} is the constant {rival!r} already; a timeline has one of each"
+            )
+        written = write_constant(batch, parent.timelines[0], modality, value)
+        track = written.track
+        address = add_track(batch, track)
+        entry = TrackEntry("constant", "base", field, address, track.coverage, modality, track.timeline)
+        return Change("add_constant", (entry,), {SCHEMA_KEY: schema_with(parent, [new])})
+
+    return commit(store, name, build, clock=clock)[0]
+
+
+def set_meta(store: Store, name: str, key: Any, value: Any, clock: Clock) -> Address:
+    """Set a text of the Space's metadata.
+
+    Raises InvalidInputError for a key that does not begin with `dreamdb.`, one that the protocol itself uses, and for
+    what is no text.
+    """
+    if not isinstance(key, str) or not key.startswith(META_PREFIX) or not key.isprintable():
+        raise InvalidInputError(f"a metadata key must begin with {META_PREFIX!r}: {key!r:.80}")
+    if key in STRUCTURAL_KEYS:
+        raise InvalidInputError(f"{key!r} is part of the Space itself; it is set by the verbs that change it")
+    if not isinstance(value, str) or len(value) > META_TEXT_MAX:
+        raise InvalidInputError(f"{key!r} must be a text of at most {META_TEXT_MAX} characters")
+    return commit(store, name, lambda *_: Change("set_meta", registry={key: value}), clock=clock)[0]
