@@ -13,7 +13,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-full interop docs clean
+.PHONY: help venv demo test check format bench bench-full bench-flush conformance interop soak docs clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +41,18 @@ bench: $(STAMP)  ## beside plain Parquet in one run: a million rows in 100 commi
 bench-full: $(STAMP)  ## the same with five million rows in 500 commits
 	@$(RUN) benchmarks/run.py --rows 5000000 --commits 500
 
-interop: $(STAMP)  ## the long soak with the reference SDK as the other party
-	@$(RUN) -m pytest --hypothesis-profile=deep -m "slow or not slow" tests/interop tests/properties $(TEST_ARGS)
+bench-flush: $(STAMP)  ## flush a million rows and then a thousand, field by field, with the limits beside
+	@$(RUN) benchmarks/flush.py
+
+conformance: $(STAMP)  ## run the vectors against our adapter, then every change of every byte of them
+	@$(RUN) conformance/runner.py --strict --adapter "$(RUN) conformance/adapters/python/adapter.py"
+	@$(RUN) -m pytest -n 2 -m "slow or not slow" tests/conformance $(TEST_ARGS)
+
+interop: $(STAMP)  ## take turns with the reference SDK: 2,000 random steps over 200 Spaces, and all tests beside it
+	@$(RUN) -m pytest -s -m "slow or not slow" --interop-steps 2000 --interop-spaces 200 tests/interop $(TEST_ARGS)
+
+soak: $(STAMP)  ## the property tests with fifty times as many examples; takes an hour or more
+	@$(RUN) -m pytest --hypothesis-profile=deep -m "slow or not slow" tests/properties $(TEST_ARGS)
 
 docs: $(STAMP)  ## write docs/coverage.md and docs/cli.md again, then run every block of the documents
 	@$(RUN) docs/generate_cli.py --write

@@ -1,4 +1,4 @@
-"""docs/coverage.md: each requirement of spec/, and where code and tests name its id.
+"""docs/coverage.md: each requirement of spec/, which vectors try it, and where code and tests name its id.
 
 python conformance/coverage.py           says whether the page is up to date (exit 1 when not)
 python conformance/coverage.py --write   writes it
@@ -6,8 +6,10 @@ python conformance/coverage.py --write   writes it
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,9 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = "docs/coverage.md"
 CODE: Final = ("dreamdb_arrow/**/*.py", "sql/*.sql")
-PROOF: Final = ("tests/**/*.py", "conformance/vectors/**/*.json")
+TESTS: Final = ("tests/**/*.py",)
+VECTORS: Final = ("conformance/vectors/*/*.json",)
+PROOF: Final = (*TESTS, *VECTORS)
 
 _ID: Final = re.compile(r"\b\d{4}-R\d+\b")
 _REQUIREMENT: Final = re.compile(r"^- \[(\d{4}-R\d+)\] (.*(?:\n  .*)*)", re.MULTILINE)
@@ -56,6 +60,16 @@ def find_mentions(root: Path, patterns: Iterable[str]) -> dict[str, list[str]]:
     return {name: sorted(paths) for name, paths in found.items()}
 
 
+def count_cases(root: Path) -> dict[str, list[tuple[str, int]]]:
+    """Return for each id the files of vectors that try it, and in how many cases."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for path in sorted(path for pattern in VECTORS for path in root.glob(pattern)):
+        cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        for name, count in Counter(each for case in cases for each in case["requirement"]).items():
+            found.setdefault(name, []).append((path.relative_to(root).as_posix(), count))
+    return found
+
+
 def find_modules(root: Path) -> dict[str, list[str]]:
     """Return for each document the modules whose first line says that they carry it out."""
     found: dict[str, list[str]] = {}
@@ -66,36 +80,53 @@ def find_modules(root: Path) -> dict[str, list[str]]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Mentions:
+    """Where ids are named: in code, in tests, and in how many cases of which vectors."""
+
+    code: Mapping[str, list[str]]
+    tests: Mapping[str, list[str]]
+    vectors: Mapping[str, list[tuple[str, int]]]
+
+
 def render_page(root: Path) -> str:
     """Return the whole page."""
-    code, proof, modules = find_mentions(root, CODE), find_mentions(root, PROOF), find_modules(root)
+    mentions = Mentions(find_mentions(root, CODE), find_mentions(root, TESTS), count_cases(root))
+    modules = find_modules(root)
     documents = [path for path in sorted(root.glob("spec/*.md")) if path.name != "README.md"]
-    parts = [_render_document(path, code, proof, modules.get(path.name[:4], [])) for path in documents]
-    return "\n".join([_render_head(documents, code, proof), *parts])
+    parts = [_render_document(path, mentions, modules.get(path.name[:4], [])) for path in documents]
+    return "\n".join([_render_head(documents, mentions), *parts])
 
 
-def _render_head(
-    documents: Iterable[Path], code: Mapping[str, list[str]], proof: Mapping[str, list[str]]
-) -> str:
+def _render_head(documents: Iterable[Path], mentions: Mentions) -> str:
     ids = [each.id for path in documents for each in read_requirements(path.read_text(encoding="utf-8"))]
-    in_code, in_tests = sum(name in code for name in ids), sum(name in proof for name in ids)
+    in_code, in_tests, in_vectors = (
+        sum(name in named for name in ids) for named in (mentions.code, mentions.tests, mentions.vectors)
+    )
+    proved = sum(name in mentions.tests or name in mentions.vectors for name in ids)
     return (
-        "# Coverage\n\nMade by `make docs` from the ids in `spec/`, in the code and in the tests; not written by hand.\n\n"
-        f"{len(ids)} requirements: {in_code} are named in the code, {in_tests} in a test.\n"
+        "# Coverage\n\nMade by `make docs` from the ids in `spec/`, in the code, in the vectors and in the tests; not "
+        "written by hand.\n\n"
+        f"{len(ids)} requirements: {in_code} are named in the code, {in_vectors} in a vector, {in_tests} in a test, "
+        f"{proved} in one of the two.\n"
     )
 
 
-def _render_document(
-    path: Path, code: Mapping[str, list[str]], proof: Mapping[str, list[str]], modules: Iterable[str]
-) -> str:
+def _render_document(path: Path, mentions: Mentions, modules: Iterable[str]) -> str:
     text = path.read_text(encoding="utf-8")
     title = text.splitlines()[0].removeprefix("# ")
-    rows = [
-        f"| {each.id} | {_cell(each.summary)} | {_links(code.get(each.id, ()))} | {_links(proof.get(each.id, ()))} |"
-        for each in read_requirements(text)
-    ]
+    rows = [_render_row(each, mentions) for each in read_requirements(text)]
     head = [f"## [{title}](../spec/{path.name})", "", f"Modules: {_links(modules) or 'none'}.", ""]
-    return "\n".join([*head, "| id | requirement | code | tests |", "| --- | --- | --- | --- |", *rows, ""])
+    columns = ["| id | requirement | code | vectors | tests |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([*head, *columns, *rows, ""])
+
+
+def _render_row(of: Requirement, mentions: Mentions) -> str:
+    vectors = ", ".join(
+        f"[{Path(path).stem}](../{path}) {count}" for path, count in mentions.vectors.get(of.id, ())
+    )
+    code, tests = (_links(named.get(of.id, ())) for named in (mentions.code, mentions.tests))
+    return f"| {of.id} | {_cell(of.summary)} | {code} | {vectors} | {tests} |"
 
 
 def _cell(text: str) -> str:

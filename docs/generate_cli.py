@@ -34,6 +34,8 @@ schema = (
 ds = vd.Dataset.create("hello", schema, backend="file://space")
 anchors = [1_700_000_000_000_000_000 + n * 1_000_000_000 for n in range(100)]
 ds.append_many([{"_anchor": a, "label": "ab"[n % 2], "n": n, "v": [n, 1]} for n, a in enumerate(anchors)])
+ds.branch("side")
+ds.branch("night").append_many([{"_anchor": 1_800_000_000_000_000_000, "label": "b", "n": 100, "v": [0, 1]}])
 Path("gone.txt").write_text("\\n".join(str(a) for a in anchors[90:]))
 ```
 """

@@ -26,6 +26,7 @@ from dreamdb_arrow.errors import (
 )
 
 if TYPE_CHECKING:
+    from dreamdb_arrow.dataset.collect import gc
     from dreamdb_arrow.dataset.schema import Schema
     from dreamdb_arrow.engines.duckdb import attach, connect
     from dreamdb_arrow.engines.frames import Dataset
@@ -45,6 +46,7 @@ __all__ = [
     "__version__",
     "attach",
     "connect",
+    "gc",
     "open_store",
 ]
 
@@ -54,6 +56,7 @@ _LATE: Final = {
     "Schema": "dreamdb_arrow.dataset.schema",
     "attach": "dreamdb_arrow.engines.duckdb",
     "connect": "dreamdb_arrow.engines.duckdb",
+    "gc": "dreamdb_arrow.dataset.collect",
     "open_store": "dreamdb_arrow.store.urls",
 }
 

@@ -8,6 +8,7 @@ DreamDBError
 │   ├── RefConflictError(name, expected, found)
 │   │   └── RefExistsError(name, found)
 │   ├── CommitError(name)
+│   ├── MergeError
 │   └── AnchorConflict(anchor)
 ├── CorruptDataError                         do not use these bytes
 │   ├── DigestMismatchError(path, expected, found)
@@ -76,6 +77,10 @@ class CommitError(ConflictError):
     def __init__(self, name: str, attempts: int) -> None:
         super().__init__(f"commit to {name!r} lost the race {attempts} times; open it again and retry")
         self.name, self.attempts = name, attempts
+
+
+class MergeError(ConflictError):
+    """Two versions cannot become one; the message says why, and what to do first."""
 
 
 class AnchorConflict(ConflictError):  # noqa: N818 - the name is part of the public contract

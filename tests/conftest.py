@@ -59,3 +59,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that asks for `reference_name` once for each stored Space."""
     if "reference_name" in metafunc.fixturenames:
         metafunc.parametrize("reference_name", REFERENCE_NAMES)
+
+
+def pytest_addoption(parser):
+    """Options of the alternating writers (tests/interop): how long, how much, or which run again."""
+    group = parser.getgroup("interop")
+    group.addoption("--interop-seconds", type=float, default=20, help="time for the alternating writers")
+    group.addoption("--interop-steps", type=int, default=0, help="steps that they must have done")
+    group.addoption("--interop-spaces", type=int, default=0, help="Spaces that they must have gone over")
+    group.addoption("--interop-seed", type=int, default=None, help="the one run to do again")

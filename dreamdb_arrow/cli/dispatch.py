@@ -41,7 +41,7 @@ def _run(words: Sequence[str]) -> int:
     except SystemExit:  # --help and --version have printed
         return OK
     # Loaded by name, so that `dreamdb --help` loads no engine.
-    return int(import_module(f"dreamdb_arrow.cli.{args.verb}").run(args))
+    return int(import_module(f"dreamdb_arrow.cli.{args.verb.replace('-', '_')}").run(args))
 
 
 def _tell(error: Exception, *, debug: bool) -> int:

@@ -22,7 +22,7 @@ from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.rows import space_stripes
 from dreamdb_arrow.columnar.rowset import RowSet
-from dreamdb_arrow.columnar.stripe import MEDIA_KINDS
+from dreamdb_arrow.columnar.stripe import BLOB_KINDS, open_stripe, stripe_columns
 from dreamdb_arrow.columnar.vectors import open_vectors
 from dreamdb_arrow.columnar.vendor import STRIPE, VECTORS
 from dreamdb_arrow.dataset.inspect import describe_version, history, schema_rows, tracks
@@ -118,15 +118,25 @@ def pending_counts(rows: RowSet) -> tuple[int, dict[str, int]]:
     pending = {
         f.name: sum(len(open_vectors(path, dim_of(f)).anchors) for path in fresh(VECTORS, f.name))
         if f.kind == "embedding"
+        else sum(_held_arrays(path, f) for path in fresh(STRIPE))
+        if f.kind == "array"
         else sum(_values(footer, f) for footer in footers)
         for f in row_fields(rows.fields, rows.unavailable)
     }
     return sum(footer.num_rows for footer in footers), pending
 
 
+def _held_arrays(path: Path, f: Field) -> int:
+    """Return how many arrays of a field a stripe holds: of lists, a footer counts the numbers."""
+    if f.name not in stripe_columns(path):
+        return 0
+    batches = open_stripe(path).iter_batches(columns=[f.name])
+    return sum(len(batch) - batch.column(0).null_count for batch in batches)
+
+
 def _values(footer: pq.FileMetaData, f: Field) -> int:
     """Return how many values of a field a stripe holds."""
-    path = f"{f.name}.address" if f.kind in MEDIA_KINDS else f.name
+    path = f"{f.name}.address" if f.kind in BLOB_KINDS else f.name
     groups = (footer.row_group(i) for i in range(footer.num_row_groups))
     columns = (group.column(i) for group in groups for i in range(group.num_columns))
     return sum(

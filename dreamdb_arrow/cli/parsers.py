@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 from dreamdb_arrow._version import __version__
 from dreamdb_arrow.cli.failures import EXIT_CODES, UsageError
-from dreamdb_arrow.cli.verbs import ARGUMENTS, LONG_OPTIONS, VERBS
+from dreamdb_arrow.cli.verbs import ARGUMENTS, LONG_OPTIONS, REST, VERBS
 
 SUMMARY: Final = "SQL over DreamDB: a Space as tables, from the command line."
 HELP_WIDTH_MAX: Final = 110
@@ -77,13 +77,14 @@ def _settle_places(name: str, parser: Parser, args: Namespace) -> None:
     """Give each argument of a verb its word; those that an option gave need none."""
     words = list(args.words) if VERBS[name].places else []
     for place in VERBS[name].places:
-        if place == "query":
-            args.query, words = words, []
-        elif getattr(args, place) is None and words:
+        if place in REST:
+            setattr(args, place, words)
+            words = []
+        elif getattr(args, place, None) is None and words:
             setattr(args, place, words.pop(0))
     if words:
         parser.refuse(words[0])
-    missing = [p.upper() for p in VERBS[name].places[: VERBS[name].required] if not getattr(args, p)]
+    missing = [p.upper() for p in VERBS[name].places[: VERBS[name].required] if not getattr(args, p, None)]
     if missing:
         parser.error(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
 

@@ -15,8 +15,11 @@ ARGUMENTS: Final = MappingProxyType(
         "ref": "a dataset or a branch, such as hello; to read, also a snapshot, such as hello@first",
         "label": "the snapshot's name; it becomes REF@LABEL",
         "query": "SQL; each argument may hold several statements, separated by ';'",
+        "branch": "the ref whose rows are wanted, a branch of the same dataset",
+        "branches": "the refs whose rows are wanted, in this order",
     }
 )
+REST: Final = frozenset({"query", "branches"})  # these take all words that are left
 LONG_OPTIONS: Final = MappingProxyType({"backend": "--backend", "ref": "--ref-name", "label": "--label"})
 
 
@@ -24,7 +27,7 @@ LONG_OPTIONS: Final = MappingProxyType({"backend": "--backend", "ref": "--ref-na
 class Verb:
     """A verb of the command line.
 
-    `places` are its arguments, in order; each may be given by an option of LONG_OPTIONS instead, and `query` takes
+    `places` are its arguments, in order; each may be given by an option of LONG_OPTIONS instead, and those of REST take
     all words that are left. The first `required` of them must be given.
     """
 
@@ -79,6 +82,40 @@ def _delete(parser: ArgumentParser) -> None:
     parser.add_argument("--reason", metavar="TEXT", help="kept with the deletion")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--dry-run", action="store_true", help="only tell how many rows that would be")
+    _json(parser)
+
+
+def _merge(parser: ArgumentParser) -> None:
+    strategy = (
+        "fast-forward (unless told): only where REF has nothing of its own; union-tracks: the rows of both"
+    )
+    parser.add_argument(
+        "--strategy",
+        metavar="S",
+        choices=("fast-forward", "union-tracks"),
+        default="fast-forward",
+        help=strategy,
+    )
+    _json(parser)
+
+
+def _compact(parser: ArgumentParser) -> None:
+    parser.add_argument("--modality", metavar="M", help="of one Track; else all scalar fields and embeddings")
+    threshold = "leave columns and cells with no more than N buckets (1)"
+    parser.add_argument("--threshold", metavar="N", type=whole_number, default=1, help=threshold)
+    _json(parser)
+
+
+def _gc(parser: ArgumentParser) -> None:
+    keep = "how many versions behind each ref are kept too (10)"
+    parser.add_argument("--keep-manifests", metavar="N", type=whole_number, default=10, help=keep)
+    recent = "keep what was written in the last S seconds (0)"
+    parser.add_argument("--keep-since-secs", metavar="S", type=whole_number, default=0, help=recent)
+    root = "a version to keep beside those of refs, by its address; may be repeated"
+    parser.add_argument("--root", metavar="VERSION", action="append", default=[], help=root)
+    parser.add_argument("--delete", action="store_true", help="remove it, instead of only telling")
+    paused = "say that nobody writes to the Space meanwhile; --delete needs it"
+    parser.add_argument("--writers-paused", action="store_true", help=paused)
     _json(parser)
 
 
@@ -158,6 +195,55 @@ VERBS: Final = MappingProxyType(
             ("backend", "ref"),
             2,
             _json,
+        ),
+        "merge": Verb(
+            "BACKEND REF BRANCH [--strategy S] [--json]",
+            "bring the rows of another ref into this one",
+            "A fast-forward moves REF to BRANCH's version. A union writes a version that has the rows of both; what is\n"
+            "deleted on either side stays deleted. Refs whose schema or metadata differ are not united.",
+            (
+                "dreamdb merge space side hello",
+                "dreamdb merge space hello night --strategy union-tracks",
+            ),
+            ("backend", "ref", "branch"),
+            3,
+            _merge,
+        ),
+        "merge-many": Verb(
+            "BACKEND REF BRANCHES ... [--json]",
+            "bring the rows of several branches into one ref",
+            "One union after another, each a version of its own. If one cannot be made, those before it stay; the same\n"
+            "command goes on from there.",
+            ("dreamdb merge-many space hello night side",),
+            ("backend", "ref", "branches"),
+            3,
+            _json,
+        ),
+        "compact": Verb(
+            "BACKEND REF [--modality M] [--threshold N] [--json]",
+            "bring the small buckets of many appends together",
+            "Each scalar column becomes one bucket, each crowded cell of vectors too. No row changes, and older\n"
+            "versions stay as they are.",
+            (
+                "dreamdb compact space hello",
+                "dreamdb compact space hello --modality scalar.i64.field=n --json",
+            ),
+            ("backend", "ref"),
+            2,
+            _compact,
+        ),
+        "gc": Verb(
+            "BACKEND [--keep-manifests N] [--keep-since-secs S] [--root VERSION] [--delete --writers-paused] [--json]",
+            "tell or remove what no ref leads to any more",
+            "Only tells, unless --delete is given. While objects are removed nobody may write to the Space: what is\n"
+            "garbage now may be what a writer is about to use. That cannot be seen from here, so it has to be said.",
+            (
+                "dreamdb gc space",
+                "dreamdb gc space --keep-manifests 0 --delete --writers-paused",
+            ),
+            ("backend",),
+            1,
+            _gc,
         ),
         "demo": Verb(
             "[--dir DIR] [--query SENTENCE]",

@@ -45,13 +45,13 @@ def encode_cbor(value: Any) -> bytes:
         raise InvalidInputError(f"cannot be encoded: {error}") from error
 
 
-def decode_cbor(data: Buffer, *, max_depth: int = MAX_DEPTH, repeated_pairs: bool = False) -> Any:
+def decode_cbor(data: Buffer, *, max_depth: int = MAX_DEPTH, repeated_prefix: str | None = None) -> Any:
     """Return the value that these bytes are the canonical encoding of.
 
     Args:
         data: the whole encoding, and nothing after it.
         max_depth: how many arrays and maps may lie in one another; beyond 300 Python itself may give up.
-        repeated_pairs: whether a map may say the very same pair again, which is then read once.
+        repeated_prefix: what keys begin with whose very same pair a map may say again; it is then read once.
 
     Raises:
         CanonicalError: the bytes are not canonical CBOR; `offset` is where.
@@ -60,12 +60,12 @@ def decode_cbor(data: Buffer, *, max_depth: int = MAX_DEPTH, repeated_pairs: boo
     try:
         return _decode_compiled(encoded, max_depth)
     except Exception:  # noqa: BLE001 - whatever cbor2 says, the definition says it with an offset
-        return decode_strictly(encoded, max_depth=max_depth, repeated_pairs=repeated_pairs)
+        return decode_strictly(encoded, max_depth=max_depth, repeated_prefix=repeated_prefix)
 
 
-def decode_strictly(data: Buffer, *, max_depth: int = MAX_DEPTH, repeated_pairs: bool = False) -> Any:
+def decode_strictly(data: Buffer, *, max_depth: int = MAX_DEPTH, repeated_prefix: str | None = None) -> Any:
     """Do as decode_cbor does, in plain Python, byte by byte: the definition of what is canonical."""
-    cursor = _Cursor(bytes(data), repeated_pairs)
+    cursor = _Cursor(bytes(data), repeated_prefix)
     value = _read_value(cursor, max_depth)
     if cursor.offset != len(cursor.data):  # 0002-R7
         raise CanonicalError("bytes after the end of the value", cursor.offset)
@@ -159,7 +159,7 @@ _NO_TAGS: Final = _EveryTag()
 @dataclass(slots=True)
 class _Cursor:
     data: bytes
-    repeated_pairs: bool
+    repeated_prefix: str | None
     offset: int = 0
 
     def take(self, count: int) -> bytes:
@@ -169,6 +169,10 @@ class _Cursor:
             raise CanonicalError(f"{count} bytes wanted, {len(self.data) - start} left", start)
         self.offset = stop
         return self.data[start:stop]
+
+    def may_repeat(self, key: str) -> bool:
+        """Whether the pair of this key may be there twice."""
+        return self.repeated_prefix is not None and key.startswith(self.repeated_prefix)
 
     def expect_items(self, count: int, start: int) -> None:
         """Refuse a count that the bytes left cannot hold, before anything is made of that size."""
@@ -236,7 +240,7 @@ def _read_map(cursor: _Cursor, start: int, argument: int, depth: int) -> dict[st
         encoded_key = cursor.data[at : cursor.offset]
         pairs[key] = _read_value(cursor, inner)
         encoded_pair = cursor.data[at : cursor.offset]
-        if cursor.repeated_pairs and encoded_pair == last_pair:
+        if encoded_pair == last_pair and cursor.may_repeat(key):
             continue
         if (len(encoded_key), encoded_key) <= (len(last_key), last_key):  # 0002-R5
             raise CanonicalError(f"map key {key!r:.80} is a duplicate or out of order", at)

@@ -25,6 +25,8 @@ _CLASS_SIZES: Final = np.array([1, 2, 3, 5, 9], np.int64)  # a head of 1, 2, 3, 
 def encode_heads(major: int, arguments: NDArray[Any]) -> Ragged:
     """Return the shortest head of a CBOR major type for each argument, uint64 (n,)."""
     numbers = np.asarray(arguments).astype(np.uint64)
+    if len(numbers) and _class_of(numbers.min()) == (only := _class_of(numbers.max())):
+        return _encode_alike(major, numbers, only)
     classes = np.searchsorted(_LIMITS, numbers, side="right")
     lengths = _CLASS_SIZES[classes]
     rows = np.empty((len(numbers), 9), np.uint8)
@@ -34,7 +36,23 @@ def encode_heads(major: int, arguments: NDArray[Any]) -> Ragged:
     # The big-endian digits, moved to the left until the significant ones come first.
     shifts = np.array([0, 56, 48, 32, 0], np.uint64)[classes]
     rows[:, 1:] = (numbers << shifts).astype(">u8").view(np.uint8).reshape(-1, 8)
-    return _left_parts(rows, lengths)
+    return left_parts(rows, lengths)
+
+
+def _class_of(argument: np.uint64) -> int:
+    return int(np.searchsorted(_LIMITS, argument, side="right"))
+
+
+def _encode_alike(major: int, numbers: NDArray[np.uint64], only: int) -> Ragged:
+    """Return the heads of arguments that all take as many bytes: those of sorted columns, mostly."""
+    size = int(_CLASS_SIZES[only])
+    rows = np.empty((len(numbers), size), np.uint8)
+    if only == 0:
+        rows[:, 0] = (major << 5) | numbers.astype(np.uint8)
+        return Ragged.of_rows(rows)
+    rows[:, 0] = (major << 5) + 23 + only
+    rows[:, 1:] = numbers.astype(f">u{size - 1}").view(np.uint8).reshape(-1, size - 1)
+    return Ragged.of_rows(rows)
 
 
 def head_sizes(arguments: NDArray[Any]) -> Ints:
@@ -79,7 +97,7 @@ def array_head(count: int) -> bytes:
     return bytes([(ARRAY << 5) + 23 + width.bit_length()]) + count.to_bytes(width, "big")
 
 
-def _left_parts(rows: Bytes, lengths: Ints) -> Ragged:
+def left_parts(rows: Bytes, lengths: Ints) -> Ragged:
     """Return the first `length` bytes of each row."""
     if len(lengths) and lengths.min() == lengths.max():
         return Ragged.of_rows(rows[:, : lengths[0]])

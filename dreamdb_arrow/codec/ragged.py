@@ -32,6 +32,12 @@ class Ragged:
         """Where each string begins in `data`, int64 (n,)."""
         return self.lengths.cumsum() - self.lengths
 
+    @property
+    def width(self) -> int | None:
+        """The length of all strings; None when there are several, or no strings."""
+        lengths = self.lengths
+        return int(lengths[0]) if len(lengths) and lengths[0] == lengths.min() == lengths.max() else None
+
     @classmethod
     def of(cls, strings: Sequence[bytes]) -> Self:
         """Lay these byte strings end to end."""
@@ -92,6 +98,8 @@ def move_strings(
 
 def join(columns: Sequence[Ragged]) -> Ragged:
     """Return n strings, each made of one string of every column, from left to right."""
+    if (rows := _join_alike(columns)) is not None:
+        return rows
     lengths = np.sum([column.lengths for column in columns], axis=0)
     data = np.empty(int(lengths.sum()), np.uint8)
     places = lengths.cumsum() - lengths
@@ -99,6 +107,16 @@ def join(columns: Sequence[Ragged]) -> Ragged:
         move_strings(data, places, column.data, column.starts, column.lengths)
         places = places + column.lengths
     return Ragged(data, lengths)
+
+
+def _join_alike(columns: Sequence[Ragged]) -> Ragged | None:
+    """Join columns each of which has strings of one length, as the columns of one matrix; None if one has not."""
+    matrices = []
+    for column in columns:
+        if (width := column.width) is None:
+            return None
+        matrices.append(column.data.reshape(len(column), width))
+    return Ragged.of_rows(np.concatenate(matrices, axis=1))
 
 
 def cut_strings(data: bytes, starts: Ints, lengths: Ints) -> list[bytes]:

@@ -1,6 +1,6 @@
 """Cover notes: what the stripes of a Space have in common with its Tracks. Spec 0021.
 
-A flush writes one. It says of each field which Track it wrote and which payloads (buckets, fragments) it added:
+A flush writes one. It says of each field which Track it wrote and which buckets it added:
 all rows of those are in stripes. It also names the stripes whose rows the Tracks now hold. A reader that meets
 exactly these Tracks need not look at them; of another Track it decodes only payloads that no note lists.
 
@@ -60,12 +60,15 @@ def decode_cover_note(data: bytes) -> CoverNote:
         raise LayoutError("a cover note must hold tracks, payloads and stripes")
     if "dropped" in raw and not raw["dropped"]:
         raise LayoutError("a cover note that drops nothing must not say so")
-    return CoverNote(
+    note = CoverNote(
         {name: as_address(a) for name, a in tracks.items()},
         _addresses_by_field(raw["payloads"]),
         frozenset(map(as_address, stripes)),
         _addresses_by_field(raw.get("dropped", {})),
     )
+    if encode_cover_note(note) != data:  # the version as a float, or a list that is not sorted
+        raise LayoutError("a cover note must list addresses in order, each once")
+    return note
 
 
 def _addresses_by_field(raw: Any) -> dict[str, frozenset[Address]]:

@@ -20,7 +20,9 @@ from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
 from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.projection import (
+    EVERYTHING,
     Projection,
+    hot_shard_address,
     merge_rows,
     project,
     row_entry,
@@ -36,7 +38,7 @@ from dreamdb_arrow.columnar.stripe import (
 )
 from dreamdb_arrow.columnar.vectors import I64, encode_vectors
 from dreamdb_arrow.errors import LayoutError
-from dreamdb_arrow.objects.schema import Field
+from dreamdb_arrow.objects.schema import Field, is_constant
 
 
 def add_track_rows(rows: RowSet, note: CoverNote | None) -> RowSet:
@@ -56,19 +58,25 @@ def add_track_rows(rows: RowSet, note: CoverNote | None) -> RowSet:
 
 def _uncovered(rows: RowSet, note: CoverNote | None) -> list[Field]:
     covered = {} if note is None else note.tracks
-    entries = [(f, row_entry(rows.manifest, f.name)) for f in rows.fields if f.kind != "constant"]
-    return [f for f, e in entries if e is None or covered.get(f.name) != e.address]  # 0021-R10
+    entries = [(f, row_entry(rows.manifest, f.name)) for f in rows.fields if not is_constant(f)]
+    # 0021-R10
+    return [
+        f
+        for f, e in entries
+        if e is None or covered.get(f.name) != e.address or hot_shard_address(rows.manifest, e) is not None
+    ]
 
 
 def _projection_key(rows: RowSet, fields: Iterable[Field], note: CoverNote) -> str:
     entries = [(f, row_entry(rows.manifest, f.name)) for f in fields]
     tracks = [[f.name, f.kind, dict(f.options), bytes(e.address) if e else b""] for f, e in entries]
-    ranges = [e.coverage for _, e in entries if e]
+    hot = [bytes(h) for _, e in entries if e and (h := hot_shard_address(rows.manifest, e)) is not None]
+    ranges = [e.coverage for _, e in entries if e] + [EVERYTHING for _ in hot]
     stripes = [bytes(s.address) for s in rows.stripes if any(s.meets(*held) for held in ranges)]
     held = [bytes(s.address) for name in sorted(rows.vectors) for s in rows.vectors[name]]
     listed = {name: [bytes(a) for a in sorted(p)] for name, p in note.payloads.items()}
     bases = {name: bytes(a) for name, a in note.tracks.items()}
-    return f"projection/2/{rows.timeline}/{encode_cbor([tracks, stripes, held, listed, bases]).hex()}"
+    return f"projection/3/{rows.timeline}/{encode_cbor([tracks, stripes, held, listed, bases, hot]).hex()}"
 
 
 @dataclass(frozen=True, slots=True)

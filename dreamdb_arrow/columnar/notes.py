@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.columnar.cover_note import CoverNote, decode_cover_note, encode_cover_note
+from dreamdb_arrow.columnar.cover_note import CoverNote, decode_cover_note, encode_cover_note, merge_notes
 from dreamdb_arrow.columnar.vendor import (
     COVER,
     Fragment,
@@ -19,11 +21,13 @@ from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch, fetch_many
 from dreamdb_arrow.tracks.layout import payload_directory
 
+NOTES_MAX: Final = 16  # notes beyond this are united into one
+
 
 def read_notes(store: Store, manifest: Manifest) -> list[CoverNote]:
     """Return the cover notes of a version, oldest first."""
     held = read_fragments(store, manifest, COVER)
-    timeline = manifest.timelines[0]
+    timeline = manifest.timeline
     paths = [(fragment_path(timeline, COVER, f.address), f.address) for f in held]
     return [decode_cover_note(data) for data in fetch_many(store, paths)]
 
@@ -35,8 +39,25 @@ def newest_note(store: Store, manifest: Manifest) -> CoverNote | None:
         return None
     last = held[-1]
     return decode_cover_note(
-        fetch(store, fragment_path(manifest.timelines[0], COVER, last.address), last.address)
+        fetch(store, fragment_path(manifest.timeline, COVER, last.address), last.address)
     )
+
+
+def still_covered(manifest: Manifest, note: CoverNote) -> dict[str, Address]:
+    """Return, by field, those active Tracks of a version that a note names."""
+    active = {entry.field: entry.address for entry in manifest.tracks.active}
+    return {name: address for name, address in note.tracks.items() if active.get(name) == address}  # 0021-R9
+
+
+def add_note(
+    store: Store, batch: Batch, versions: Sequence[Manifest], note: CoverNote, after_ns: int
+) -> TrackEntry:
+    """Put a note into the batch as the newest after all those of some versions; when they are many, in their place."""
+    kept = list(dict.fromkeys(f for version in versions for f in read_fragments(store, version, COVER)))
+    if len(kept) >= NOTES_MAX:
+        before = [held for version in versions for held in read_notes(store, version)]
+        note, kept = replace(merge_notes([*before, note]), tracks=note.tracks), []
+    return write_note(batch, versions[0].timeline, note, kept, after_ns)
 
 
 def write_note(

@@ -8,28 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dreamdb_arrow.codec.address import Address, as_address
+from dreamdb_arrow.columnar.arrays import arrow_of_items
 from dreamdb_arrow.columnar.cover_note import CoverNote
 from dreamdb_arrow.columnar.media_refs import refs_of_items
-from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, TIME, stored_type, stripe_schema
+from dreamdb_arrow.columnar.stripe import ANCHOR, BLOB_KINDS, TIME, stored_type, stripe_schema
 from dreamdb_arrow.columnar.vectors import F32, I64
 from dreamdb_arrow.columnar.vendor import read_track
 from dreamdb_arrow.errors import NotFoundError, UnsupportedError
+from dreamdb_arrow.objects.lineage import end_of
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
-from dreamdb_arrow.objects.schema import Field
+from dreamdb_arrow.objects.schema import Field, is_constant, item_type_of
 from dreamdb_arrow.objects.shape import expect_map
 from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.tracks.arrays import ArrayItems, fetch_arrays, has_items, read_array_items
+from dreamdb_arrow.tracks.blobs import read_blobs
 from dreamdb_arrow.tracks.cells import Origin
+from dreamdb_arrow.tracks.graph import read_graph_vectors
+from dreamdb_arrow.tracks.hot import read_hot_scalars, with_hot_vectors
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
-from dreamdb_arrow.tracks.media import MediaItems, read_media_items
-from dreamdb_arrow.tracks.scalars import ScalarColumn, read_scalars
+from dreamdb_arrow.tracks.media import MediaItems
+from dreamdb_arrow.tracks.scalars import ScalarColumn
 from dreamdb_arrow.tracks.vectors import read_cell_anchors, read_vectors
+
+GRAPH: Final = ".graph.r="  # in the modality of a graph field
+EVERYTHING: Final = (0, 1 << 63)  # the times of hot vectors: the coverage of their Track does not tell them
 
 
 @dataclass(slots=True)
@@ -48,6 +57,7 @@ class _Columns:
     scalars: dict[str, ScalarColumn] = field(default_factory=dict)
     media: dict[str, MediaItems] = field(default_factory=dict)
     vectors: dict[str, tuple[I64, F32]] = field(default_factory=dict)
+    arrays: dict[str, tuple[I64, pa.Array]] = field(default_factory=dict)
     bare: list[I64] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
 
@@ -63,7 +73,7 @@ def project(store: Store, manifest: Manifest, fields: Iterable[Field], note: Cov
     read = _Columns()
     for f in fields:
         entry = row_entry(manifest, f.name)
-        if entry is None or f.kind == "constant":
+        if entry is None or is_constant(f):
             continue
         try:
             _read_field(store, manifest, f, entry, note, read)
@@ -79,19 +89,40 @@ def _read_field(
     known = note.payloads.get(f.name, frozenset())  # 0021-R10
     if f.kind == "scalar":
         value_type = str(f.options["value_type"])
-        read.scalars[f.name] = read_scalars(store, read_track(store, entry), value_type, known=known)
-    elif f.kind in MEDIA_KINDS:
+        read.scalars[f.name] = read_hot_scalars(store, read_track(store, entry), value_type, known=known)
+    elif f.kind in BLOB_KINDS:
         base = note.tracks.get(f.name)
-        old = None if base is None else _old_items(store, replace(entry, address=base))
-        read.media[f.name] = _without(read_media_items(store, read_track(store, entry)), old)
+        old = None if base is None else _old_items(store, replace(entry, address=base), f.kind)
+        read.media[f.name] = _without(read_blobs(store, read_track(store, entry), f.kind), old)
     elif f.kind == "embedding":
+        if GRAPH in entry.modality:
+            nodes = read_graph_vectors(store, read_track(store, _exact_graph(manifest, entry)), dim_of(f))
+            read.vectors[f.name] = (nodes.anchors, nodes.vectors)
+            return
         if not _has_cells(entry):
-            raise UnsupportedError(f"vectors of modality {entry.modality} cannot be read yet")
+            raise UnsupportedError(
+                f"a row has several vectors, one a token ({entry.modality}); they cannot be read as a column yet"
+            )
         origin = bucket_origin(manifest, entry.modality)
-        found = read_vectors(store, read_track(store, entry), dim_of(f), known=known, origin=origin)
+        track = read_track(store, entry)
+        found = read_vectors(store, track, dim_of(f), known=known, origin=origin)
+        if (shard := hot_shard_address(manifest, entry)) is not None:
+            found = with_hot_vectors(store, track, shard, found, dim_of(f))
         read.vectors[f.name] = (found.anchors, found.vectors)
+    elif f.kind == "array":
+        read.arrays[f.name] = _read_arrays(store, f, entry, note.tracks.get(f.name))
     else:
         raise UnsupportedError(f"field {f.name!r} of kind {f.kind!r} cannot be read yet")
+
+
+def _exact_graph(manifest: Manifest, entry: TrackEntry) -> TrackEntry:
+    """Return the Track with the exact vectors of a graph: itself, or of a compressed one that which it was made of."""
+    if "vector_compressor" not in _registry_entry(manifest, entry.modality):
+        return entry
+    parents = [e.exact_parent for e in manifest.tracks.edges if e.child == end_of(entry)]
+    if not parents or parents[0].field != entry.field:
+        raise UnsupportedError("a compressed graph cannot be read without the exact one that it was made of")
+    return replace(entry, address=parents[0].address, modality=parents[0].modality)
 
 
 def _has_cells(entry: TrackEntry) -> bool:
@@ -103,17 +134,35 @@ def _bare_anchors(store: Store, f: Field, entry: TrackEntry) -> I64:
     """Return the anchors that a field gives to rows, although its values cannot be read."""
     if f.kind == "embedding" and _has_cells(entry):
         return read_cell_anchors(store, read_track(store, entry))
-    if f.kind == "array":
-        listed = read_track(store, entry).object_index
-        anchors = [e[1] for e in listed if len(e) == 2] if isinstance(listed, list) else []
-        return np.array([a for a in anchors if a <= VISIBLE_ANCHOR_MAX], dtype=np.int64)
+    if f.kind == "array" and has_items(entry.modality):
+        return read_array_items(store, read_track(store, entry)).anchors
     return np.empty(0, dtype=np.int64)
 
 
-def _old_items(store: Store, entry: TrackEntry) -> MediaItems | None:
+def _read_arrays(store: Store, f: Field, entry: TrackEntry, base: Address | None) -> tuple[I64, pa.Array]:
+    """Return anchors and values of an array Track, but for items that a covered Track has."""
+    of, track = item_type_of(f), read_track(store, entry)
+    items = read_array_items(store, track)
+    if base is not None:
+        items = _new_arrays(store, items, replace(entry, address=base))
+    return items.anchors, arrow_of_items(of, fetch_arrays(store, track, of, items))
+
+
+def _new_arrays(store: Store, items: ArrayItems, covered: TrackEntry) -> ArrayItems:
+    try:
+        old = read_array_items(store, read_track(store, covered))
+    except NotFoundError:
+        return items  # it has been collected
+    at, there = _spread(items.anchors, old.anchors)
+    if not there.any():
+        return items
+    return items.take(~(there & (items.addresses == old.addresses[at]).all(axis=1)))
+
+
+def _old_items(store: Store, entry: TrackEntry, kind: str) -> MediaItems | None:
     """Return the items of a covered Track, if it has not been collected."""
     try:
-        return read_media_items(store, read_track(store, entry))
+        return read_blobs(store, read_track(store, entry), kind)
     except NotFoundError:
         return None
 
@@ -148,22 +197,31 @@ def bucket_origin(manifest: Manifest, modality: str) -> Origin:
     )
 
 
+def hot_shard_address(manifest: Manifest, entry: TrackEntry) -> Address | None:
+    """Return the hot shard that the registry names for an entry's modality, or None."""
+    shard = _registry_entry(manifest, entry.modality).get("hot_shard")
+    return None if shard is None else as_address(shard)
+
+
 def _registry_entry(manifest: Manifest, modality: str) -> dict[str, Any]:
     return expect_map(manifest.registry.get(modality, {}), f"registry entry of {modality}")
 
 
 def _join_columns(fields: tuple[Field, ...], read: _Columns) -> pa.Table:
     parts = [c.anchors for c in read.scalars.values()] + [m.anchors for m in read.media.values()]
-    parts += [a for a, _ in read.vectors.values()] + read.bare
+    parts += [a for held in (read.vectors, read.arrays) for a, _ in held.values()] + read.bare
     anchors = np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
     anchors = anchors[(anchors >= 0) & (anchors <= VISIBLE_ANCHOR_MAX)]
-    schema = stripe_schema(f for f in fields if f.name in read.scalars or f.name in read.media)
+    schema = stripe_schema(f for f in fields if f.name in {*read.scalars, *read.media, *read.arrays})
     columns = {ANCHOR: pa.array(anchors, pa.int64()), TIME: pa.array(anchors, pa.timestamp("ns"))}
     for f in fields:
         if f.name in read.scalars:
             columns[f.name] = _scalar_array(anchors, read.scalars[f.name], f)
         elif f.name in read.media:
             columns[f.name] = _media_array(anchors, read.media[f.name])
+        elif f.name in read.arrays:
+            at, there = _spread(anchors, read.arrays[f.name][0])
+            columns[f.name] = read.arrays[f.name][1].take(pa.array(at, mask=~there))
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
@@ -193,7 +251,7 @@ def merge_rows(stripe: pa.Table, extra: pa.Table) -> pa.Table:
     """Bring values of `extra` into the rows of `stripe` that have the same anchor.
 
     A value where the stripe has none is taken. Of two scalars at one anchor the larger stays, as the reference
-    shows it; of two media items the one out of the Track.
+    shows it; of two media items or arrays the one out of the Track.
     """
     wanted = np.asarray(stripe[ANCHOR].combine_chunks())
     at, there = _spread(wanted, np.asarray(extra[ANCHOR].combine_chunks()))
@@ -209,7 +267,7 @@ def merge_rows(stripe: pa.Table, extra: pa.Table) -> pa.Table:
 
 
 def _winner(old: pa.Array, new: pa.Array) -> pa.Array:
-    if pa.types.is_struct(old.type):
+    if pa.types.is_nested(old.type):
         return pc.if_else(new.is_valid(), new, old)
     if pa.types.is_boolean(old.type):
         return pc.or_kleene(pc.coalesce(old, new), pc.coalesce(new, old))

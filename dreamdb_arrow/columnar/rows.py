@@ -78,6 +78,6 @@ def read_tombstone_list(store: Store, manifest: Manifest) -> Tombstones:
 
 def space_stripes(store: Store, manifest: Manifest, modality: str, name: str = "") -> tuple[Stripe, ...]:
     """Return the stripes that a vendor Track lists, by first anchor."""
-    timeline = manifest.timelines[0]
+    timeline = manifest.timeline
     held = read_fragments(store, manifest, modality, name)
     return tuple(Stripe(f.address, f.t0, f.t1, fragment_path(timeline, modality, f.address)) for f in held)

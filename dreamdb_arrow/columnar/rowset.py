@@ -56,7 +56,7 @@ class RowSet:
     @property
     def timeline(self) -> Address:
         """The Space's first timeline."""
-        return self.manifest.timelines[0]
+        return self.manifest.timeline
 
     def stripe_files(self, t0: int, t1: int) -> list[Path]:
         """Return verified local files of the stripes that meet [t0, t1), by first anchor."""

@@ -1,6 +1,6 @@
 """Stripes: the rows of one commit as one Parquet object, sorted by anchor. Spec 0021.
 
-Scalars are stored as themselves. A media value is stored as where its bytes lie (`MEDIA_REF`), an embedding not
+Scalars and arrays are stored as themselves. A media value is stored as where its bytes lie (`MEDIA_REF`), an embedding not
 at all: vectors have objects of their own (`columnar.vectors`), and are found by anchor.
 """
 
@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dreamdb_arrow.columnar.arrays import column_type
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.schema import Field
 
 ANCHOR: Final = "_anchor"
 TIME: Final = "_time"
 MEDIA_KINDS: Final = ("image", "audio", "video")
+BLOB_KINDS: Final = (*MEDIA_KINDS, "video_item", "geometry")  # whose values are bytes, fetched when looked at
 ROW_GROUP_ROWS: Final = (
     122_880  # the vector size of DuckDB's row groups; 1M-row groups prune three times worse
 )
@@ -68,7 +70,9 @@ def stored_type(field: Field) -> pa.DataType | None:
     """Return the type of a field's column in a stripe, or None when stripes do not hold the field."""
     if field.kind == "scalar":
         return SCALAR_TYPES.get(str(field.options.get("value_type")))
-    return MEDIA_REF if field.kind in MEDIA_KINDS else None
+    if field.kind == "array":
+        return column_type(field)
+    return MEDIA_REF if field.kind in BLOB_KINDS else None
 
 
 def stripe_schema(fields: Iterable[Field]) -> pa.Schema:
@@ -96,6 +100,7 @@ def encode_stripe(table: pa.Table) -> pa.Buffer:
         compression="zstd",
         use_dictionary=_dictionary_columns(table),
         column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
+        write_statistics=_told_columns(table),
         store_schema=False,
         write_page_index=False,
     )
@@ -106,11 +111,30 @@ def _dictionary_columns(table: pa.Table) -> list[str]:
     """Name the leaves worth a dictionary: addresses of packs, and texts that repeat (judged by a sample)."""
     leaves = []
     for field in table.schema:
-        if pa.types.is_struct(field.type):
+        if field.type.equals(MEDIA_REF):
             leaves += [f"{field.name}.address", f"{field.name}.chunked"]
         elif pa.types.is_string(field.type) and _repeats(table[field.name]):
             leaves.append(field.name)
     return leaves
+
+
+def _told_columns(table: pa.Table) -> list[str]:
+    """Name the leaves whose least and largest values are told.
+
+    Of numbers with NaN among them, which only arrays hold, Parquet tells them as if it were not there, and DuckDB then
+    finds no NaN. Of lists they help nobody.
+    """
+    leaves = []
+    for field in table.schema:
+        if field.type.equals(MEDIA_REF):
+            leaves += [f"{field.name}.{part.name}" for part in MEDIA_REF]
+        elif not pa.types.is_nested(field.type) and not _has_nan(table[field.name]):
+            leaves.append(field.name)
+    return leaves
+
+
+def _has_nan(column: pa.ChunkedArray) -> bool:
+    return bool(pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py())
 
 
 def _repeats(column: pa.ChunkedArray, sample: int = 4096) -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from dreamdb_arrow.columnar.projection import row_entry
+from dreamdb_arrow.columnar.projection import EVERYTHING, hot_shard_address, row_entry
 from dreamdb_arrow.columnar.rows import read_hidden
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import ANCHOR, anchors_of, decode_stripe
@@ -19,7 +19,7 @@ from dreamdb_arrow.columnar.vendor import STRIPE, vendor_entry
 from dreamdb_arrow.dataset.incoming import Incoming
 from dreamdb_arrow.errors import AnchorConflict, InvalidInputError
 from dreamdb_arrow.objects.manifest import Manifest
-from dreamdb_arrow.objects.schema import decode_schema
+from dreamdb_arrow.objects.schema import decode_schema, is_constant
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
 
@@ -73,9 +73,11 @@ def _after_recent_stripes(now_ns: int, span_ns: int, parent: Manifest, resolve: 
 
 def _coverages(parent: Manifest) -> list[tuple[int, int]]:
     fields = decode_schema(parent.registry)
-    entries = [e for f in fields if f.kind != "constant" and (e := row_entry(parent, f.name)) is not None]
+    entries = [e for f in fields if not is_constant(f) and (e := row_entry(parent, f.name)) is not None]
     stripes = vendor_entry(parent, STRIPE)
     entries += [stripes] if stripes is not None else []
+    if any(hot_shard_address(parent, e) is not None for e in entries):
+        return [EVERYTHING]
     return [(e.coverage[0], e.coverage[1]) for e in entries]
 
 

@@ -61,10 +61,10 @@ def append_rows(
         anchors = settle_anchors(
             rows, store, parent, lambda: resolve_rows(store, cache, parent, address), now
         )
-        stored = store_rows(rows, anchors, fields, parent.timelines[0], batch)
+        stored = store_rows(rows, anchors, fields, parent.timeline, batch)
         if not has_columnar_layer(parent):  # 0006-R10, 0021-R3
             return replace(flush_rows(store, parent, batch, stored), operation="commit")
-        made = write_stripes(stored, parent.timelines[0], batch)
+        made = write_stripes(stored, parent.timeline, batch)
         entries = tuple(_extend(store, parent, batch, *key, new) for key, new in made.items())
         if flush_mode(parent) != "commit":
             return Change("commit", entries)
@@ -81,7 +81,7 @@ def _extend(
 ) -> TrackEntry:
     """Return the entry of a vendor Track with fragments added."""
     held = read_fragments(store, parent, modality, field)
-    return write_fragments(batch, parent.timelines[0], modality, [*held, *new], field)
+    return write_fragments(batch, parent.timeline, modality, [*held, *new], field)
 
 
 def samples_writer(samples: Any, convert: Callable[[Any, tuple[Field, ...]], pa.Table]) -> Tabulate:

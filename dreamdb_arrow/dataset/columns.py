@@ -11,7 +11,7 @@ from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vectors import I64, gather_vectors
 from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
 from dreamdb_arrow.objects.schema import Field
-from dreamdb_arrow.tracks.media import fetch_media
+from dreamdb_arrow.tracks.blobs import fetch_blobs
 
 
 def find_field(rows: RowSet, name: str, kinds: tuple[str, ...] = ()) -> Field:
@@ -37,13 +37,13 @@ def vector_column(rows: RowSet, name: str, anchors: I64) -> pa.Array:
 
 
 def media_column(rows: RowSet, name: str, refs: pa.Array) -> pa.Array:
-    """Return the bytes that media references of a stripe name, large_binary, null where the reference is."""
-    find_field(rows, name)
+    """Return the bytes that references of a stripe name, large_binary, null where the reference is."""
+    kind = find_field(rows, name).kind
     entry = row_entry(rows.manifest, name)
     assert entry is not None
     present = np.asarray(refs.is_valid())
     held = refs.filter(refs.is_valid()) if refs.null_count else refs
     wanted = np.arange(len(held))
     items = items_of_refs(held, wanted)
-    blobs = fetch_media(rows.store, entry.timeline, entry.modality, items, wanted) if len(held) else []
+    blobs = fetch_blobs(rows.store, entry.timeline, entry.modality, kind, items, wanted) if len(held) else []
     return pa.array(blobs, pa.large_binary()).take(pa.array(np.cumsum(present) - 1, mask=~present))

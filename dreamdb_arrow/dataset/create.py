@@ -18,7 +18,7 @@ from dreamdb_arrow.columnar.vendor import (
     registry_entries,
     write_fragments,
 )
-from dreamdb_arrow.dataset.spatial import index_of_new_field
+from dreamdb_arrow.dataset.spatial import registry_of_new_field
 from dreamdb_arrow.errors import InvalidInputError, RefExistsError, UnsupportedError
 from dreamdb_arrow.history.commit import Clock, writer_tag
 from dreamdb_arrow.history.manifests import MANIFESTS
@@ -81,23 +81,19 @@ def new_fields(
     """
     entries = []
     for f in fields:
-        if f.kind not in (*MEDIA_KINDS, "scalar", "embedding"):
+        if f.kind not in (*MEDIA_KINDS, "scalar", "embedding", "array"):
             raise UnsupportedError(f"field {f.name!r} of kind {f.kind!r} cannot be created yet")
         modality = modality_of(f)
         if f.kind == "embedding":
             taken[modality] = taken.get(modality, 0) + 1
             modality = modality_of(f, version=taken[modality])
-            if f.options.get("compressor") is not None:
-                raise UnsupportedError(
-                    f"field {f.name!r} is compressed; writing codes comes with a later version"
-                )
-            index = index_of_new_field(store, batch, dataset_name, f)
-            # 0001-R12, 0004-R4
-            registry[modality] = {"algorithm": f.options["algorithm"], "spatial_index": [bytes(index)]}
+            registry[modality] = registry_of_new_field(store, batch, dataset_name, f)  # 0001-R12
         elif f.kind == "scalar":
             data = encode_scalar_index(scalar_index_of(f.name, f.options["value_type"]))
             # 0001-R12, 0011-R1
             registry[modality] = {"scalar_index_hash": bytes(batch.add("scalar-index", data))}
+        elif f.kind == "array":
+            registry[modality] = {"item_type": f.options["item_type"]}  # 0001-R12
         entries.append(_empty_entry(batch, f, modality, timeline))
     return entries
 

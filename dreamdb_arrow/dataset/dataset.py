@@ -20,11 +20,14 @@ from dreamdb_arrow.columnar.cache import DEFAULT_ROOT
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import ANCHOR, TIME
 from dreamdb_arrow.dataset.append import append_rows, samples_writer
+from dreamdb_arrow.dataset.arrays import Arrays
+from dreamdb_arrow.dataset.branching import Branching
 from dreamdb_arrow.dataset.create import create_dataset
 from dreamdb_arrow.dataset.delete import check_anchors, delete_rows
 from dreamdb_arrow.dataset.evolving import Evolving
 from dreamdb_arrow.dataset.flush import Progress, flush
 from dreamdb_arrow.dataset.inspect import history, refs
+from dreamdb_arrow.dataset.items import init_segment, list_items
 from dreamdb_arrow.dataset.lookup import where_anchors
 from dreamdb_arrow.dataset.scan import TIME_MAX, count_rows, plan_scan, scan_batches, take_rows
 from dreamdb_arrow.dataset.schema import Schema, arrow_schema, describe, row_fields
@@ -39,7 +42,7 @@ from dreamdb_arrow.objects.manifest import Manifest
 ANCHORS = "_time_anchors"  # the reference's name for the anchors of a batch
 
 
-class Dataset(Evolving):
+class Dataset(Evolving, Branching, Arrays):
     """Rows of a Space, at one version of one Ref.
 
     A handle stays at the version it was opened at; its own writes move it on, `refresh()` moves it to the Ref's tip.
@@ -186,6 +189,17 @@ class Dataset(Evolving):
     def list_refs(self) -> list[str]:
         """Return the names of all Refs of the Space."""
         return [row["ref"] for row in refs(self.space.store)]
+
+    def items(self, field: str) -> pa.Table:
+        """Return what is known of the values of a media, video_item or geometry field besides their bytes, by anchor.
+
+        Columns: `_anchor`, `t1` (where a value ends, in ns), `size`, `object`, `init`, `key`, `detail`; see `dataset.items`.
+        """
+        return list_items(self._rows, field)
+
+    def init_segment(self, field: str, anchor: int | None = None) -> bytes | None:
+        """Return the bytes that go before the fragments of a CMAF field, or before the video item at an anchor."""
+        return init_segment(self._rows, field, anchor)
 
     def tombstone_set(self) -> list[int]:
         """Return the deleted anchors, ascending."""

@@ -41,7 +41,7 @@ def delete_rows(
         extended = add_tombstones(held, wanted, now_ms, reason)  # 0020-R6
         if len(extended.anchors) == len(held.anchors):
             return Change("delete")
-        head = write_tombstones(batch, parent.timelines[0], extended, now_ms)
+        head = write_tombstones(batch, parent.timeline, extended, now_ms)
         return Change("delete", registry={TOMBSTONES_KEY: {**(entry or {}), "head": bytes(head)}})
 
     return commit(store, name, build, clock=clock)

@@ -11,16 +11,14 @@ from typing import Any, Final
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
-from dreamdb_arrow.columnar.notes import read_notes, write_note
+from dreamdb_arrow.columnar.notes import add_note, read_notes, still_covered, write_note
 from dreamdb_arrow.columnar.projection import row_entry
 from dreamdb_arrow.columnar.rows import space_stripes
 from dreamdb_arrow.columnar.vendor import (
-    COVER,
     STRIPE,
     VECTORS,
     add_track,
     has_columnar_layer,
-    read_fragments,
     vendor_field,
     write_fragments,
 )
@@ -51,7 +49,7 @@ def add_field(store: Store, name: str, new: Field, clock: Clock) -> Address:
         if has_columnar_layer(parent):
             entries.append(cover_new(store, parent, batch, entries))
             if new.kind == "embedding":
-                entries.append(write_fragments(batch, parent.timelines[0], VECTORS, [], new.name))
+                entries.append(write_fragments(batch, parent.timeline, VECTORS, [], new.name))
         return Change("add_field", tuple(entries), registry)
 
     return commit(store, name, build, clock=clock)[0]
@@ -68,7 +66,7 @@ def place_field(
     """Put the empty Track of a field into the batch; return its entry and the registry keys that it needs."""
     registry: dict[str, Any] = {}
     taken = _versions_taken(parent)
-    entries = new_fields(store, batch, dataset_name, parent.timelines[0], [new], registry, taken)
+    entries = new_fields(store, batch, dataset_name, parent.timeline, [new], registry, taken)
     return entries, {**registry, SCHEMA_KEY: schema_with(parent, [new])}
 
 
@@ -90,17 +88,9 @@ def _versions_taken(parent: Manifest) -> dict[str, int]:
 def cover_new(store: Store, parent: Manifest, batch: Batch, entries: Sequence[TrackEntry]) -> TrackEntry:
     """Write a cover note which says that stripes hold every row of these Tracks too: they are empty."""
     merged = merge_notes(read_notes(store, parent))
-    covered = {**_still_covered(parent, merged), **{e.field: e.address for e in entries}}
-    return _write_note(store, parent, batch, CoverNote(covered, {}, frozenset(), merged.dropped))
-
-
-def _still_covered(parent: Manifest, note: CoverNote) -> dict[str, Address]:
-    found = {name: row_entry(parent, name) for name in note.tracks}
-    return {name: e.address for name, e in found.items() if e is not None and e.address == note.tracks[name]}
-
-
-def _write_note(store: Store, parent: Manifest, batch: Batch, note: CoverNote) -> TrackEntry:
-    return write_note(batch, parent.timelines[0], note, read_fragments(store, parent, COVER), parent.ts)
+    covered = {**still_covered(parent, merged), **{e.field: e.address for e in entries}}
+    note = CoverNote(covered, {}, frozenset(), merged.dropped)
+    return add_note(store, batch, [parent], note, parent.ts)
 
 
 def decommission(store: Store, name: str, field: str, clock: Clock) -> Address:
@@ -138,14 +128,18 @@ def _modality_of(parent: Manifest, field: str) -> str:
 
 
 def drop_column(store: Store, parent: Manifest, batch: Batch, field: str) -> TrackEntry:
-    """Write a cover note which says that no stripe there is holds the values of a later field of this name."""
+    """Write the one cover note which says that nothing there is of a later field of this name.
+
+    It takes the place of all notes: what they list as covered of the old field must not hide rows of the new one.
+    """
     merged = merge_notes(read_notes(store, parent))
     stripes = frozenset(s.address for s in space_stripes(store, parent, STRIPE))
     dropped = {**merged.dropped, field: merged.dropped.get(field, frozenset()) | stripes}
-    covered = _still_covered(parent, merged)
-    covered.pop(field, None)
-    held = {name: listed for name, listed in dropped.items() if listed}
-    return _write_note(store, parent, batch, CoverNote(covered, {}, frozenset(), held))
+    tracks, payloads = still_covered(parent, merged), dict(merged.payloads)
+    for listed in (tracks, payloads):
+        listed.pop(field, None)
+    note = CoverNote(tracks, payloads, merged.stripes, {name: held for name, held in dropped.items() if held})
+    return write_note(batch, parent.timeline, note, [], parent.ts)
 
 
 def add_constant(store: Store, name: str, field: str, modality: str, value: Any, clock: Clock) -> Address:
@@ -158,7 +152,7 @@ def add_constant(store: Store, name: str, field: str, modality: str, value: Any,
             raise InvalidInputError(
                 f"{modality!r} is the constant {rival!r} already; a timeline has one of each"
             )
-        written = write_constant(batch, parent.timelines[0], modality, value)
+        written = write_constant(batch, parent.timeline, modality, value)
         track = written.track
         address = add_track(batch, track)
         entry = TrackEntry("constant", "base", field, address, track.coverage, modality, track.timeline)

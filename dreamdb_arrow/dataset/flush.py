@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address, as_address
+from dreamdb_arrow.columnar.arrays import items_of_arrow
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
 from dreamdb_arrow.columnar.dropped import drop_columns, dropped_from
@@ -43,11 +44,13 @@ from dreamdb_arrow.dataset.spatial import load_spatial_index, publish_spatial_in
 from dreamdb_arrow.errors import UnsupportedError
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
-from dreamdb_arrow.objects.schema import Field, decode_schema
+from dreamdb_arrow.objects.schema import Field, decode_schema, is_constant, item_type_of
 from dreamdb_arrow.objects.shape import expect_list
 from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.tracks.arrays import write_arrays
+from dreamdb_arrow.tracks.hot import fold_hot, is_overlay
 from dreamdb_arrow.tracks.layout import Written
 from dreamdb_arrow.tracks.media import write_media
 from dreamdb_arrow.tracks.scalars import write_scalars
@@ -56,6 +59,10 @@ from dreamdb_arrow.tracks.vectors import write_vectors
 FLUSH_ROWS_MAX: Final = 1_000_000  # in one commit: what a flush holds in memory
 NOTES_MAX: Final = 16  # cover notes beyond this are united into one
 BUCKET_MAX_BYTES: Final = 100 << 20
+BUCKETED: Final = (
+    "scalar.",
+    "embedding.",
+)  # payloads of other Tracks tell nothing, and are as many as rows; 0021-R10
 
 Progress = Callable[[int, int], None]
 
@@ -175,7 +182,7 @@ def flush_rows(
     registry: dict[str, Any] = {}
     for f in decode_schema(parent.registry):
         entry = row_entry(parent, f.name)
-        if entry is not None and f.kind != "constant" and _has_values(f, rows):
+        if entry is not None and not is_constant(f) and _has_values(f, rows):
             spatial = parent.registry.get(entry.modality, {})
             done = write_column(store, batch, f, read_track(store, entry), rows, spatial, registry)
             written[f.name] = done
@@ -208,8 +215,8 @@ def write_column(
         f: the field.
         track: as it was.
         rows: at least one of them has a value.
-        spatial: the registry's entry of the modality, of embeddings.
-        registry: gets that entry anew when the field's cells are trained on these rows.
+        spatial: the registry's entry of the modality.
+        registry: gets that entry anew when the field's cells are trained on these rows, or hot rows go with them.
     """
     if f.kind == "embedding":
         return _write_vectors(store, batch, f, track, rows.vectors[f.name], spatial, registry)
@@ -218,9 +225,22 @@ def write_column(
     anchors = np.asarray(rows.table[ANCHOR].combine_chunks())[present]
     held_values = column.filter(column.is_valid())
     if f.kind in MEDIA_KINDS:
+        if track.init_segment is not None:
+            raise UnsupportedError(
+                f"field {f.name!r} holds CMAF fragments; add to it with ingest_cmaf of the reference SDK"
+            )
         return write_media(store, batch, track, items_of_refs(held_values, anchors))
+    if f.kind == "array":
+        of = item_type_of(f)
+        return write_arrays(store, batch, track, of, anchors, items_of_arrow(of, held_values))
     value_type = str(f.options["value_type"])
-    return write_scalars(store, batch, track, f.name, value_type, anchors, scalar_values(held_values))
+    values = scalar_values(held_values)
+    if is_overlay(track):
+        track, anchors, values = fold_hot(store, track, value_type, anchors, values)  # 0016-R2
+        registry[track.modality] = {key: value for key, value in spatial.items() if key != "hot_shard"}
+        # No stripe has the hot rows: their bucket must not be taken for one whose rows stripes hold.
+        return replace(write_scalars(store, batch, track, f.name, value_type, anchors, values), payloads=())
+    return write_scalars(store, batch, track, f.name, value_type, anchors, values)
 
 
 def scalar_values(column: pa.Array) -> Any:
@@ -241,15 +261,22 @@ def _write_vectors(
     spatial: Mapping[str, Any],
     registry: dict[str, Any],
 ) -> Written:
-    if f.options.get("compressor") is not None:
-        raise UnsupportedError(f"field {f.name!r} is compressed; writing codes comes with a later version")
+    if "spatial_index" not in spatial:
+        raise UnsupportedError(
+            f"field {f.name!r} is no field of cells ({track.modality}); append to it with the reference SDK"
+        )
     address = as_address(expect_list(spatial.get("spatial_index"), f"spatial_index of {f.name!r}")[0])
     index = load_spatial_index(store, address)
+    if index.spec is not None:
+        raise UnsupportedError(
+            f"field {f.name!r} is bound to embedding spec {index.spec}; append to it with the reference SDK"
+        )
     if not track.object_index and f.options.get("spatial_index") is None:
         fresh = trained_index(index, held[1])
         if fresh is not index:
             index, address = fresh, publish_spatial_index(batch, fresh)
             registry[track.modality] = {**spatial, "spatial_index": [bytes(address)]}  # 0004-R4
+    coder = spatial.get("vector_compressor")
     return write_vectors(
         store,
         batch,
@@ -259,6 +286,7 @@ def _write_vectors(
         held[0],
         held[1],
         rerank=bool(f.options.get("rerank")),
+        compressor=None if coder is None else as_address(coder),
         bucket_max_bytes=int(f.options.get("bucket_max_bytes") or BUCKET_MAX_BYTES),
     )
 
@@ -288,9 +316,13 @@ def _write_note(
         for name, address in merged.tracks.items()
         if (entry := row_entry(parent, name)) is not None and entry.address == address  # 0021-R9
     }
-    payloads = {name: frozenset(done.payloads) for name, done in written.items()}
+    payloads = {
+        name: frozenset(done.payloads)
+        for name, done in written.items()
+        if done.track.modality.startswith(BUCKETED)
+    }
     note = CoverNote(covered, payloads, stripes, merged.dropped)  # 0021-R9
     kept = read_fragments(store, parent, COVER)
     if len(kept) >= NOTES_MAX:
         note, kept = replace(merge_notes([*before, note]), tracks=covered), []
-    return write_note(batch, parent.timelines[0], note, kept, parent.ts)
+    return write_note(batch, parent.timeline, note, kept, parent.ts)

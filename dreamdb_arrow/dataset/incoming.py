@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from dreamdb_arrow.columnar.arrays import column_type
 from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, TIME
 from dreamdb_arrow.columnar.vectors import F32, I64
+from dreamdb_arrow.dataset.array_values import check_array
 from dreamdb_arrow.dataset.values import Bools, cast, check_media, check_scalar, check_vectors, first_null
 from dreamdb_arrow.errors import AnchorConflict, InvalidInputError
-from dreamdb_arrow.objects.schema import Field
+from dreamdb_arrow.objects.schema import Field, is_constant
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
 
 
@@ -29,6 +31,7 @@ class Incoming:
     scalars   name -> Arrow array of the stored type
     media     name -> Arrow binary array
     vectors   name -> (present (n,) bool, vectors (m, d) float32 of the rows that are present)
+    arrays    name -> Arrow array of the stored type
     """
 
     n: int
@@ -37,6 +40,7 @@ class Incoming:
     scalars: dict[str, pa.Array] = field(default_factory=dict)
     media: dict[str, pa.Array] = field(default_factory=dict)
     vectors: dict[str, tuple[Bools, F32]] = field(default_factory=dict)
+    arrays: dict[str, pa.Array] = field(default_factory=dict)
 
 
 def check_rows(table: pa.Table, fields: Sequence[Field], time: str | None = None) -> Incoming:
@@ -62,6 +66,8 @@ def check_rows(table: pa.Table, fields: Sequence[Field], time: str | None = None
             _check_required(f, rows.scalars[f.name])  # a dictionary may hold a null
         elif f.kind in MEDIA_KINDS:
             rows.media[f.name] = check_media(f, column)
+        elif f.kind == "array":
+            rows.arrays[f.name] = check_array(f, column)
         else:
             rows.vectors[f.name] = check_vectors(f, column)
     return rows
@@ -70,7 +76,7 @@ def check_rows(table: pa.Table, fields: Sequence[Field], time: str | None = None
 def refuse_bare_rows(rows: Incoming) -> None:
     """Refuse rows without any value: Tracks alone, without stripes, could not tell that they are there (0006-R5)."""
     held = np.zeros(rows.n, dtype=bool)
-    for column in (*rows.scalars.values(), *rows.media.values()):
+    for column in (*rows.scalars.values(), *rows.media.values(), *rows.arrays.values()):
         held |= np.asarray(column.is_valid())
     for present, _ in rows.vectors.values():
         held |= present
@@ -92,11 +98,13 @@ def _check_names(table: pa.Table, fields: Sequence[Field], time: str | None) -> 
 
 
 def _column(table: pa.Table, f: Field, n: int) -> pa.Array | None:
-    if f.kind == "constant":
+    if is_constant(f):
         return None
-    if f.kind not in (*MEDIA_KINDS, "scalar", "embedding"):
-        if f.name in table.column_names or f.required:
-            raise InvalidInputError(f"field {f.name!r} of kind {f.kind!r} cannot be written yet")
+    if f.kind not in (*MEDIA_KINDS, "scalar", "embedding") and column_type(f) is None:
+        if f.required or (f.name in table.column_names and table[f.name].null_count < n):
+            raise InvalidInputError(
+                f"field {f.name!r} of kind {f.kind!r} cannot be written yet; write it with the reference SDK"
+            )
         return None
     if f.name not in table.column_names:
         return pa.nulls(n)

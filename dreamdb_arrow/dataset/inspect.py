@@ -7,14 +7,17 @@ from itertools import islice
 from typing import Any
 
 from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.arrays import arrow_of_items
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vendor import read_track, track_path
 from dreamdb_arrow.dataset.schema import public_type
 from dreamdb_arrow.errors import CorruptDataError, UnsupportedError
 from dreamdb_arrow.history.ancestry import first_parents
-from dreamdb_arrow.objects.manifest import Manifest
+from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
+from dreamdb_arrow.objects.schema import Field, is_constant, item_type_of
+from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.interface import Ref, Store
-from dreamdb_arrow.tracks.constants import read_constant
+from dreamdb_arrow.tracks.constants import read_array_constant, read_constant
 
 
 def history(store: Store, tip: Address, max_depth: int | None) -> list[dict[str, Any]]:
@@ -101,20 +104,26 @@ def objects(rows: RowSet) -> list[dict[str, Any]]:
 def constants(rows: RowSet) -> dict[str, Any]:
     """Return the constants of a version by field, decoded; one that cannot be decoded is left out."""
     found = {}
-    for name, entry in _constant_entries(rows):
+    for f, entry in _constant_entries(rows):
         try:
-            found[name] = {
-                "modality": entry.modality,
-                "value": read_constant(rows.store, read_track(rows.store, entry)),
-            }
+            value = _constant_value(rows.store, f, read_track(rows.store, entry))
+            found[f.name] = {"modality": entry.modality, "value": value}
         except UnsupportedError:
             continue
     return found
 
 
-def _constant_entries(rows: RowSet) -> Iterator[tuple[str, Any]]:
-    names = {f.name for f in rows.fields if f.kind == "constant"}
-    return ((e.field, e) for e in rows.manifest.tracks.active if e.field in names)
+def _constant_value(store: Store, f: Field, track: Track) -> Any:
+    """Return a constant as plain values: text, what its JSON says, or the lists and maps of an array."""
+    if f.kind != "array":
+        return read_constant(store, track)
+    of = item_type_of(f)
+    return arrow_of_items(of, read_array_constant(store, track, of))[0].as_py()
+
+
+def _constant_entries(rows: RowSet) -> Iterator[tuple[Field, TrackEntry]]:
+    fields = {f.name: f for f in rows.fields if is_constant(f)}
+    return ((fields[e.field], e) for e in rows.manifest.tracks.active if e.field in fields)
 
 
 def metadata(manifest: Manifest) -> dict[str, str]:

@@ -143,7 +143,7 @@ def _columnar_entries(store: Store, parent: Manifest, batch: Batch, new: Field) 
     """Return what the columnar layer needs: an own Track of vectors; for media made anew, a note that drops the old."""
     entries = []
     if new.kind == "embedding":
-        entries.append(write_fragments(batch, parent.timelines[0], VECTORS, [], new.name))
+        entries.append(write_fragments(batch, parent.timeline, VECTORS, [], new.name))
     if row_entry(parent, new.name) is not None:
         entries.append(drop_column(store, parent, batch, new.name))
     return entries

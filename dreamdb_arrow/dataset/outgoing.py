@@ -48,7 +48,7 @@ def store_rows(
     columns: dict[str, Any] = {ANCHOR: pa.array(ordered), TIME: pa.array(ordered).view(pa.timestamp("ns"))}
     payloads: list[Fragment] = []
     for f in fields:
-        held = rows.scalars.get(f.name, rows.media.get(f.name))
+        held = next((c[f.name] for c in (rows.scalars, rows.media, rows.arrays) if f.name in c), None)
         if held is None:
             continue
         values = held if order is None else held.take(pa.array(order))

@@ -117,7 +117,7 @@ def _complete(plan: ScanPlan, batch: pa.RecordBatch) -> pa.RecordBatch:
     kinds = {f.name: f.kind for f in plan.rows.fields}
     columns = []
     for name in plan.columns:
-        if name in (ANCHOR, TIME) or kinds[name] == "scalar":
+        if name in (ANCHOR, TIME) or kinds[name] in ("scalar", "array"):
             columns.append(batch[name])
         elif kinds[name] == "embedding":
             columns.append(vector_column(plan.rows, name, anchors))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Self
 
 import pyarrow as pa
 
+from dreamdb_arrow.columnar.arrays import column_type
 from dreamdb_arrow.columnar.projection import dim_of
-from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, SCALAR_TYPES, TIME, find_clash
+from dreamdb_arrow.columnar.stripe import ANCHOR, BLOB_KINDS, MEDIA_KINDS, SCALAR_TYPES, TIME, find_clash
+from dreamdb_arrow.dataset.array_fields import array_field, array_metadata, describe_array
 from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.objects.array_type import CSR, DENSE, OFFSETS, RAGGED, RAW
 from dreamdb_arrow.objects.schema import Field, check_new_field
 from dreamdb_arrow.objects.spatial_index import MAX_DIM
 from dreamdb_arrow.spatial.partitioners import check_count
@@ -102,7 +105,8 @@ class Schema:
                 IVF and IMI without a `spatial_index` are trained on the rows of their first flush.
             required: whether every row has one.
             lsh_bits: hyperplanes of `lsh-cosine`, 20 unless given.
-            compressor: address of a published VectorCompressor; writing codes comes with a later version.
+            compressor: address of a published VectorCompressor; the cells then hold codes, beside the exact vectors
+                if `rerank` is set.
             spatial_index: address of a published SpatialIndex of this algorithm.
             rerank: keep the exact vectors beside the cells.
             bucket_max_bytes: where a cell's bucket is cut: 1 MiB to 500 MiB, 100 MiB unless given.
@@ -158,6 +162,73 @@ class Schema:
         """Add times, in nanoseconds since 1970."""
         return self._add("scalar", name, required, {"value_type": "timestamp"})
 
+    def add_array(
+        self,
+        name: str,
+        dtype: str,
+        shape: Sequence[int],
+        *,
+        endianness: str = "little",
+        layout: str = "c",
+        codec: str = RAW,
+        semantic_type: str = "none",
+        units: str = "none",
+        frame: str = "none",
+        axis_order: str = "none",
+        track_kind: str = "event",
+        object_kind: str = "unbucketed",
+        required: bool = True,
+        family: str = DENSE,
+    ) -> Self:
+        """Add arrays of numbers of one shape; columns are numbers for shape [], else nested lists.
+
+        Args:
+            name: the field.
+            dtype: f32 f64 i8 i16 i32 i64 u8 u16 u32 u64.
+            shape: the size of each dimension.
+            endianness: of the stored numbers: little or big.
+            layout: c (rows first) or f (columns first), as they are stored.
+            codec: raw numbers, or npy for NPY files.
+            semantic_type: what the numbers mean; told to readers, as are the next three.
+            units: what they are measured in.
+            frame: the coordinate frame they are in.
+            axis_order: what the dimensions are.
+            track_kind: event, or continuous with the object_kind time-batch.
+            object_kind: unbucketed or time-batch.
+            required: whether every row has one.
+            family: dense-array, ragged-array or sparse-csr.
+        """
+        if track_kind == "constant":
+            raise InvalidInputError(f"a constant comes with its value: use add_array_constant({name!r}, ...)")
+        return self.add(
+            array_field(
+                name,
+                dtype,
+                shape,
+                endianness=endianness,
+                layout=layout,
+                codec=codec,
+                semantic_type=semantic_type,
+                units=units,
+                frame=frame,
+                axis_order=axis_order,
+                track_kind=track_kind,
+                object_kind=object_kind,
+                required=required,
+                family=family,
+            )
+        )
+
+    def add_ragged_array(
+        self, name: str, dtype: str, inner_shape: Sequence[int] = (), **options: Any
+    ) -> Self:
+        """Add lists of rows of any length, of cells of one shape; the options are those of `add_array`."""
+        return self.add_array(name, dtype, inner_shape, family=RAGGED, codec=OFFSETS, **options)
+
+    def add_sparse_csr(self, name: str, dtype: str, shape: Sequence[int], **options: Any) -> Self:
+        """Add sparse matrices of one shape, as structs of row_offsets, column_indices and values."""
+        return self.add_array(name, dtype, shape, family=CSR, **options)
+
     def _add_media(
         self, kind: str, name: str, mime: str, required: bool, chunk_size: int | None, pack_items: int | None
     ) -> Self:
@@ -197,6 +268,8 @@ SCALAR_METHODS: Final = {
 
 def describe(f: Field) -> str:
     """Return a field in a few characters: `label: categorical`, `embedding: embedding[512]?`."""
+    if f.kind == "array":
+        return f"{f.name}: {describe_array(f)}{'' if f.required else '?'}"
     kind = {"scalar": f.options.get("value_type"), "embedding": f"embedding[{f.options.get('dim')}]"}
     text = (
         kind.get(f.kind) or f"{f.kind}/{f.options['mime']}"
@@ -212,7 +285,9 @@ def public_type(f: Field) -> pa.DataType | None:
         return SCALAR_TYPES.get(str(f.options.get("value_type")))
     if f.kind == "embedding":
         return pa.list_(pa.float32(), dim_of(f))
-    return pa.large_binary() if f.kind in MEDIA_KINDS else None
+    if f.kind == "array":
+        return column_type(f)
+    return pa.large_binary() if f.kind in BLOB_KINDS else None
 
 
 def row_fields(fields: Iterable[Field], unavailable: Mapping[str, str]) -> list[Field]:
@@ -237,4 +312,5 @@ def arrow_schema(fields: Iterable[Field], unavailable: Mapping[str, str] = Mappi
 def field_metadata(f: Field) -> dict[str, str]:
     """Return what the Arrow schema says of a field: its kind and those options that are text or numbers."""
     told = {k: v for k, v in f.options.items() if isinstance(v, str | int)}
+    told |= array_metadata(f) if f.kind == "array" else {}
     return {"dreamdb.kind": f.kind, **{f"dreamdb.{k}": str(v) for k, v in told.items()}}

@@ -13,9 +13,9 @@ import numpy as np
 
 from dreamdb_arrow.columnar.cover_note import merge_notes
 from dreamdb_arrow.columnar.notes import read_notes
-from dreamdb_arrow.columnar.projection import bucket_origin, dim_of, row_entry
+from dreamdb_arrow.columnar.projection import EVERYTHING, bucket_origin, dim_of, hot_shard_address, row_entry
 from dreamdb_arrow.columnar.rowset import RowSet
-from dreamdb_arrow.columnar.vectors import F32, I64
+from dreamdb_arrow.columnar.vectors import F32, I64, gather_vectors
 from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
 from dreamdb_arrow.dataset.columns import find_field
 from dreamdb_arrow.dataset.scan import TIME_MAX
@@ -24,6 +24,8 @@ from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field
 from dreamdb_arrow.spatial.partitioners import check_count, probe_cells
 from dreamdb_arrow.spatial.search import nearest
+from dreamdb_arrow.tracks.hot import read_hot_shard
+from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
 from dreamdb_arrow.tracks.vectors import read_cells
 
 K_MAX = 1_000_000
@@ -74,9 +76,11 @@ def search(
         return nearest((_kept(*keep, b) for b in _flat_blocks(rows, name, t0, t1)), queries, k, metric_of(f))
     probe = _open_cells(rows, f)
     unflushed = [_kept(*keep, b) for b in _unflushed_blocks(rows, f)]  # 0006-R13
+    hot = _kept(*keep, _hot_block(rows, f))
+    cells = (_kept(*keep, probe(query, nprobe)) for query in queries)
     found = [
-        nearest([_kept(*keep, probe(query, nprobe)), *unflushed], query[None, :], k, metric_of(f))
-        for query in queries
+        nearest([block, _besides(hot, block), *unflushed], query[None, :], k, metric_of(f))
+        for query, block in zip(queries, cells, strict=True)
     ]
     return _pad([a[0] for a, _ in found], -1), _pad([d[0] for _, d in found], np.inf)
 
@@ -124,6 +128,25 @@ def _open_cells(rows: RowSet, f: Field) -> Callable[[F32, int], Block]:
         return cells.anchors, cells.vectors
 
     return probe
+
+
+def _hot_block(rows: RowSet, f: Field) -> Block:
+    """Return the rows of the hot shard beside a field's Track, with the vectors that a scan shows."""
+    entry = row_entry(rows.manifest, f.name)
+    assert entry is not None
+    address = hot_shard_address(rows.manifest, entry)
+    if address is None:
+        return np.empty(0, np.int64), np.empty((0, dim_of(f)), np.float32)
+    shard = read_hot_shard(rows.store, read_track(rows.store, entry), address)
+    anchors = np.unique(np.array([a for a in shard.anchors if a <= VISIBLE_ANCHOR_MAX], np.int64))
+    vectors, found = gather_vectors(rows.vector_stripes(f.name, *EVERYTHING), anchors, dim_of(f))
+    return anchors[found], vectors[found]  # 0016-R1
+
+
+def _besides(block: Block, other: Block) -> Block:
+    """Return a block without the anchors that another has."""
+    keep = ~np.isin(block[0], other[0])
+    return block[0][keep], block[1][keep]
 
 
 def _unflushed_blocks(rows: RowSet, f: Field) -> Iterator[Block]:

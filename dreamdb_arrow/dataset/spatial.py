@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from dreamdb_arrow.spatial.training import train_imi, train_ivf
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch
+from dreamdb_arrow.tracks.vectors import load_compressor
 
 DIRECTORY: Final = "spatial-index"
 TRAINED: Final = (IVF_COSINE, IMI_COSINE)
@@ -44,6 +45,25 @@ def load_spatial_index(store: Store, address: Address) -> SpatialIndex:
 def publish_spatial_index(batch: Batch, index: SpatialIndex) -> Address:
     """Put a SpatialIndex into the batch and return its address."""
     return batch.add(DIRECTORY, encode_spatial_index(index))
+
+
+def registry_of_new_field(store: Store, batch: Batch, dataset_name: str, f: Field) -> dict[str, Any]:
+    """Return what the registry says of the modality of an embedding field that is being declared.
+
+    Raises InvalidInputError when a given index or compressor is of another algorithm or dimension.
+    """
+    index = index_of_new_field(store, batch, dataset_name, f)
+    found: dict[str, Any] = {"algorithm": f.options["algorithm"], "spatial_index": [bytes(index)]}  # 0004-R4
+    if f.options.get("compressor") is not None:
+        address = as_address(f.options["compressor"])
+        compressor = load_compressor(store, address)
+        if compressor.dim != dim_of(f):
+            raise InvalidInputError(
+                f"field {f.name!r}: the given compressor is for {compressor.dim} dimensions, "
+                f"the schema says {dim_of(f)}"
+            )
+        found["vector_compressor"] = bytes(address)
+    return found
 
 
 def index_of_new_field(store: Store, batch: Batch, dataset_name: str, f: Field) -> Address:

@@ -10,8 +10,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from dreamdb_arrow.columnar.arrays import column_type, nested_lists
 from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, SCALAR_TYPES, TIME
+from dreamdb_arrow.dataset.array_values import sample_arrays
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field
 
@@ -50,17 +52,25 @@ _INDEX: Final = re.compile(r"__index_level_\d+__")
 def _table_of_columns(columns: Mapping[str, Any]) -> pa.Table:
     arrays = {}
     for name, values in columns.items():
-        array = np.asarray(values) if isinstance(values, np.ndarray) else None
-        if array is not None and array.ndim == 2:
+        array = _native(values) if isinstance(values, np.ndarray) else None
+        if array is not None and array.ndim > 1 and (array.ndim > 2 or not array.shape[1]):
+            arrays[name] = nested_lists(array, array.shape[1:], len(array))
+        elif array is not None and array.ndim == 2:
             flat = pa.array(np.ascontiguousarray(array).reshape(-1))
             arrays[name] = pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
         else:
-            arrays[name] = values if isinstance(values, pa.Array | pa.ChunkedArray) else _array(name, values)
+            given = values if array is None else array
+            arrays[name] = given if isinstance(given, pa.Array | pa.ChunkedArray) else _array(name, given)
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name!r} {length}" for name, length in lengths.items())
         raise InvalidInputError(f"the columns have different numbers of rows: {told}")
     return pa.table(arrays)
+
+
+def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return an array in this machine's byte order, which is all that Arrow takes."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _array(name: str, values: Any, kind: pa.DataType | None = None) -> pa.Array:
@@ -119,6 +129,8 @@ def _first_none(values: Sequence[Any]) -> int:
 def _sample_column(f: Field, values: list[Any]) -> pa.Array:
     if f.kind == "embedding":
         return _sample_vectors(f, values)
+    if f.kind == "array" and column_type(f) is not None:
+        return sample_arrays(f, values)
     kind = pa.large_binary() if f.kind in MEDIA_KINDS else SCALAR_TYPES.get(str(f.options.get("value_type")))
     wanted = (
         (bytes | bytearray | memoryview)

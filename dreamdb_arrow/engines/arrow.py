@@ -16,7 +16,7 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
 from dreamdb_arrow.columnar.rowset import RowSet
-from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS
+from dreamdb_arrow.columnar.stripe import ANCHOR, BLOB_KINDS
 from dreamdb_arrow.dataset.scan import TIME_MAX, count_rows, plan_scan, scan_batches
 from dreamdb_arrow.dataset.schema import arrow_schema
 
@@ -119,7 +119,7 @@ class DreamDBDataset(pads.UnionDataset):  # type: ignore[misc]
     @property
     def _stored(self) -> list[str]:
         """The columns that stripes hold; embeddings and media are fetched when they are needed."""
-        late = {f.name for f in self._rows.fields if f.kind in (*MEDIA_KINDS, "embedding")}
+        late = {f.name for f in self._rows.fields if f.kind in (*BLOB_KINDS, "embedding")}
         return [name for name in self._full.names if name not in late]
 
     def _needed(self, columns: Columns, wanted: pc.Expression | None) -> list[str]:

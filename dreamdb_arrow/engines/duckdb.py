@@ -29,6 +29,7 @@ from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import encode_stripe
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import media_column, vector_column
+from dreamdb_arrow.dataset.items import list_items
 from dreamdb_arrow.dataset.search import search
 from dreamdb_arrow.dataset.space import Backend, Space
 from dreamdb_arrow.engines.arguments import time_range
@@ -182,6 +183,8 @@ class Session:
             if kind in TABLES:
                 version = None if kind == "refs" else self.version(ref, given.get("as_of"), txid)
                 return self._table_sql(TABLES[kind](self.space, version))
+            if kind == "items":
+                return self._table_sql(list_items(self._rows(ref, given, txid), _field_in(given)))
             return self._track_sql(ref, given, txid) if kind == "track" else self._scan_sql(ref, given, txid)
         except (DreamDBError, OSError) as error:
             return f"!dreamdb: {' '.join(str(error).split())}"
@@ -219,10 +222,8 @@ class Session:
         return text
 
     def _track_sql(self, ref: str | None, options: Mapping[str, Any], txid: int) -> str:
-        name = options.get("field")
-        if not isinstance(name, str):
-            raise InvalidInputError("field must be the name of a field")
-        return track_sql(self._rows(ref, options, txid), self._prefix, name, *time_range(options))
+        rows = self._rows(ref, options, txid)
+        return track_sql(rows, self._prefix, _field_in(options), *time_range(options))
 
     def _table_sql(self, table: pa.Table) -> str:
         """Return a query of a small table, kept as Parquet in the local cache: no value becomes SQL text."""
@@ -336,6 +337,13 @@ class Session:
         finally:
             cursor.close()
         return np.sort(np.asarray(table["_anchor"].combine_chunks(), dtype=np.int64))
+
+
+def _field_in(options: Mapping[str, Any]) -> str:
+    name = options.get("field")
+    if not isinstance(name, str):
+        raise InvalidInputError("field must be the name of a field")
+    return name
 
 
 def _query_matrix(queries: pa.Array) -> Any:

@@ -9,16 +9,18 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
+from dreamdb_arrow.columnar.arrays import column_type
 from dreamdb_arrow.columnar.projection import dim_of, row_entry
 from dreamdb_arrow.columnar.rowset import RowSet
-from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, TIME, find_clash
+from dreamdb_arrow.columnar.stripe import ANCHOR, BLOB_KINDS, TIME, find_clash
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import find_field
-from dreamdb_arrow.dataset.schema import row_fields
+from dreamdb_arrow.dataset.schema import public_type, row_fields
 from dreamdb_arrow.errors import UnsupportedError
 from dreamdb_arrow.objects.schema import Field
 
@@ -29,6 +31,18 @@ SCALAR_SQL: Final[Mapping[str, str]] = {
     "categorical": "VARCHAR",
     "bool": "BOOLEAN",
     "timestamp": "TIMESTAMP_NS",
+}
+NUMBER_SQL: Final[Mapping[str, str]] = {
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "int8": "TINYINT",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "uint8": "UTINYINT",
+    "uint16": "USMALLINT",
+    "uint32": "UINTEGER",
+    "uint64": "UBIGINT",
 }
 MEDIA_REF_SQL: Final = 'STRUCT("address" BLOB, "offset" BIGINT, "size" BIGINT, "chunked" BOOLEAN)'
 LITERALS_MAX: Final = 8  # deleted anchors that a plain condition names; more are asked of a function
@@ -70,14 +84,30 @@ def _value_sql(f: Field, prefix: str, version: str, source: Source) -> str:
     if f.kind == "embedding":
         return f"{prefix}vector({version}, {literal(f.name)}, {ANCHOR})::FLOAT[{dim_of(f)}]"
     stored = _stored_sql(f, source)
-    return f"{prefix}media({version}, {literal(f.name)}, {stored})" if f.kind in MEDIA_KINDS else stored
+    return f"{prefix}media({version}, {literal(f.name)}, {stored})" if f.kind in BLOB_KINDS else stored
 
 
 def _stored_sql(f: Field, source: Source) -> str:
     """Return the column of a field in stripes, or a null of its type when none of them has it."""
     if f.name in source.held:
         return identifier(f.name)
-    return f"NULL::{MEDIA_REF_SQL if f.kind in MEDIA_KINDS else SCALAR_SQL[str(f.options['value_type'])]}"
+    return f"NULL::{_type_sql(f)}"
+
+
+def _type_sql(f: Field) -> str:
+    """Return the type of a field's column in stripes."""
+    if f.kind == "array":
+        return arrow_type_sql(column_type(f))
+    return MEDIA_REF_SQL if f.kind in BLOB_KINDS else SCALAR_SQL[str(f.options["value_type"])]
+
+
+def arrow_type_sql(kind: Any) -> str:
+    """Return the SQL type of an array's Arrow type: numbers, lists of them, structs of lists."""
+    if pa.types.is_list(kind):
+        return f"{arrow_type_sql(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return f"STRUCT({', '.join(f'{identifier(f.name)} {arrow_type_sql(f.type)}' for f in kind)})"
+    return NUMBER_SQL[str(kind)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +188,13 @@ def intervals(values: I64, most: int) -> list[tuple[int, int]]:
 def track_sql(rows: RowSet, prefix: str, name: str, t0: int, t1: int) -> str:
     """Return the SELECT of one field: `_anchor`, `value`, and the address of the object that holds it."""
     f = find_field(rows, name)
-    if f.kind not in (*MEDIA_KINDS, "scalar", "embedding"):
+    if public_type(f) is None:
         raise UnsupportedError(f"field {name!r} of kind {f.kind!r} is no column; see dreamdb_constants")
-    version, source = literal(str(rows.address)), source_of(rows, t0, t1, name_files=f.kind == "scalar")
+    stored = f.kind in ("scalar", "array")
+    version, source = literal(str(rows.address)), source_of(rows, t0, t1, name_files=stored)
     if f.kind == "embedding":
         holder = f"{prefix}holder({version}, {literal(name)}, {ANCHOR})"
-    elif f.kind == "scalar":
+    elif stored:
         holder = _stripe_sql(rows, name)
     else:
         holder = f"{prefix}address(struct_extract({_stored_sql(f, source)}, 'address'))"

@@ -16,7 +16,7 @@ from polars.io.plugins import register_io_source
 
 from dreamdb_arrow.columnar.overlaps import overlapping
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
-from dreamdb_arrow.columnar.stripe import ANCHOR, MEDIA_KINDS, stripe_schema
+from dreamdb_arrow.columnar.stripe import ANCHOR, BLOB_KINDS, stripe_schema
 from dreamdb_arrow.dataset.columns import media_column, vector_column
 from dreamdb_arrow.dataset.scan import TIME_MAX, plan_scan
 from dreamdb_arrow.dataset.schema import arrow_schema
@@ -74,7 +74,7 @@ class _Source:
             yield frame.select(columns)
 
     def _is_late(self, name: str) -> bool:
-        return self._kinds.get(name) in (*MEDIA_KINDS, "embedding")
+        return self._kinds.get(name) in (*BLOB_KINDS, "embedding")
 
     def _stored(self, group: list[Stripe], names: set[str]) -> pl.LazyFrame:
         """Return the stored columns of live rows of some stripes, lazily."""

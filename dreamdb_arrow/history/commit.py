@@ -127,7 +127,7 @@ def check_movable(name: str) -> str:
 def check_writable(parent: Manifest) -> None:
     """Refuse Manifests that may only be read. Raises UnsupportedError."""
     if parent.tracks.read_only:
-        raise UnsupportedError(f"tracks of form {parent.tracks.form!r} can be read but not written")
+        raise UnsupportedError(f"this Space can be read but not written: {parent.tracks.refusal}")
 
 
 def apply_change(parent: Manifest, address: Address, change: Change, now_ns: int) -> Manifest:

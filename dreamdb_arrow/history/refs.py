@@ -21,6 +21,7 @@ from dreamdb_arrow.errors import (
 from dreamdb_arrow.history.ancestry import first_parents
 from dreamdb_arrow.store.interface import Absent, Ref, Store, holds
 from dreamdb_arrow.store.names import check_ref_name, is_ref_name
+from dreamdb_arrow.store.readback import swap_confirmed
 
 _DIGITS: Final = re.compile(r"\d{1,19}")
 _DECIMALS: Final = re.compile(r"(.*:\d\d)\.(\d{1,9})(Z|[+-][\d:]*|)")
@@ -53,6 +54,18 @@ def _create_ref(store: Store, name: str, address: Address) -> None:
     except StoreError:  # a lost answer is not a lost race
         if not holds(store.read_ref(name), address):
             raise
+
+
+def delete_ref(store: Store, name: str) -> None:
+    """Remove a branch or a snapshot; the versions that it named stay until they are collected.
+
+    Raises RefNotFoundError when there is none, RefConflictError when it moved meanwhile.
+    """
+    found = store.read_ref(check_ref_name(name))
+    if isinstance(found, Absent):
+        raise RefNotFoundError(name, store.list_refs())
+    if not swap_confirmed(store, name, found, Absent()):
+        raise RefConflictError(name, str(found), str(store.read_ref(name)))
 
 
 def create_snapshot(store: Store, ref: str, label: str, address: Address) -> str:

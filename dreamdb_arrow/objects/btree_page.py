@@ -77,6 +77,11 @@ class ScalarEntries:
     def __len__(self) -> int:
         return len(self.firsts)
 
+    def between(self, start: int, stop: int) -> ScalarEntries:
+        """Return the entries from `start` up to `stop`."""
+        columns: tuple[Any, ...] = (self.firsts, self.stops, self.buckets, self.offsets, self.lengths)
+        return ScalarEntries(self.values[start:stop], *(column[start:stop] for column in columns))
+
     def take(self, order: Ints) -> ScalarEntries:
         """Return the entries at these positions, in that order."""
         columns: tuple[Any, ...] = (self.firsts, self.stops, self.buckets, self.offsets, self.lengths)

@@ -45,6 +45,7 @@ _KEYS: Final = frozenset({"type", "t_max", "t_min", "entries", "modality"})
 _LEAF_HEAD: Final = b"\xa5\x64type\x64leaf\x65t_max"
 _T_MIN: Final = b"\x65t_min"
 _ENTRIES: Final = b"\x67entries"
+_TIME_MAX: Final = (1 << 64) - 1
 _WINDOW: Final = LEAF_BYTES // 40  # no leaf holds more entries, each has an address
 
 
@@ -109,6 +110,22 @@ def encode_index_node(node: IndexNode) -> bytes:
 
 def _child_value(child: IndexChild) -> list[Any]:
     return [child.t_min, child.t_max, child.address, child.items, *(child.keys or ())]
+
+
+def index_page_overhead(modality: str) -> int:
+    """Return how many bytes a page has, at most, beside its entries or children."""
+    times = {"t_max": _TIME_MAX, "t_min": _TIME_MAX}
+    return len(encode_cbor({"type": "internal", **times, "entries": [], "modality": modality})) + 2
+
+
+def index_entry_sizes(entries: IndexEntries) -> Ints:
+    """Return how many bytes each entry takes, at most, in a leaf of some of them: int64 (n,)."""
+    return encode_index_rows(entries, int(entries.firsts.min())).lengths
+
+
+def index_child_sizes(children: Sequence[IndexChild]) -> Ints:
+    """Return how many bytes each child takes in the page above it: int64 (n,)."""
+    return np.array([len(encode_cbor(_child_value(child))) for child in children], np.int64)
 
 
 def split_into_leaves(modality: str, entries: IndexEntries) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Final
 
 from dreamdb_arrow.codec.address import Address, is_address_text
@@ -20,6 +21,16 @@ from dreamdb_arrow.objects.shape import (
 )
 
 LINEAGE_FORM: Final = "lineage-v1"
+ENTITY_FORM: Final = "lineage-v4"
+# The forms there are, and the key that each adds.
+CLAIM_KEYS: Final[Mapping[str, str | None]] = MappingProxyType(
+    {
+        LINEAGE_FORM: None,
+        "lineage-v2": "backfill_claims",
+        ENTITY_FORM: "backfill_claims",
+        "lineage-v5": "origins",
+    }
+)
 LIST_FORM: Final = "list"  # our name for the older plain array of active entries, which has no name
 TRACK_KINDS: Final = ("event", "continuous", "constant")
 BASE_ROLE: Final = "base"
@@ -66,18 +77,36 @@ class Edge:
 class Tracks:
     """The current Tracks, one entry a field, and those superseded ones they descend from.
 
-    `form` is "lineage-v1", or "list": the older form, which may be read but not written to.
+    `form` is "lineage-v1"; another of CLAIM_KEYS, which add claims about the Tracks, kept as they were decoded; or
+    "list": the older form. All but the first may be read but not written on.
     """
 
     active: tuple[TrackEntry, ...]
     lineage: tuple[TrackEntry, ...] = ()
     edges: tuple[Edge, ...] = ()
     form: str = LINEAGE_FORM
+    claims: tuple[Any, ...] = ()
 
     @property
     def read_only(self) -> bool:
         """Whether a commit on top of these must be refused."""
         return self.form != LINEAGE_FORM  # 0001-R8
+
+    @property
+    def refusal(self) -> str:
+        """Why a commit on top of these is refused, and what to do instead; empty when it is not."""
+        return _REFUSALS.get(self.form, _REFUSED) if self.read_only else ""
+
+
+_REFUSED: Final = (
+    "its Manifest makes claims about its Tracks that our commits would break; write it with the reference SDK"
+)
+_REFUSALS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        ENTITY_FORM: "its rows have entity keys; write them with the entity operations of the reference SDK",
+        LIST_FORM: "its Manifest is of an older form; it must be migrated first",
+    }
+)
 
 
 def find_entry(tracks: Tracks, field_name: str) -> TrackEntry | None:
@@ -104,13 +133,16 @@ def decode_tracks(value: Any) -> Tracks:
     if isinstance(value, list):
         return Tracks(active=_decode_entries(value), form=LIST_FORM)
     form = expect_text(expect_map(value, "tracks").get("form"), "form of tracks")
-    if form != LINEAGE_FORM:  # 0001-R8
-        raise UnsupportedError(f"tracks of form {form!r:.80} are not supported, only {LINEAGE_FORM!r}")
-    fields = expect_closed_map(value, "tracks", _TRACKS_KEYS)
+    if form not in CLAIM_KEYS:  # 0001-R8
+        raise UnsupportedError(f"tracks of form {form!r:.80} are not supported, only {', '.join(CLAIM_KEYS)}")
+    key = CLAIM_KEYS[form]
+    fields = expect_closed_map(value, "tracks", _TRACKS_KEYS if key is None else _TRACKS_KEYS | {key})
     return Tracks(
         active=_decode_entries(fields["active"]),
         lineage=_decode_entries(fields["lineage"]),
         edges=tuple(map(_decode_edge, expect_list(fields["edges"], "edges of tracks"))),
+        form=form,
+        claims=() if key is None else tuple(expect_list(fields[key], f"{key} of tracks")),
     )
 
 
@@ -164,7 +196,9 @@ def tracks_value(tracks: Tracks) -> Any:
     active = [_entry_value(entry) for entry in tracks.active]
     if tracks.form == LIST_FORM:
         return active
+    key = CLAIM_KEYS[tracks.form]
     return {
+        **({} if key is None else {key: list(tracks.claims)}),
         "form": tracks.form,
         "edges": [
             {"child": _end_value(e.child), "exact_parent": _end_value(e.exact_parent)} for e in tracks.edges
@@ -185,37 +219,39 @@ def _end_value(end: EdgeEnd | TrackEntry) -> dict[str, Any]:
 # --- order and closure --------------------------------------------------------------------------------------
 
 
-def check_tracks(tracks: Tracks, timelines: Sequence[Address]) -> None:  # 0001-R4
+def check_tracks(tracks: Tracks) -> None:  # 0001-R4
     """Raise LayoutError unless entries and edges are in order, unique, and closed.
 
-    Order is by field name, then address. Where the timeline ranks is not known: with several of them, only
-    what appears twice is refused.
+    Order is by timeline, field name, modality and address.
     """
     if tracks.form == LIST_FORM and (tracks.lineage or tracks.edges):
         raise LayoutError("tracks of the list form have neither lineage nor edges")
-    if tracks.form not in (LINEAGE_FORM, LIST_FORM):
+    if tracks.form not in (*CLAIM_KEYS, LIST_FORM):
         raise LayoutError(f"tracks of form {tracks.form!r:.80} cannot be written")
-    single = len(timelines) == 1
-    _check_order([(_rank(entry), entry.timeline) for entry in tracks.active], "active tracks", strict=single)
-    _check_order([(_rank(entry), entry.timeline) for entry in tracks.lineage], "lineage", strict=single)
-    ends = [(_edge_rank(edge), (edge.child.timeline, edge.exact_parent.timeline)) for edge in tracks.edges]
-    _check_order(ends, "edges", strict=single)
+    if tracks.claims and CLAIM_KEYS.get(tracks.form) is None:
+        raise LayoutError(f"tracks of form {tracks.form!r:.80} make no claims")
+    _check_order(list(map(_rank, tracks.active)), "active tracks")
+    _check_order(list(map(_rank, tracks.lineage)), "lineage")
+    _check_order(list(map(_edge_rank, tracks.edges)), "edges")
     _check_closure(tracks)  # 0001-R5
 
 
-def _rank(end: TrackEntry | EdgeEnd) -> tuple[str, bytes]:
+_Rank = tuple[bytes, str, str, bytes]
+
+
+def _rank(end: TrackEntry | EdgeEnd) -> _Rank:
     # Code points compare as their UTF-8 bytes do.
-    return end.field, bytes(end.address)  # 0001-R4
+    return bytes(end.timeline), end.field, end.modality, bytes(end.address)  # 0001-R4
 
 
-def _edge_rank(edge: Edge) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
+def _edge_rank(edge: Edge) -> tuple[_Rank, _Rank]:
     return _rank(edge.child), _rank(edge.exact_parent)
 
 
-def _check_order(ranks: Sequence[tuple[Any, Any]], what: str, *, strict: bool) -> None:
+def _check_order(ranks: Sequence[Any], what: str) -> None:
     if len(set(ranks)) != len(ranks):
         raise LayoutError(f"{what} name something twice")
-    if strict and any(left[0] >= right[0] for left, right in pairwise(ranks)):
+    if any(left >= right for left, right in pairwise(ranks)):
         raise LayoutError(f"{what} are not in order")
 
 
@@ -223,16 +259,21 @@ def _check_closure(tracks: Tracks) -> None:
     """Each end of an edge is an entry; each superseded entry is reached from an active one by edges."""
     active, lineage = set(map(end_of, tracks.active)), set(map(end_of, tracks.lineage))
     entries = active | lineage
-    parents: dict[EdgeEnd, list[EdgeEnd]] = {}
+    parents: dict[EdgeEnd, EdgeEnd] = {}
     for edge in tracks.edges:
         if edge.child not in entries or edge.exact_parent not in entries:
             raise LayoutError(f"an edge of field {edge.child.field!r:.80} ends at no entry")
-        parents.setdefault(edge.child, []).append(edge.exact_parent)
-    reached, pending = set(active), list(active)
-    while pending:
-        found = set(parents.get(pending.pop(), ())) - reached
-        reached |= found
-        pending.extend(found)
+        if edge.child in parents or edge.child == edge.exact_parent:  # as the reference has it
+            raise LayoutError(
+                f"a Track of field {edge.child.field!r:.80} has two exact parents, or is its own"
+            )
+        parents[edge.child] = edge.exact_parent
+    reached = set(active)
+    for start in active:
+        end = parents.get(start)
+        while end is not None and end not in reached:
+            reached.add(end)
+            end = parents.get(end)
     if lost := lineage - reached:
         raise LayoutError(
             f"no active track descends from an entry of field {min(lost, key=_rank).field!r:.80}"

@@ -10,6 +10,7 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.errors import InvalidInputError, LayoutError
 from dreamdb_arrow.objects.lineage import (
+    ENTITY_FORM,
     LINEAGE_FORM,
     LIST_FORM,
     Edge,
@@ -22,9 +23,11 @@ from dreamdb_arrow.objects.lineage import (
     order_tracks,
     tracks_value,
 )
+from dreamdb_arrow.objects.schema import decode_schema
 from dreamdb_arrow.objects.shape import expect_addresses, expect_map, expect_text, expect_uint
 
 __all__ = [
+    "ENTITY_FORM",
     "LINEAGE_FORM",
     "LIST_FORM",
     "Edge",
@@ -39,6 +42,8 @@ __all__ = [
 ]
 
 TRACKS_BYTES_MAX: Final = 1 << 20
+ARRAY_PREFIX: Final = "array."
+ENTITY_KEYS_KEY: Final = "dreamdb.entity_keys"  # in the registry of a Space whose rows have entity keys
 _KEYS: Final = ("ts", "tracks", "writer", "parents", "registry", "timelines")
 
 
@@ -54,11 +59,19 @@ class Manifest:
     timelines: tuple[Address, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def timeline(self) -> Address:
+        """The timeline that rows lie on: that of the schema's fields, which have one, or else the first."""
+        if len(self.timelines) == 1:
+            return self.timelines[0]
+        names = {declared.name for declared in decode_schema(self.registry)}
+        return next((e.timeline for e in self.tracks.active if e.field in names), self.timelines[0])
+
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """Return the canonical bytes. Raises InvalidInputError for what decode_manifest would refuse."""
     try:
-        check_tracks(manifest.tracks, manifest.timelines)  # 0000-R5
+        check_tracks(manifest.tracks)  # 0000-R5
     except LayoutError as error:
         raise InvalidInputError(f"manifest cannot be written: {error}") from error
     if clash := set(_KEYS) & manifest.extra.keys():
@@ -83,20 +96,23 @@ def decode_manifest(data: bytes) -> Manifest:
     Raises CanonicalError or LayoutError; UnsupportedError for a form of Tracks that is not known.
     """
     # The reference SDK writes the registry entry of an array type once for each field that has the type.
-    fields = expect_map(decode_cbor(data, repeated_pairs=True), "manifest")
+    fields = expect_map(decode_cbor(data, repeated_prefix=ARRAY_PREFIX), "manifest")
     if missing := set(_KEYS) - fields.keys():  # 0001-R2
         raise LayoutError(f"manifest lacks {sorted(missing)}")
     timelines = expect_addresses(fields["timelines"], "timeline of a manifest")
     if not timelines:  # 0001-R2
         raise LayoutError("manifest has no timeline")
     tracks = decode_tracks(fields["tracks"])
-    check_tracks(tracks, timelines)
+    check_tracks(tracks)
+    registry = expect_map(fields["registry"], "registry of a manifest")
+    if (tracks.form == ENTITY_FORM) != (ENTITY_KEYS_KEY in registry):
+        raise LayoutError(f"tracks of form {tracks.form!r} do not go with the registry: {ENTITY_KEYS_KEY}")
     return Manifest(
         ts=expect_uint(fields["ts"], "ts of a manifest"),
         tracks=tracks,
         writer=expect_text(fields["writer"], "writer of a manifest"),
         parents=expect_addresses(fields["parents"], "parent of a manifest"),
-        registry=expect_map(fields["registry"], "registry of a manifest"),
+        registry=registry,
         timelines=timelines,
         extra={key: value for key, value in fields.items() if key not in _KEYS},  # 0000-R3
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -57,8 +58,12 @@ def read_bitmap(data: bytes, at: int) -> tuple[list[Container], int]:
         raise LayoutError(f"not a Roaring bitmap: {cookie:#x}")
     if not 1 <= k <= 1 << 16 or after + 4 * k > len(data):  # 0000-R2
         raise LayoutError(f"{k} containers cannot be in this Roaring bitmap")
+    if flags is not None and int.from_bytes(flags, "little") >> k:
+        raise LayoutError("a Roaring bitmap flags containers that it does not have")
     pairs = struct.iter_unpack("<HH", data[after : after + 4 * k])
     containers = [Container(key, less + 1, _flag(flags, nth)) for nth, (key, less) in enumerate(pairs)]
+    if any(left.key >= right.key for left, right in pairwise(containers)):  # 0011-R6
+        raise LayoutError("the containers of a Roaring bitmap do not ascend")
     after += 4 * k
     if flags is None or k >= NO_OFFSETS_BELOW:
         offsets = struct.unpack_from(f"<{k}I", data, after)

@@ -80,10 +80,13 @@ def decode_record(data: bytes, *, max_run_members: int = MAX_RUN_MEMBERS) -> Anc
 
 
 def _read_blocks(data: bytes, blocks: int, budget: int) -> Iterator[Anchors]:
-    at = RECORD_HEAD
+    at, last = RECORD_HEAD, -1
     for _ in range(blocks):
         (high,) = struct.unpack_from("<I", data, at)
+        if high <= last:  # 0011-R6
+            raise LayoutError("the blocks of a scalar record do not ascend")
         containers, at = read_bitmap(data, at + 4)
+        last = high
         for container in containers:
             budget -= container.cardinality if container.runs else 0
             if budget < 0:  # 0000-R2
@@ -187,6 +190,11 @@ def marks_at(places: Ints, size: int) -> NDArray[np.bool_]:
     marked = np.zeros(size, np.bool_)
     marked[places] = True
     return marked
+
+
+def ascends(values: NDArray[Any], begins: Ints) -> bool:
+    """Whether values (n,) ascend strictly from each of these places to the next."""
+    return bool(np.all((values[1:] > values[:-1]) | marks_at(begins, len(values))[1:]))
 
 
 def bytes_before(sizes: Ints, heads: Ints, block: Ints) -> Ints:

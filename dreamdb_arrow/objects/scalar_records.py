@@ -1,7 +1,8 @@
 """The records of a whole scalar bucket, decoded at once. Specs 0007 and 0011.
 
-Two shapes are known by heart: the 31 bytes of a single anchor, and records of Roaring bitmaps without runs. Whatever
-does not prove to be one of these is left to objects.scalar_bucket.decode_record, the definition.
+Three shapes are known by heart: the 31 bytes of a single anchor, records of Roaring bitmaps without runs, and those with
+runs (objects.scalar_runs). Whatever does not prove to be one of these is left to objects.scalar_bucket.decode_record,
+the definition.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from dreamdb_arrow.objects.scalar_bucket import (
     SINGLE_CONSTANTS,
     VERSION,
     Anchors,
+    ascends,
     bytes_before,
     decode_record,
-    marks_at,
 )
+from dreamdb_arrow.objects.scalar_runs import decode_with_runs
 
 
 def decode_records(bucket: bytes, offsets: Ints, lengths: Ints) -> tuple[Anchors, Ints]:
@@ -51,7 +53,11 @@ def decode_records(bucket: bytes, offsets: Ints, lengths: Ints) -> tuple[Anchors
     if single.all():
         return anchors, counts
     others, at, sizes = ~single, offsets[~single], lengths[~single]
-    rest, counts[others] = _decode_groups(data, at, sizes) or _decode_each(bucket, at, sizes)
+    rest, counts[others] = (
+        _decode_groups(data, at, sizes)
+        or decode_with_runs(bucket, at, sizes)
+        or _decode_each(bucket, at, sizes)
+    )
     is_single = np.repeat(single, counts)
     merged = np.empty(len(is_single), np.uint64)
     merged[is_single], merged[~is_single] = anchors, rest
@@ -157,12 +163,14 @@ def _decode_blocks(data: Bytes, blocks: _Blocks, begin: Ints) -> tuple[Anchors, 
     lows = _members(data, data_at, cardinality)
     if lows is None or np.any(numbers_at(data, line + width + nth, "<u4") != data_at - line + 8):
         return None
-    high = numbers_at(data, blocks.first, "<u4").astype(np.uint64)[block]
-    anchors = np.repeat((high << np.uint64(32)) | (key << np.uint64(16)), cardinality) | lows
+    high = numbers_at(data, blocks.first, "<u4").astype(np.uint64)
+    prefix = (high[block] << np.uint64(16)) | key
+    anchors = np.repeat(prefix << np.uint64(16), cardinality) | lows
     counts = np.add.reduceat(cardinality, heads[begin])
-    begins = marks_at(counts.cumsum() - counts, len(anchors))
-    ascending = (anchors[1:] > anchors[:-1]) | begins[1:]
-    return (anchors, counts) if ascending.all() else None
+    in_order = (
+        ascends(high, begin) and ascends(prefix, heads[begin]) and ascends(anchors, counts.cumsum() - counts)
+    )
+    return (anchors, counts) if in_order else None  # 0011-R6
 
 
 def _members(data: Bytes, data_at: Ints, cardinality: Ints) -> Anchors | None:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamdb_arrow.codec.cbor_columns import TEXT, encode_flags, encode_heads, encode_text
+from dreamdb_arrow.codec.cbor_columns import TEXT, encode_flags, encode_heads, encode_text, left_parts
 from dreamdb_arrow.codec.cbor_rows import Spans, read_arguments
 from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged, numbers_at
 from dreamdb_arrow.errors import InvalidInputError, LayoutError, UnsupportedError
@@ -136,7 +136,7 @@ def _encode_floats(values: NDArray[np.float64]) -> Ragged:
     rows[fits_half, 0] = 0xF9
     rows[fits_half, 1:3] = _digits(half[fits_half], ">f2")
     lengths = np.where(fits_half, 3, np.where(fits_single, 5, 9)).astype(np.int64)
-    return Ragged(rows[np.arange(9) < lengths[:, None]], lengths)
+    return left_parts(rows, lengths)
 
 
 def _digits(values: NDArray[Any], dtype: str) -> Bytes:

@@ -16,6 +16,7 @@ from dreamdb_arrow.codec.address import address_of
 from dreamdb_arrow.codec.cbor import encode_cbor
 from dreamdb_arrow.codec.modality import check_modality
 from dreamdb_arrow.errors import InvalidInputError, LayoutError, UnsupportedError
+from dreamdb_arrow.objects.array_type import RAGGED, ItemType, decode_item_type, encode_item_type
 from dreamdb_arrow.objects.shape import (
     expect_bool,
     expect_closed_map,
@@ -37,6 +38,11 @@ VALUE_TYPES: Final[Mapping[str, str]] = {
     "timestamp": "ts",
 }
 MEDIA_KINDS: Final = ("image", "audio", "video")
+ARRAY_STORAGE: Final[Mapping[str, str]] = {
+    "event": "unbucketed",
+    "continuous": "time-batch",
+    "constant": "constant",
+}
 DEFAULT_ALGORITHM: Final = "dreamdb.lsh-cosine"
 NAME_CHARACTERS_MAX: Final = 200
 
@@ -139,6 +145,16 @@ def track_kind_of(of: Field) -> str:
     return _TRACK_KINDS[of.kind]
 
 
+def item_type_of(of: Field) -> ItemType:
+    """Return what the items of an array field are. Raises as decode_item_type does."""
+    return decode_item_type(of.options.get("item_type"))
+
+
+def is_constant(of: Field) -> bool:
+    """Whether a field has one value for the whole timeline, and so is no column."""
+    return of.kind == "constant" or (of.kind == "array" and of.options.get("track_kind") == "constant")
+
+
 # --- fields: values and back --------------------------------------------------------------------------------
 
 
@@ -191,22 +207,25 @@ def _embedding_modality(of: Field) -> str:
 
 
 def _array_modality(of: Field) -> str:
-    item_type = expect_map(of.options.get("item_type"), "item_type of an array field")
-    dtype = expect_text(item_type.get("dtype"), "dtype of an item type")
+    item_type = item_type_of(of)
     object_kind = expect_text(of.options.get("object_kind"), "object_kind of an array field")
-    item = address_of(encode_cbor(item_type))
+    if ARRAY_STORAGE.get(track_kind_of(of)) != object_kind:
+        raise UnsupportedError(
+            f"arrays of kind {track_kind_of(of)!r:.80} have no storage {object_kind!r:.80}; "
+            f"there are {', '.join(f'{kind} with {storage}' for kind, storage in ARRAY_STORAGE.items())}"
+        )
+    item = address_of(encode_cbor(encode_item_type(item_type)))
     storage = object_kind.replace("-", "_")
     return (
-        f"array.{dtype}.kind={track_kind_of(of)}.storage={storage}.shape={_shape_of(item_type)}.item={item}"
+        f"array.{item_type.dtype}.kind={track_kind_of(of)}.storage={storage}"
+        f".shape={_shape_text(item_type)}.item={item}"
     )
 
 
-def _shape_of(item_type: Mapping[str, Any]) -> str:
+def _shape_text(of: ItemType) -> str:
     """Return the shape as text: 2x3, 0d for a single number, r and rx2 for rows of any number."""
-    ragged = "inner_shape" in item_type
-    dims = expect_list(item_type.get("inner_shape" if ragged else "shape"), "shape of an item type")
-    sizes = [str(expect_uint(size, "shape of an item type")) for size in dims]
-    return "x".join(["r", *sizes] if ragged else sizes) or "0d"
+    sizes = [str(size) for size in of.shape]
+    return "x".join(["r", *sizes] if of.family == RAGGED else sizes) or "0d"
 
 
 def _constant_modality(of: Field) -> str:

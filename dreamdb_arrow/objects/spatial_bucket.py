@@ -31,6 +31,7 @@ COMPRESSED_HEADER: Final = 200
 SIDECAR_HEADER: Final = 128
 TAG_BYTES: Final = 32
 ANCHOR_BYTES: Final = 8
+PAYLOAD_BYTES_MAX: Final = 4 << 16  # of 65,536 numbers
 _VERSION: Final = 1
 _BUCKET_HEAD: Final = struct.Struct(f">4sIIII{ADDRESS_BYTES}s{TAG_BYTES}sB")  # 86 bytes
 _SIDECAR_HEAD: Final = struct.Struct(f">4sIII{TAG_BYTES}s")  # 48 bytes
@@ -146,6 +147,8 @@ def _record_type(kind: np.dtype[Any], width: int) -> np.dtype[np.void]:
 
 def _payload_type(size: int, compressor: Address | None) -> np.dtype[np.void]:
     payload = size - ANCHOR_BYTES
+    if payload > PAYLOAD_BYTES_MAX:  # 0000-R2: of an empty bucket no length says it is wrong
+        raise LayoutError(f"a bucket cannot have records of {size} bytes")
     if compressor is not None and payload >= 1:
         return _record_type(np.dtype(np.uint8), payload)
     if compressor is None and payload >= 4 and payload % 4 == 0:

@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamdb_arrow.codec.address import address_of
+from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.errors import LayoutError, UnsupportedError
-from dreamdb_arrow.objects.shape import expect_closed_map, expect_map
+from dreamdb_arrow.objects.shape import expect_address, expect_closed_map, expect_map
 
 F32 = NDArray[np.float32]
 
@@ -32,6 +32,8 @@ MAX_DIM: Final = 1 << 16
 MAX_LSH_WORDS: Final = 1 << 24  # bits x dim: a bound on what a hostile index makes a reader compute
 _KEYS: Final = {"dim", "bits", "metric", "params", "algorithm"}
 _PARAMS_VERSION: Final = 1
+_SPEC_VERSION: Final = 2  # of params in an index that is bound to an embedding spec
+_SPEC_KEY: Final = "embedding_spec_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,17 @@ Params = LshCosineParams | LshL2Params | IvfCosineParams | ImiCosineParams
 
 @dataclass(frozen=True, slots=True)
 class SpatialIndex:
-    """How vectors of `dim` numbers become keys of `bits` bits. Raises LayoutError when the parts do not agree."""
+    """How vectors of `dim` numbers become keys of `bits` bits. Raises LayoutError when the parts do not agree.
+
+    `spec` is the embedding spec that the vectors must come from, of an identified field.
+    """
 
     dim: int
     bits: int
     metric: str
     algorithm: str
     params: Params
+    spec: Address | None = None
 
     def __post_init__(self) -> None:
         kind = _kind(self.algorithm)
@@ -128,12 +134,15 @@ def centroid_rows(rows: bytes, dim: int) -> F32:
 def encode_spatial_index(index: SpatialIndex) -> bytes:
     """Return the canonical bytes of a SpatialIndex."""
     params = _kind(index.algorithm).to_map(index.params)
+    bound = {} if index.spec is None else {_SPEC_KEY: index.spec}
+    version = _PARAMS_VERSION if index.spec is None else _SPEC_VERSION
     return encode_cbor(
         {
+            **bound,
             "dim": index.dim,
             "bits": index.bits,
             "metric": index.metric,
-            "params": {**params, "version": _PARAMS_VERSION},
+            "params": {**params, "version": version},
             "algorithm": index.algorithm,
         }
     )
@@ -147,14 +156,22 @@ def decode_spatial_index(data: bytes) -> SpatialIndex:
         LayoutError: a key is missing or unknown, or a value does not fit.
         UnsupportedError: an algorithm, or a version of its params, that is not known here.
     """
-    fields = expect_closed_map(decode_cbor(data), "a SpatialIndex", _KEYS)
+    fields = expect_closed_map(decode_cbor(data), "a SpatialIndex", _KEYS, {_SPEC_KEY})
+    bound = _SPEC_KEY in fields
     kind = _kind(fields["algorithm"])
     params = expect_map(fields["params"], "params of a SpatialIndex")
-    if params.get("version") != _PARAMS_VERSION:
-        raise UnsupportedError(f"params of {fields['algorithm']} have version {params.get('version')!r}")
+    version = params.get("version")
+    known = _SPEC_VERSION if bound else _PARAMS_VERSION
+    if type(version) is not int or version != known:  # neither 1.0 nor true is 1
+        raise UnsupportedError(f"params of {fields['algorithm']} have version {version!r:.80}")
     params = expect_closed_map(params, "params of a SpatialIndex", kind.keys | {"version"})
     return SpatialIndex(
-        fields["dim"], fields["bits"], fields["metric"], fields["algorithm"], kind.from_map(params)
+        fields["dim"],
+        fields["bits"],
+        fields["metric"],
+        fields["algorithm"],
+        kind.from_map(params),
+        expect_address(fields[_SPEC_KEY], _SPEC_KEY) if bound else None,
     )
 
 

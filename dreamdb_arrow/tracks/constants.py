@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.errors import InvalidInputError, LayoutError, UnsupportedError
+from dreamdb_arrow.objects.array_item import Items, decode_items_of, encode_items_of
+from dreamdb_arrow.objects.array_type import ItemType
 from dreamdb_arrow.objects.shape import expect_addresses
 from dreamdb_arrow.objects.track import WHOLE_COVERAGE, Track
 from dreamdb_arrow.store.batch import Batch
@@ -28,16 +30,35 @@ def read_constant(store: Store, track: Track) -> Any:
     Raises CorruptDataError for a value that is not what its modality promises, UnsupportedError for a modality that
     has no encoding here.
     """
-    addresses = expect_addresses(track.object_index, "object_index of a constant")
-    if len(addresses) != 1:
-        raise LayoutError(f"a constant has one payload, not {len(addresses)}")
-    path = f"{constant_directory(track.timeline, track.modality)}/{addresses[0]}"
     encoding = _encoding_of(track.modality)
+    path, address = _place_of(track)
     try:
-        text = fetch(store, path, addresses[0]).decode(encoding)
+        text = fetch(store, path, address).decode(encoding)
         return json.loads(text) if track.modality == JSON_MODALITY else text
     except (ValueError, RecursionError) as error:
         raise LayoutError(f"not a {track.modality} constant: {path}: {error}") from None
+
+
+def read_array_constant(store: Store, track: Track, of: ItemType) -> Items:
+    """Return the one item of an array constant. Raises CorruptDataError, UnsupportedError."""
+    return decode_items_of(of, [fetch(store, *_place_of(track))])
+
+
+def _place_of(track: Track) -> tuple[str, Address]:
+    """Return path and address of a constant's payload."""
+    addresses = expect_addresses(track.object_index, "object_index of a constant")
+    if len(addresses) != 1:
+        raise LayoutError(f"a constant has one payload, not {len(addresses)}")
+    return f"{constant_directory(track.timeline, track.modality)}/{addresses[0]}", addresses[0]
+
+
+def write_array_constant(
+    batch: Batch, timeline: Address, modality: str, of: ItemType, items: Items
+) -> Written:
+    """Add the payload of an array constant, one item, to the batch and return its Track."""
+    (payload,) = encode_items_of(of, items)
+    address = batch.add(constant_directory(timeline, modality), payload)
+    return Written(Track(WHOLE_COVERAGE, modality, timeline, [address]), (address,))
 
 
 def write_constant(batch: Batch, timeline: Address, modality: str, value: Any) -> Written:

@@ -10,6 +10,7 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.codec.time_key import encode_time_key
 from dreamdb_arrow.objects.track import Track
 
+VALUE_BYTES_MAX: Final = 1 << 32  # of one value that is put together: parts may be listed any number of times
 ZERO_TIME: Final = encode_time_key(0)
 VISIBLE_ANCHOR_MAX: Final = (1 << 63) - 2  # the reference neither counts nor iterates anchors above; 0003-R2
 
@@ -45,6 +46,11 @@ def payload_directory(timeline: Address, modality: str) -> str:
 def items_directory(timeline: Address, modality: str) -> str:
     """Return where the chunk lists of media items lie."""
     return f"{timeline}/{modality}/items"
+
+
+def init_directory(timeline: Address, modality: str) -> str:
+    """Return where the initialization bytes of CMAF fragments and of video items lie."""
+    return f"{timeline}/{modality}/init"
 
 
 def constant_directory(timeline: Address, modality: str) -> str:

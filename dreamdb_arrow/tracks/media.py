@@ -22,6 +22,8 @@ from dreamdb_arrow.objects.track import Track, encode_track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch, fetch_many
+from dreamdb_arrow.tracks.index_insertion import addresses_of, insert_in_index
+from dreamdb_arrow.tracks.index_pages import sort_index_entries
 from dreamdb_arrow.tracks.layout import (
     VISIBLE_ANCHOR_MAX,
     Written,
@@ -213,19 +215,28 @@ def pack_media(
 def write_media(store: Store, batch: Batch, track: Track, items: MediaItems) -> Written:
     """Return the Track that also has these items, whose payloads are added already.
 
-    It lists them inline until it would pass a megabyte, then in pages. Raises as read_media_items does.
+    It lists them inline until it would pass a megabyte, then in pages, of which only those that change are read and
+    written. Raises as read_media_items does.
     """
     if len(items) == 0:
         return Written(track)
-    empty = track.object_index == []
-    entries = join_index_entries(MEDIA, [read_index(store, track), _as_entries(items)])
-    entries = entries.take(np.argsort(entries.firsts, kind="stable"))  # 0007-R3, 0007-R5
-    coverage = widen(track.coverage, int(items.anchors.min()), int(items.stops.max()), empty=empty)
-    written = _inline(replace(track, coverage=coverage), entries)
-    if written is None:
-        index = build_index(batch, track.timeline, track.modality, entries)
-        written = replace(track, coverage=coverage, object_index=index)
-    return Written(written, tuple(dict.fromkeys(Address(bytes(address)) for address in items.addresses)))
+    new = sort_index_entries(_as_entries(items))
+    first, stop = int(items.anchors.min()), int(items.stops.max())
+    held = replace(track, coverage=widen(track.coverage, first, stop, empty=track.object_index == []))
+    if isinstance(track.object_index, dict):
+        written = replace(held, object_index=insert_in_index(store, batch, track, new))
+    else:
+        written = _with_entries(batch, held, join_index_entries(MEDIA, [read_index(store, track), new]))
+    return Written(written, addresses_of(new))
+
+
+def _with_entries(batch: Batch, track: Track, entries: IndexEntries) -> Track:
+    ordered = sort_index_entries(entries)
+    inline = _inline(track, ordered)
+    if inline is not None:
+        return inline
+    index = build_index(batch, track.timeline, track.modality, ordered)
+    return replace(track, object_index=index)
 
 
 def _add_chunked(batch: Batch, timeline: Address, modality: str, blob: Buffer, chunk_size: int) -> Address:

@@ -10,9 +10,9 @@ costs no more than the pages there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from dreamdb_arrow.codec.address import Address
@@ -26,24 +26,14 @@ from dreamdb_arrow.objects.index_entries import (
     join_index_entries,
     lists_of_entries,
 )
-from dreamdb_arrow.objects.index_page import (
-    CHILDREN_MAX,
-    LEAF_BYTES,
-    IndexChild,
-    IndexLeaf,
-    IndexNode,
-    decode_index_page,
-    encode_index_leaf,
-    encode_index_node,
-    index_leaf,
-    index_node,
-    split_into_leaves,
-)
+from dreamdb_arrow.objects.index_page import IndexChild, IndexLeaf, IndexNode, decode_index_page
 from dreamdb_arrow.objects.shape import expect_address, expect_closed_map, expect_map, expect_uint
 from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch_many
+from dreamdb_arrow.tracks.filling import cut_by_number
+from dreamdb_arrow.tracks.index_pages import IndexWriter
 from dreamdb_arrow.tracks.layout import index_directory, paths_in
 
 FORM: Final = "paged"
@@ -150,7 +140,7 @@ def iterate_index(store: Store, track: Track) -> Iterator[IndexEntries]:
     def decode(data: bytes) -> IndexLeaf | IndexNode:
         return decode_index_page(data, shape, track.modality)
 
-    for leaf in walk_tree(store, directory, tree, decode, _check_page):
+    for leaf in walk_tree(store, directory, tree, decode, check_index_page):
         yield leaf.entries
 
 
@@ -186,7 +176,8 @@ def walk_media_entries(store: Store, track: Track) -> Iterator[list[Any]]:
     return walk_entries(store, track.timeline, track.modality, track.object_index)
 
 
-def _check_page(page: IndexLeaf | IndexNode, height: int, claim: IndexChild | None) -> int:
+def check_index_page(page: IndexLeaf | IndexNode, height: int, claim: IndexChild | None) -> int:
+    """Return how many entries lie in or below a page of this height; raises LayoutError if its parent says otherwise."""
     if isinstance(page, IndexNode) != (height > 0):
         raise LayoutError("an index has leaves at several levels")
     count = len(page.entries) if isinstance(page, IndexLeaf) else sum(c.items for c in page.children)
@@ -203,21 +194,12 @@ def build_index(batch: Batch, timeline: Address, modality: str, entries: IndexEn
 
     `entries` are in order, media by time and cells by key, and there is at least one.
     """
-    directory = index_directory(timeline, modality)
-    children = []
-    for start, stop in split_into_leaves(modality, entries):
-        leaf = index_leaf(modality, entries.between(start, stop))
-        keys = (leaf.entries.keys[0], leaf.entries.keys[-1]) if entries.shape is CELLS else None
-        address = batch.add(directory, encode_index_leaf(leaf))
-        children.append(IndexChild(leaf.t_min, leaf.t_max, address, stop - start, keys))
-    pages, height, fanout = len(children), 1, 1
+    writer = IndexWriter(batch, timeline, modality)
+    children, height = writer.add_leaves(entries, grows=True), 1
     while len(children) > 1:
-        groups = _group(modality, children)
-        children = [_add_node(batch, directory, modality, group) for group in groups]
-        pages, height = pages + len(groups), height + 1
-        fanout = max(fanout, *map(len, groups))
-    counts = {"page_count": pages, "total_items": len(entries), "tree_height": height}  # 0007-R4
-    return {"form": FORM, "root": children[0].address, "fanout": fanout, **counts}
+        children, height = writer.add_nodes(children, grows=False), height + 1
+    counts = {"page_count": writer.added, "total_items": len(entries), "tree_height": height}  # 0007-R4
+    return {"form": FORM, "root": children[0].address, "fanout": writer.fanout, **counts}
 
 
 def build_paged(batch: Batch, timeline: Address, modality: str, rows: list[list[Any]]) -> dict[str, Any]:
@@ -237,29 +219,6 @@ def encode_inline_entry(t0: int, t1: int, size: int, address: Address) -> list[A
     return [t0, t1, size, address]
 
 
-def _add_node(batch: Batch, directory: str, modality: str, children: Sequence[IndexChild]) -> IndexChild:
-    node = index_node(modality, children)
-    address = batch.add(directory, encode_index_node(node))
-    first, last = children[0].keys, children[-1].keys
-    keys = (first[0], last[1]) if first is not None and last is not None else None
-    return IndexChild(node.t_min, node.t_max, address, sum(child.items for child in children), keys)
-
-
-def _group(modality: str, children: list[IndexChild]) -> list[list[IndexChild]]:
-    """Share pages out evenly among the fewest pages above that are small enough; these have two children at least."""
-    for count in range(-(-len(children) // CHILDREN_MAX), len(children) // 2):
-        groups = split_evenly(children, count)
-        if all(_node_size(modality, group) <= LEAF_BYTES for group in groups):
-            return groups
-    return split_evenly(children, max(1, len(children) // 2))
-
-
-def _node_size(modality: str, children: list[IndexChild]) -> int:
-    return len(encode_index_node(index_node(modality, children)))
-
-
 def split_evenly(items: list[T], count: int) -> list[list[T]]:
-    """Share items out among `count` lists, whose lengths differ by one at most, the longer ones first."""
-    short, longer = divmod(len(items), count)
-    stops = [nth * short + min(nth, longer) for nth in range(count + 1)]
-    return [items[start:stop] for start, stop in pairwise(stops)]
+    """Share items out among `count` parts, whose lengths differ by one at most, the longer ones first."""
+    return [items[start:stop] for start, stop in cut_by_number(len(items), count)]

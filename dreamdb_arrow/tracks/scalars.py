@@ -67,22 +67,33 @@ def read_scalars(
 ) -> ScalarColumn:
     """Return the column of a scalar Track; of two values at one anchor the larger.
 
-    Buckets that are `known` are not read, and their rows are left out. Anchors that nobody can see are, too.
+    Buckets that are `known` are not read, and their rows are left out, but for records that several values name: a
+    record holds anchors and no value, so somebody else's may be the same bytes. Anchors that nobody can see are left
+    out, too.
 
     Raises CorruptDataError; UnsupportedError for a value type or a form of index that is not known.
     """
     kind = value_type_of(value_type)
     entries = _read_entries(store, track, kind)
     buckets, bucket_of = number_addresses(entries.buckets)
-    wanted = np.array([address not in known for address in buckets], np.bool_)
-    if not wanted.all():
-        kept = np.flatnonzero(wanted[bucket_of])
+    unread = np.array([address not in known for address in buckets], np.bool_)
+    if not unread.all():
+        kept = np.flatnonzero(unread[bucket_of] | _are_shared(bucket_of, entries.offsets))
         entries, bucket_of = entries.take(kept), bucket_of[kept]
     values, codes = _number_values(entries.values)
     parts = list(_read_buckets(store, track, buckets, bucket_of, entries, codes))
     anchors = np.concatenate([anchors for anchors, _ in parts] or [np.empty(0, np.uint64)])
     of_rows = np.concatenate([of_rows for _, of_rows in parts] or [np.empty(0, np.int64)])
     return ScalarColumn(*_one_an_anchor(anchors, of_rows), values)
+
+
+def _are_shared(bucket_of: Ints, offsets: Ints) -> NDArray[np.bool_]:
+    """Tell of each entry whether another names the same record."""
+    order = np.lexsort((offsets, bucket_of))
+    same = (np.diff(bucket_of[order]) == 0) & (np.diff(offsets[order]) == 0)
+    shared = np.zeros(len(offsets), np.bool_)
+    shared[order] = np.r_[same, False] | np.r_[False, same]
+    return shared
 
 
 def bucket_addresses(store: Store, track: Track, value_type: str) -> frozenset[Address]:
@@ -247,6 +258,10 @@ def write_column(store: Store, batch: Batch, track: Track, value_type: str, colu
 def _group_anchors(column: ScalarColumn, size: int) -> tuple[Ints, Ints]:
     """Return the anchors of the first value, of the second, ..., each ascending; and how many each value has."""
     codes, anchors = column.codes, column.anchors
+    if len(codes) == size:  # each value once
+        placed = np.empty_like(anchors)
+        placed[codes] = anchors
+        return placed, np.ones(size, np.int64)
     if not np.all(anchors[1:] > anchors[:-1]):
         order = np.lexsort((anchors, codes))
     else:

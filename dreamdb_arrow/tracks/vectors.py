@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.errors import InvalidInputError, LayoutError, UnsupportedError
+from dreamdb_arrow.errors import InvalidInputError, LayoutError
 from dreamdb_arrow.objects.index_entries import (
     CELLS,
     IndexEntries,
@@ -23,6 +23,7 @@ from dreamdb_arrow.objects.index_entries import (
     lists_of_entries,
 )
 from dreamdb_arrow.objects.spatial_bucket import (
+    ANCHOR_BYTES,
     SpatialBucket,
     VectorSidecar,
     decode_spatial_bucket,
@@ -33,10 +34,12 @@ from dreamdb_arrow.objects.spatial_bucket import (
 )
 from dreamdb_arrow.objects.spatial_index import SpatialIndex
 from dreamdb_arrow.objects.track import Track, encode_track
+from dreamdb_arrow.objects.vector_compressor import VectorCompressor, decode_vector_compressor
+from dreamdb_arrow.spatial.compressors import decode_codes, encode_vectors
 from dreamdb_arrow.spatial.partitioners import Cells, assign_cells
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
-from dreamdb_arrow.store.verified import fetch_many
+from dreamdb_arrow.store.verified import fetch, fetch_many
 from dreamdb_arrow.tracks.cells import (
     CellEntry,
     Origin,
@@ -45,6 +48,8 @@ from dreamdb_arrow.tracks.cells import (
     iterate_cells,
     sidecar_directory,
 )
+from dreamdb_arrow.tracks.index_insertion import addresses_of, insert_in_index
+from dreamdb_arrow.tracks.index_pages import sort_index_entries
 from dreamdb_arrow.tracks.layout import (
     VISIBLE_ANCHOR_MAX,
     Written,
@@ -57,6 +62,7 @@ F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 BUCKET_MAX_BYTES: Final = 100 << 20
+COMPRESSORS: Final = "vector-compressor"  # the directory
 INLINE_BYTES_MAX: Final = 1_042_000  # of a Track; the reference goes over to pages just above
 _ENTRY_BYTES_MIN: Final = 40  # of an inline entry, without its key
 _FETCHED_BYTES: Final = 64 << 20  # of buckets that are decoded together
@@ -96,7 +102,7 @@ def read_vectors(
 
     Raises:
         CorruptDataError: an object is not what its address, its layout or the registry says.
-        UnsupportedError: codes without exact vectors beside them.
+        UnsupportedError: codes of an algorithm that is not known here.
     """
     return _settle(list(iterate_vectors(store, track, dim, known=known, origin=origin)), dim)
 
@@ -165,11 +171,21 @@ def _read_buckets(
     buckets = [decode_spatial_bucket(data) for data in fetch_many(store, paths)]
     for entry, bucket in zip(entries, buckets, strict=True):
         _check_origin(entry, bucket, origin)
-    exact = [b.vectors for b in buckets]
-    coded = [at for at, vectors in enumerate(exact) if vectors is None]
-    for at, sidecar in zip(coded, _read_sidecars(store, track, [entries[at] for at in coded]), strict=True):
-        exact[at] = sidecar.vectors
-    return [_rows(b, vectors, dim) for b, vectors in zip(buckets, exact, strict=True)]
+    held = [b.vectors for b in buckets]
+    coded = [at for at, vectors in enumerate(held) if vectors is None]
+    exact = [at for at in coded if entries[at].sidecar is not None]
+    for at, sidecar in zip(exact, _read_sidecars(store, track, [entries[at] for at in exact]), strict=True):
+        held[at] = sidecar.vectors
+    for at in set(coded).difference(exact):
+        held[at] = _decoded(store, buckets[at])
+    return [_rows(b, vectors, dim) for b, vectors in zip(buckets, held, strict=True)]
+
+
+def _decoded(store: Store, bucket: SpatialBucket) -> F32:
+    """Return what the codes of a bucket say of its vectors: all there is, where no exact ones lie beside them."""
+    assert bucket.compressor is not None
+    assert bucket.codes is not None
+    return decode_codes(load_compressor(store, bucket.compressor), bucket.codes)  # 0010-R3
 
 
 def _check_origin(entry: CellEntry, bucket: SpatialBucket, origin: Origin | None) -> None:
@@ -186,10 +202,13 @@ def _told(origin: Origin) -> str:
 
 def _read_sidecars(store: Store, track: Track, entries: list[CellEntry]) -> list[VectorSidecar]:
     addresses = [entry.sidecar for entry in entries if entry.sidecar is not None]
-    if len(addresses) < len(entries):
-        raise UnsupportedError("compressed vectors without exact ones beside them cannot be read yet")
     directory = sidecar_directory(track)
     return [decode_vector_sidecar(data) for data in fetch_many(store, paths_in(directory, addresses))]
+
+
+def load_compressor(store: Store, address: Address) -> VectorCompressor:
+    """Fetch and decode a VectorCompressor."""
+    return decode_vector_compressor(fetch(store, f"{COMPRESSORS}/{address}", address))
 
 
 def _rows(bucket: SpatialBucket, vectors: F32 | None, dim: int) -> Vectors:
@@ -237,7 +256,7 @@ def write_vectors(
         anchors: int64 (n,), which no row of the Track has.
         vectors: float32 (n, dim), stored exactly as given.
         rerank: whether each bucket gets a sidecar.
-        compressor: of a compressed field; such a field cannot be written yet.
+        compressor: of a compressed field: its buckets hold codes.
         bucket_max_bytes: of the records of one bucket; a fuller cell gets several.
 
     Returns:
@@ -245,10 +264,8 @@ def write_vectors(
 
     Raises:
         InvalidInputError: a vector without a cell, with its row, or an anchor that nobody could see.
-        UnsupportedError: a compressed field.
+        UnsupportedError: a compressor whose algorithm is not known here.
     """
-    if compressor is not None:
-        raise UnsupportedError("compressed vectors cannot be written yet")
     anchors = _check_anchors(anchors, len(vectors))
     cells = assign_cells(index, vectors)
     if not len(anchors):
@@ -259,8 +276,9 @@ def write_vectors(
         field_directory(track),
         sidecar_directory(track) if rerank else None,
         index_address,
+        None if compressor is None else (compressor, load_compressor(store, compressor)),
     )
-    most = max(1, bucket_max_bytes // record_bytes(index.dim))
+    most = max(1, bucket_max_bytes // writer.record_bytes(index.dim))
     rows = [
         writer.add(key, anchors[part], np.asarray(vectors[part], np.float32))
         for key, part in _bucket_rows(cells, most)
@@ -284,11 +302,16 @@ class _CellWriter:
     directory: str
     sidecars: str | None
     index_address: Address
+    compressor: tuple[Address, VectorCompressor] | None
+
+    def record_bytes(self, dim: int) -> int:
+        """Return the size of one record of a bucket."""
+        return record_bytes(dim) if self.compressor is None else ANCHOR_BYTES + self.compressor[1].code_bytes
 
     def add(self, key: str, anchors: I64, vectors: F32) -> list[Any]:
         """Add one bucket, and its sidecar, to the batch and return the entry of the index."""
         # 0006-R7
-        bucket = encode_spatial_bucket(SpatialBucket(self.index_address, self.modality, anchors, vectors))
+        bucket = encode_spatial_bucket(self._bucket(anchors, vectors))
         address = self.batch.add_payload(f"{self.directory}/{key}", bucket)
         entry = [key, int(anchors.min()), int(anchors.max()) + 1, len(bucket), address]
         if self.sidecars is None:
@@ -296,21 +319,33 @@ class _CellWriter:
         sidecar = encode_vector_sidecar(VectorSidecar(self.modality, vectors))
         return [*entry, 0, self.batch.add_payload(self.sidecars, sidecar)]  # 0007-R11
 
+    def _bucket(self, anchors: I64, vectors: F32) -> SpatialBucket:
+        if self.compressor is None:
+            return SpatialBucket(self.index_address, self.modality, anchors, vectors)
+        address, compressor = self.compressor
+        codes = encode_vectors(compressor, vectors)
+        return SpatialBucket(self.index_address, self.modality, anchors, None, address, codes)
+
 
 def _with_entries(store: Store, batch: Batch, track: Track, added: IndexEntries) -> Written:
     """Return the Track with these entries beside its own: inline, or in pages when they are many."""
-    held = check_keys(read_index(store, track))
-    entries = join_index_entries(CELLS, [held, added])
-    entries = entries.take(np.lexsort((entries.firsts, np.array(entries.keys, "S"))))  # 0007-R7
-    first, stop = int(added.firsts.min()), int(added.stops.max())
-    coverage = widen(track.coverage, first, stop, empty=not len(held))
-    payloads = tuple(Address(row.tobytes()) for row in added.addresses)
+    new = sort_index_entries(added)
+    first, stop = int(new.firsts.min()), int(new.stops.max())
+    held = replace(track, coverage=widen(track.coverage, first, stop, empty=track.object_index == []))
+    if isinstance(track.object_index, dict):
+        return Written(
+            replace(held, object_index=insert_in_index(store, batch, track, new)), addresses_of(added)
+        )
+    entries = join_index_entries(CELLS, [check_keys(read_index(store, track)), new])
+    return Written(_inline_or_paged(batch, held, sort_index_entries(entries)), addresses_of(added))
+
+
+def _inline_or_paged(batch: Batch, track: Track, entries: IndexEntries) -> Track:
     if len(entries) * (_ENTRY_BYTES_MIN + len(entries.keys[0])) <= INLINE_BYTES_MAX:
-        inline = replace(track, coverage=coverage, object_index=lists_of_entries(entries))
+        inline = replace(track, object_index=lists_of_entries(entries))
         if len(encode_track(inline)) <= INLINE_BYTES_MAX:  # 0007-R1
-            return Written(inline, payloads)
-    paged = build_index(batch, track.timeline, track.modality, entries)
-    return Written(replace(track, coverage=coverage, object_index=paged), payloads)
+            return inline
+    return replace(track, object_index=build_index(batch, track.timeline, track.modality, entries))
 
 
 def _check_anchors(anchors: I64, count: int) -> I64:

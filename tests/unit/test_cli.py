@@ -279,8 +279,8 @@ def test_inspect_mixes_both_spellings(ok, space):
 
 
 def test_inspect_tells_what_is_unavailable(ok, reference_space):
-    text = ok("inspect", reference_space("vec-vamana"), "fx")
-    assert re.search(r"^g +embedding +\S.*cannot be read", text, re.MULTILINE)
+    text = ok("inspect", reference_space("vec-hybrid"), "fx")
+    assert re.search(r"^mv +embedding +\S.*cannot be read", text, re.MULTILINE)
 
 
 def test_inspect_of_a_folder_without_refs(ok, tmp_path):
@@ -389,7 +389,7 @@ def test_version(ok):
 
 def test_help_names_the_verbs_and_the_exit_codes(ok):
     text = ok("--help")
-    assert "{sql,inspect,snapshot,delete,flush,demo}" in text
+    assert "{sql,inspect,snapshot,delete,flush,merge,merge-many,compact,gc,demo}" in text
     for code in ("0 ", "1 ", "2 ", "130 "):
         assert re.search(rf"^  {code}", text, re.MULTILINE)
 

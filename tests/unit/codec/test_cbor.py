@@ -159,10 +159,10 @@ def test_depth_is_counted_alike(depth):  # 0002-R8
 
 def test_a_pair_said_twice_is_read_once_when_asked():
     twice = bytes.fromhex("a3616100616100616201")
-    assert decode_cbor(twice, repeated_pairs=True) == {"a": 0, "b": 1}
+    assert decode_cbor(twice, repeated_prefix="") == {"a": 0, "b": 1}
     for other in ("a2616100616101", "a3616100616201616100"):
         with pytest.raises(CanonicalError, match="duplicate"):
-            decode_cbor(bytes.fromhex(other), repeated_pairs=True)
+            decode_cbor(bytes.fromhex(other), repeated_prefix="")
 
 
 def test_other_buffers_decode():

@@ -2,7 +2,7 @@ import pytest
 
 from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.codec.cbor import encode_cbor
-from dreamdb_arrow.errors import CorruptDataError, LayoutError, UnsupportedError
+from dreamdb_arrow.errors import CorruptDataError, LayoutError
 from dreamdb_arrow.objects.genesis import Genesis, decode_genesis, encode_genesis
 from dreamdb_arrow.objects.media_items import Chunk, ItemsObject, decode_items, encode_items, items_object_of
 from dreamdb_arrow.objects.track import EMPTY_COVERAGE, Track, decode_track, encode_track
@@ -84,15 +84,24 @@ def test_track_lacks_a_key(key):
         decode_track(encode_cbor({k: v for k, v in TRACK.items() if k != key}))
 
 
-def test_track_of_geometry_is_only_unsupported():
-    items = {
-        "items": [],
-        "coverage": [0, 1],
-        "modality": "ai.dreamlake.spatial.geometry.point",
-        "timeline": TIMELINE,
-    }
-    with pytest.raises(UnsupportedError, match="geometry"):
-        decode_track(encode_cbor(items))
+GEOMETRY_TRACK = {
+    "items": [[5, address_of(b"item"), 177]],
+    "coverage": [5, 6],
+    "modality": "ai.dreamlake.spatial.geometry.point",
+    "timeline": TIMELINE,
+}
+
+
+def test_track_of_geometry():
+    track = decode_track(encode_cbor(GEOMETRY_TRACK))
+    assert track.object_index == GEOMETRY_TRACK["items"]
+    assert encode_track(track) == encode_cbor(GEOMETRY_TRACK)
+
+
+@pytest.mark.parametrize("key", ["object_index", "init_segment", "item_key_index", "extra"])
+def test_track_of_geometry_with_a_key_of_others(key):  # 0000-R3
+    with pytest.raises(LayoutError, match=f"may not have '{key}'"):
+        decode_track(encode_cbor({**GEOMETRY_TRACK, key: address_of(b"x")}))
 
 
 def test_items():

@@ -54,18 +54,24 @@ def manifest(*active, lineage=(), edges=(), **changes):
     return replace(plain, **changes)
 
 
+OTHER = address_of(b"other")
 A1, A2, A3, B1, B2 = entry("a"), entry("a", 2), entry("a", 3), entry("b"), entry("b", 2)
 MANIFESTS = {
     "empty": manifest(),
     "two fields": manifest(A1, B1),
     "lineage": manifest(A3, B1, lineage=[A1, A2], edges=[edge(A3, A2), edge(A2, A1)]),
     "layer of another field": manifest(A1, entry("b", role=f"layer-of:{A1.address}"), edges=[edge(B1, A1)]),
-    "two parents of one track": manifest(A3, lineage=[A1, A2], edges=[edge(A3, A1), edge(A3, A2)]),
     "parents, writer": manifest(A1, parents=(TIMELINE, A1.address), writer="acme/1"),
     "unknown keys": manifest(A1, extra={"acme": {"deep": [1, None, 0.5]}, "z": b""}),
     "vendor track": manifest(A1, entry("x", modality="org.dreamdb.arrow.stripe.v1", kind="continuous")),
     "list form": manifest(tracks=Tracks(active=(A1, B1), form=LIST_FORM)),
     "two timelines": manifest(A1, timelines=(TIMELINE, address_of(b"other"))),
+    "entries of two timelines": manifest(A1, entry("0", timeline=OTHER), timelines=(TIMELINE, OTHER)),
+    "claims on backfills": manifest(tracks=Tracks((A1,), form="lineage-v2", claims=({"target": 1},))),
+    "entity keys": manifest(
+        tracks=Tracks((A1,), form="lineage-v4"), registry={"dreamdb.entity_keys": bytes(A1.address)}
+    ),
+    "origins": manifest(tracks=Tracks((A1,), form="lineage-v5", claims=([b"as it is"],))),
 }
 
 
@@ -77,8 +83,12 @@ def test_there_and_back(case):  # 0000-R3, 0001-R7
 
 
 def test_read_only_forms():  # 0001-R8
-    assert MANIFESTS["list form"].tracks.read_only
+    for name in ("list form", "claims on backfills", "entity keys", "origins"):
+        assert MANIFESTS[name].tracks.read_only
+        assert MANIFESTS[name].tracks.refusal
     assert not MANIFESTS["empty"].tracks.read_only
+    assert MANIFESTS["empty"].tracks.refusal == ""
+    assert "entity operations" in MANIFESTS["entity keys"].tracks.refusal
 
 
 def test_find_entry():
@@ -87,7 +97,16 @@ def test_find_entry():
     assert find_entry(tracks, "c") is None
 
 
-def test_order_is_by_field_then_address():  # 0001-R4
+def test_order_is_by_timeline_field_modality_and_address():  # 0001-R4
+    short, long = (
+        entry("a", n, modality=m) for n, m in ((1, "embedding.f32"), (2, "embedding.f32.version=1"))
+    )
+    assert order_tracks([long, short]).active == (short, long)
+    twins = replace(short, address=long.address), replace(long, address=short.address)
+    assert order_tracks(twins[::-1]).active == twins
+    first, last = sorted([TIMELINE, OTHER])
+    tracks = order_tracks([entry("a", timeline=last), entry("b", timeline=first)])
+    assert [e.field for e in tracks.active] == ["b", "a"]
     tracks = order_tracks([B1, A2, A1, entry("aa"), entry("é"), entry("z")])
     assert [e.field for e in tracks.active] == ["a", "a", "aa", "b", "z", "é"]
     assert tracks.active[0].address < tracks.active[1].address
@@ -105,11 +124,15 @@ INVALID_TRACKS = {
     "lineage without edge": LOST,
     "lineage only in a circle": order_tracks([A3], [A1, A2], [edge(A1, A2), edge(A2, A1)]),
     "lineage by an edge the wrong way": order_tracks([A3], [A1], [edge(A1, A3)]),
+    "two parents of one track": order_tracks([A3], [A1, A2], [edge(A3, A1), edge(A3, A2)]),
+    "its own parent": order_tracks([A3], [], [edge(A3, A3)]),
     "edge to nowhere": order_tracks([A3], [], [edge(A3, A1)]),
     "edge from nowhere": order_tracks([A3], [], [edge(A1, A3)]),
     "edge by another modality": order_tracks([A3], [A1], [edge(A3, replace(A1, modality="image.png"))]),
     "list with lineage": replace(MANIFESTS["lineage"].tracks, form=LIST_FORM),
-    "form of another name": Tracks(active=(), form="lineage-v4"),
+    "form of another name": Tracks(active=(), form="lineage-v3"),
+    "claims of a form without": Tracks(active=(), claims=(1,)),
+    "timelines unordered": Tracks(active=order_tracks([A1, entry("a", timeline=OTHER)]).active[::-1]),
 }
 
 
@@ -119,7 +142,9 @@ def test_tracks_that_may_not_be(tracks):  # 0000-R5, 0001-R4, 0001-R5, 0001-R8
         encode_manifest(manifest(tracks=tracks))
 
 
-@pytest.mark.parametrize("tracks", [t for t in INVALID_TRACKS.values() if t.form == "lineage-v1"])
+@pytest.mark.parametrize(
+    "tracks", [t for t in INVALID_TRACKS.values() if t.form == "lineage-v1" and not t.claims]
+)
 def test_tracks_that_are_refused(tracks):  # 0000-R1, 0001-R4, 0001-R5
     value = decode_cbor(encode_manifest(manifest()))
     value["tracks"] = {
@@ -207,7 +232,29 @@ def test_not_a_manifest(path, value):  # 0000-R1, 0000-R3, 0001-R2, 0001-R10, 00
         decode_manifest(altered(*path, value=value))
 
 
-@pytest.mark.parametrize("form", ["lineage-v2", "lineage-v4", "lineage-v5", "paged", ""])
+@pytest.mark.parametrize(
+    ("form", "keys"),
+    [
+        ("lineage-v2", {"origins": []}),
+        ("lineage-v2", {}),
+        ("lineage-v5", {"backfill_claims": []}),
+        ("lineage-v5", {"origins": {}}),
+        ("lineage-v1", {"origins": []}),
+        ("lineage-v4", {"backfill_claims": []}),  # without the registry's key
+    ],
+)
+def test_forms_have_their_own_keys(form, keys):  # 0000-R3, 0001-R8
+    plain = decode_cbor(encode_manifest(manifest()))["tracks"]
+    with pytest.raises(LayoutError):
+        decode_manifest(altered("tracks", value={**plain, "form": form, **keys}))
+
+
+def test_entity_keys_go_with_their_form():  # 0001-R8
+    with pytest.raises(LayoutError, match="entity_keys"):
+        decode_manifest(altered("registry", value={"dreamdb.entity_keys": bytes(A1.address)}))
+
+
+@pytest.mark.parametrize("form", ["lineage-v3", "lineage-v6", "paged", ""])
 def test_other_forms_are_named(form):  # 0001-R8
     with pytest.raises(UnsupportedError, match=repr(form)):
         decode_manifest(altered("tracks", "form", value=form))

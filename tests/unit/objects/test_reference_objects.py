@@ -5,7 +5,18 @@ from pathlib import Path
 from dreamdb_arrow.codec.address import address_of, is_address_text
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.codec.modality import parse_modality
-from dreamdb_arrow.objects import genesis, manifest, media_items, scalar_index, schema, tombstones, track
+from dreamdb_arrow.objects import (
+    genesis,
+    geometry_item,
+    hot_shard,
+    manifest,
+    media_items,
+    scalar_index,
+    schema,
+    tombstones,
+    track,
+    video_item,
+)
 
 # Not canonical, by the wire document: text indexes and embedding hot shards keep a key order of their own.
 FIXED_ORDER = {"text-index", "hot-shard"}
@@ -46,7 +57,7 @@ def test_manifests(reference_space, reference_name):
     for data in manifests:
         decoded = manifest.decode_manifest(data)
         assert manifest.encode_manifest(decoded) == data
-        assert not decoded.tracks.read_only
+        assert decoded.tracks.read_only == (decoded.tracks.form in {"lineage-v4", "lineage-v5"})
         assert not decoded.extra
 
 
@@ -62,6 +73,23 @@ def test_tracks(reference_space, reference_name):
 def test_scalar_indexes(reference_space, reference_name):
     for data in objects_in(reference_space(reference_name), "scalar-index"):
         assert scalar_index.encode_scalar_index(scalar_index.decode_scalar_index(data)) == data
+
+
+def test_hot_shards(reference_space, reference_name):
+    shards = objects_in(reference_space(reference_name), "hot-shard")
+    assert bool(shards) == (reference_name == "hot")
+    for data in shards:
+        assert hot_shard.encode_hot_shard(hot_shard.decode_hot_shard(data)) == data
+
+
+def test_video_items(reference_space, reference_name):
+    for data in objects_in(reference_space(reference_name), "video-item"):
+        assert video_item.encode_video_item(video_item.decode_video_item(data)) == data
+
+
+def test_geometry_items(reference_space, reference_name):
+    for data in objects_in(reference_space(reference_name), "geometry-item"):
+        assert geometry_item.encode_geometry_item(geometry_item.decode_geometry_item(data)) == data
 
 
 def test_items(reference_space, reference_name):
@@ -105,6 +133,6 @@ def test_expected_schemas(reference_space, reference_expected, reference_name):
     for expected in refs.values():
         path = reference_space(reference_name) / "manifests" / expected["manifest"]
         fields = schema.decode_schema(manifest.decode_manifest(path.read_bytes()).registry)
-        assert [
-            {"kind": f.kind, "name": f.name, "required": f.required, **f.options} for f in fields
-        ] == expected["schema"]
+        found = [{"kind": f.kind, "name": f.name, "required": f.required, **f.options} for f in fields]
+        noted = [{k: {"$hex": v.hex()} if isinstance(v, bytes) else v for k, v in f.items()} for f in found]
+        assert noted == expected["schema"]

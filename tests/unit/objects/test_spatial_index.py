@@ -1,6 +1,7 @@
 """objects.spatial_index: every stored index encodes to its own bytes; the worked examples; hostile bytes."""
 
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,17 @@ def test_a_changed_byte_is_refused_or_says_what_it_encodes_to(data):
     except (CorruptDataError, UnsupportedError):
         return
     assert si.encode_spatial_index(index) == bytes(encoded)
+
+
+def test_an_index_bound_to_an_embedding_spec():  # 0004-R1
+    bound = replace(si.make_lsh_cosine(2, bytes(32), 4), spec=address_of(b"a spec"))
+    data = si.encode_spatial_index(bound)
+    assert si.decode_spatial_index(data) == bound
+    fields = decode_cbor(data)
+    assert fields["params"]["version"] == 2
+    for wrong in (b"short", None, str(bound.spec)):
+        with pytest.raises(LayoutError):
+            si.decode_spatial_index(encode_cbor({**fields, "embedding_spec_id": wrong}))
+    del fields["embedding_spec_id"]
+    with pytest.raises(UnsupportedError, match="version 2"):
+        si.decode_spatial_index(encode_cbor(fields))

@@ -15,7 +15,8 @@ from dreamdb_arrow.objects.track import Track, decode_track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.local import LocalStore
 from dreamdb_arrow.store.memory import MemoryStore
-from dreamdb_arrow.tracks import pages
+from dreamdb_arrow.tracks import index_pages, pages
+from dreamdb_arrow.tracks.filling import cut_by_number
 from dreamdb_arrow.tracks.layout import index_directory
 
 TIMELINE = address_of(b"a timeline")
@@ -41,8 +42,8 @@ def build(store, modality, rows):
 @pytest.mark.parametrize("count", [1, 2, 3, 40, 700])
 def test_walk_gives_what_was_built(modality, count, monkeypatch):
     monkeypatch.setattr(index_page, "LEAF_BYTES", 600)
-    monkeypatch.setattr(pages, "LEAF_BYTES", 600)
-    monkeypatch.setattr(pages, "CHILDREN_MAX", 5)
+    monkeypatch.setattr(index_pages, "LEAF_BYTES", 600)
+    monkeypatch.setattr(index_pages, "CHILDREN_MAX", 5)
     store, rows = MemoryStore(), rows_of(modality, count)
     index = build(store, modality, rows)
     assert list(pages.walk_entries(store, TIMELINE, modality, index)) == rows
@@ -145,10 +146,10 @@ def test_shapes_go_by_modality():
 
 
 @pytest.mark.parametrize(("items", "count"), [(1, 1), (262, 2), (257, 3), (7, 3)])
-def test_split_evenly(items, count):
-    parts = pages.split_evenly(list(range(items)), count)
-    assert [item for part in parts for item in part] == list(range(items))
-    sizes = [len(part) for part in parts]
+def test_cut_by_number(items, count):
+    parts = cut_by_number(items, count)
+    assert [item for start, stop in parts for item in range(start, stop)] == list(range(items))
+    sizes = [stop - start for start, stop in parts]
     assert len(parts) == count
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] - sizes[-1] <= 1

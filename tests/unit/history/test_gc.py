@@ -1,0 +1,325 @@
+"""Garbage collection: what is kept, what goes, and when nothing may."""
+
+import os
+import time
+from dataclasses import replace
+
+import pytest
+
+import dreamdb_arrow as vd
+from dreamdb_arrow.codec.address import address_of, as_address
+from dreamdb_arrow.columnar.vendor import add_track, read_track, track_path
+from dreamdb_arrow.errors import (
+    CorruptDataError,
+    InvalidInputError,
+    NotFoundError,
+    RefConflictError,
+    UnsupportedError,
+)
+from dreamdb_arrow.history import gc as collector
+from dreamdb_arrow.history.commit import Change, commit
+from dreamdb_arrow.history.manifests import manifest_path
+from dreamdb_arrow.history.marking import mark
+from dreamdb_arrow.objects.manifest import find_entry
+from dreamdb_arrow.store.memory import MemoryStore
+from dreamdb_arrow.testing.model import rows_of_table
+
+
+def schema():
+    return (
+        vd.Schema()
+        .add_scalar_int("n")
+        .add_scalar_categorical("c", required=False)
+        .add_image("img", mime="png", required=False)
+        .add_image("part", mime="jpeg", required=False, chunk_size=3)
+        .add_embedding("v", dim=2, lsh_bits=2, required=False)
+        .add_embedding("w", dim=2, lsh_bits=2, rerank=True, required=False)
+    )
+
+
+def row(a):
+    return {
+        "_anchor": a,
+        "n": a,
+        "c": "ab"[a % 2],
+        "img": b"%d" % a,
+        "part": b"part %d" % a,
+        "v": [1, a],
+        "w": [a, 1],
+    }
+
+
+def filled(store, commits=4):
+    ds = vd.Dataset.create("main", schema(), store, cache_dir=None)
+    for nth in range(commits):
+        ds.append_many([row(10 * nth + k) for k in range(3)])
+        if nth % 2:
+            ds.flush()
+    ds.delete([1], reason="gone")
+    return ds
+
+
+@pytest.fixture
+def store():
+    return MemoryStore()
+
+
+def shown(store, ref="main"):
+    return rows_of_table(vd.Dataset.open(ref, backend=store, cache_dir=None).to_arrow())
+
+
+def collect(store, **options):
+    return vd.gc(store, dry_run=False, writers_paused=True, **options)
+
+
+def test_a_dry_run_tells_and_removes_nothing(store):
+    filled(store)
+    before = set(store.list())
+    report = vd.gc(store, keep_manifests=0)
+    assert set(store.list()) == before
+    assert (report["dry_run"], report["deleted"], report["refs"]) == (True, 0, 1)
+    assert report["deletable"] == len(report["paths"]) > 0
+    assert report["listed"] == len(before) == report["live"] + report["deletable"]
+    assert report["bytes"] == sum(store.size(path) for path in report["paths"])
+
+
+def test_rows_stay_and_what_was_told_goes(store):  # 0008-R13
+    filled(store)
+    before, rows = set(store.list()), shown(store)
+    told = vd.gc(store, keep_manifests=0)
+    report = collect(store, keep_manifests=0)
+    assert report["deleted"] == told["deletable"]
+    assert before - set(store.list()) == set(told["paths"])
+    assert shown(store) == rows
+    check_live(store)
+    assert vd.gc(store, keep_manifests=0)["deletable"] == 0
+    vd.Dataset.open("main", backend=store, cache_dir=None).flush()
+    assert shown(store) == rows
+
+
+def check_live(store):
+    """Every object that a tip leads to is there."""
+    tips = list(collector.read_refs(store).values())
+    stored = {path.rpartition("/")[2] for path in store.list()}
+    assert {str(address) for address in mark(store, tips, 0).live} <= stored
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3])
+def test_so_many_ancestors_are_kept(store, keep):
+    ds = filled(store)
+    versions = [v["manifest"] for v in ds.history(None)]
+    collect(store, keep_manifests=keep)
+    kept = [v for v in versions if store.exists(f"manifests/{v}")]
+    assert kept == versions[: keep + 1]
+    for version in kept:
+        vd.Dataset.open_at(version, store, cache_dir=None).to_arrow()
+
+
+def test_refs_and_roots_keep_what_they_name(store):
+    ds = filled(store)
+    ds.snapshot("label")
+    rows = shown(store)
+    root = ds.current_manifest()
+    ds.delete([10])
+    ds.delete([11])
+    middle = ds.current_manifest()
+    ds.delete([12])
+    report = collect(store, keep_manifests=0, roots=[middle])
+    assert shown(store, "main@label") == rows
+    assert store.exists(f"manifests/{middle}")
+    assert report["refs"] == 2
+    ds.delete_ref("main@label")
+    collect(store, keep_manifests=0, roots=[middle])
+    assert not store.exists(f"manifests/{root}")
+    assert store.exists(f"manifests/{middle}")
+
+
+def test_a_deleted_branch_goes_with_what_only_it_had(store):
+    ds = filled(store)
+    before = set(store.list())
+    side = ds.branch("side")
+    side.append_many([row(500)])
+    side.flush()
+    ds.delete_ref("side")
+    collect(store, keep_manifests=100)
+    assert set(store.list()) == before
+
+
+def test_merged_and_compacted_spaces_are_kept_whole(store):
+    ds = filled(store)
+    side = ds.branch("side")
+    side.append_many([row(500)])
+    side.delete([10])
+    ds.append_many([row(600)])
+    ds.delete([11])
+    ds.merge("side", "union-tracks")
+    ds.flush()
+    ds.compact()
+    rows = shown(store)
+    ds.delete_ref("side")
+    collect(store, keep_manifests=0)
+    assert shown(store) == rows
+    ds.append_many([row(700)])
+    ds.flush()
+    assert set(shown(store)) == set(rows) | {700}
+
+
+def test_foreign_files_stay_and_lost_objects_go(store):
+    filled(store)
+    lost = str(address_of(b"nobody's"))
+    store.put(f"anywhere/at/all/{lost}", b"nobody's")
+    store.put("notes/readme.txt", b"mine")
+    report = collect(store, keep_manifests=100)
+    assert report["paths"] == [f"anywhere/at/all/{lost}"]
+    assert store.exists("notes/readme.txt")
+
+
+def test_what_the_registry_of_others_names_is_kept(store):
+    filled(store)
+    address = address_of(b"theirs")
+    store.put(f"theirs/{address}", b"theirs")
+    commit(store, "main", lambda *_: Change("x", registry={"dreamdb.x": {"deep": [[bytes(address)]]}}))
+    assert collect(store, keep_manifests=100)["deletable"] == 0
+    assert store.exists(f"theirs/{address}")
+
+
+def refused(store, error, match, **options):
+    before = set(store.list())
+    with pytest.raises(error, match=match):
+        collect(store, **options)
+    assert set(store.list()) == before
+
+
+def test_writers_must_be_paused_and_numbers_sane(store):
+    filled(store)
+    with pytest.raises(InvalidInputError, match="pass writers_paused=True"):
+        vd.gc(store, dry_run=False)
+    refused(store, InvalidInputError, "at least 0", keep_manifests=-1)
+    refused(store, InvalidInputError, "at least 0", keep_since_secs=-1)
+    refused(store, InvalidInputError, "not a version: 'zz'", roots=["zz"])
+    refused(MemoryStore(), InvalidInputError, "no ref")
+
+
+def test_missing_ancestors_are_told_with_the_depth_that_is_there(store):  # 0008-R13
+    filled(store)
+    collect(store, keep_manifests=2)
+    refused(store, NotFoundError, r"3 versions behind a ref; keep_manifests=2 asks", keep_manifests=5)
+    collect(store, keep_manifests=2)
+
+
+@pytest.mark.parametrize("field", ["n", "c", "img", "v"])
+def test_missing_metadata_makes_it_refuse(store, field):
+    ds = filled(store)
+    store.delete(track_path(find_entry(ds.manifest.tracks, field)))
+    refused(store, NotFoundError, "object not found")
+
+
+def test_damaged_metadata_makes_it_refuse(store):
+    ds = filled(store)
+    path = track_path(find_entry(ds.manifest.tracks, "n"))
+    data = bytearray(store.get(path))
+    data[-1] ^= 1
+    store.delete(path)
+    store.put(path, bytes(data))
+    refused(store, CorruptDataError, "does not hash to its address")
+
+
+def with_track(ds, field, **changed):
+    entry = find_entry(ds.manifest.tracks, field)
+    track = replace(read_track(ds.space.store, entry), **changed)
+
+    def build(_, __, batch):
+        return Change("x", (replace(entry, address=add_track(batch, track)),))
+
+    commit(ds.space.store, "main", build)
+
+
+def test_unknown_kinds_make_it_refuse(store):
+    ds = filled(store)
+    with_track(ds, "img", item_key_index={"root": 1})
+    refused(store, UnsupportedError, "collect with the SDK that wrote them")
+
+
+def test_hot_overlays_keep_their_buffer_and_the_track_below(store):
+    ds = filled(store)
+    entry = find_entry(ds.manifest.tracks, "n")
+    shard = address_of(b"hot")
+    store.put(f"{entry.timeline}/{entry.modality}/hot-shard/{shard}", b"hot")
+    index = {"form": "hot-overlay-v1", "hot_shard": bytes(shard), "base_track": bytes(entry.address)}
+    with_track(ds, "n", object_index=index)
+    collect(store, keep_manifests=0)
+    assert store.exists(f"{entry.timeline}/{entry.modality}/hot-shard/{shard}")
+    assert read_track(store, entry).object_index["form"] == "scalar-btree-v1"
+
+
+def test_a_ref_that_moves_meanwhile_stops_it(store, monkeypatch):  # 0008-R14
+    ds = filled(store)
+    find = collector.find_garbage
+
+    def busy(*args):
+        found = find(*args)
+        ds.append_many([row(900)])
+        return found
+
+    monkeypatch.setattr("dreamdb_arrow.dataset.collect.find_garbage", busy)
+    with pytest.raises(RefConflictError, match="'main' moved"):
+        collect(store, keep_manifests=0)
+    assert set(shown(store)) >= {900}
+
+
+def test_a_new_ref_stops_it_too(store, monkeypatch):
+    ds = filled(store)
+    find = collector.find_garbage
+
+    def busy(*args):
+        found = find(*args)
+        ds.branch("new")
+        return found
+
+    monkeypatch.setattr("dreamdb_arrow.dataset.collect.find_garbage", busy)
+    refused(store, RefConflictError, "'new' moved", keep_manifests=0)
+
+
+def test_the_young_are_kept_and_those_of_unknown_age(tmp_path, store):
+    root = tmp_path / "space"
+    filled(str(root))
+    assert vd.gc(root, keep_manifests=0, keep_since_secs=3600)["deletable"] == 0
+    old = vd.gc(root, keep_manifests=0)["paths"][0]
+    os.utime(root / old, (time.time() - 7200,) * 2)
+    report = collect(root, keep_manifests=0, keep_since_secs=3600)
+    assert report["paths"] == [old]
+    assert report["skipped_recent"] > 0
+    filled(store)
+    assert vd.gc(store, keep_manifests=0, keep_since_secs=1)["deletable"] == 0
+
+
+def test_a_page_is_read_once_however_many_versions_name_it(store, monkeypatch):
+    ds = vd.Dataset.create("main", vd.Schema().add_scalar_int("n"), store, flush="commit", cache_dir=None)
+    for nth in range(12):
+        ds.append_many([{"_anchor": nth, "n": nth}])
+    reads = []
+    get = MemoryStore.get
+    monkeypatch.setattr(MemoryStore, "get", lambda self, path: reads.append(path) or get(self, path))
+    vd.gc(store, keep_manifests=100)
+    others = [path for path in reads if not path.startswith("manifests/")]
+    assert len(others) == len(set(others))
+
+
+def test_collecting_beside_an_old_handle_is_told_when_it_reads(store):
+    ds = filled(store)
+    old = vd.Dataset.open("main", backend=store, cache_dir=None)
+    ds.delete([10])
+    collect(store, keep_manifests=0)
+    with pytest.raises(NotFoundError, match="no such version"):
+        old.to_arrow()
+    assert manifest_path(as_address(bytes(ds._version))) in set(store.list())
+
+
+def test_versions_go_before_what_they_name(store):
+    filled(store)
+    paths = vd.gc(store, keep_manifests=1)["paths"]
+    versions = [path for path in paths if path.startswith("manifests/")]
+    assert paths[: len(versions)] == versions
+    tip = vd.Dataset.open("main", backend=store, cache_dir=None)
+    history = [v["manifest"] for v in tip.history(None)]
+    assert paths[0] == f"manifests/{history[2]}"
