@@ -22,6 +22,7 @@ from dreamdb_arrow.dataset.anchors import settle_anchors
 from dreamdb_arrow.dataset.flush import flush_rows
 from dreamdb_arrow.dataset.incoming import check_rows, refuse_bare_rows
 from dreamdb_arrow.dataset.outgoing import store_rows, write_stripes
+from dreamdb_arrow.dataset.writable import check_appendable
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
 from dreamdb_arrow.objects.schema import Field, decode_schema
@@ -57,6 +58,8 @@ def append_rows(
             return Change("commit")
         if not has_columnar_layer(parent):
             refuse_bare_rows(rows)
+        given = rows.given()
+        check_appendable(store, parent, [f for f in fields if f.name in given])
         now = max(clock(), parent.ts)
         anchors = settle_anchors(
             rows, store, parent, lambda: resolve_rows(store, cache, parent, address), now

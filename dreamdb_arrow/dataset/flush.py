@@ -41,11 +41,10 @@ from dreamdb_arrow.columnar.vendor import (
 )
 from dreamdb_arrow.dataset.outgoing import Rows
 from dreamdb_arrow.dataset.spatial import load_spatial_index, publish_spatial_index, trained_index
-from dreamdb_arrow.errors import UnsupportedError
+from dreamdb_arrow.dataset.writable import check_cells, check_plain_media, check_unbound, index_address
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
 from dreamdb_arrow.objects.schema import Field, decode_schema, is_constant, item_type_of
-from dreamdb_arrow.objects.shape import expect_list
 from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
@@ -225,10 +224,7 @@ def write_column(
     anchors = np.asarray(rows.table[ANCHOR].combine_chunks())[present]
     held_values = column.filter(column.is_valid())
     if f.kind in MEDIA_KINDS:
-        if track.init_segment is not None:
-            raise UnsupportedError(
-                f"field {f.name!r} holds CMAF fragments; add to it with ingest_cmaf of the reference SDK"
-            )
+        check_plain_media(f, track)
         return write_media(store, batch, track, items_of_refs(held_values, anchors))
     if f.kind == "array":
         of = item_type_of(f)
@@ -261,16 +257,10 @@ def _write_vectors(
     spatial: Mapping[str, Any],
     registry: dict[str, Any],
 ) -> Written:
-    if "spatial_index" not in spatial:
-        raise UnsupportedError(
-            f"field {f.name!r} is no field of cells ({track.modality}); append to it with the reference SDK"
-        )
-    address = as_address(expect_list(spatial.get("spatial_index"), f"spatial_index of {f.name!r}")[0])
+    check_cells(f, track.modality, spatial)
+    address = index_address(f, spatial)
     index = load_spatial_index(store, address)
-    if index.spec is not None:
-        raise UnsupportedError(
-            f"field {f.name!r} is bound to embedding spec {index.spec}; append to it with the reference SDK"
-        )
+    check_unbound(f, index)
     if not track.object_index and f.options.get("spatial_index") is None:
         fresh = trained_index(index, held[1])
         if fresh is not index:

@@ -42,6 +42,12 @@ class Incoming:
     vectors: dict[str, tuple[Bools, F32]] = field(default_factory=dict)
     arrays: dict[str, pa.Array] = field(default_factory=dict)
 
+    def given(self) -> set[str]:
+        """Return the fields that at least one row has a value of."""
+        columns = {**self.scalars, **self.media, **self.arrays}
+        found = {name for name, column in columns.items() if column.null_count < self.n}
+        return found | {name for name, (present, _) in self.vectors.items() if present.any()}
+
 
 def check_rows(table: pa.Table, fields: Sequence[Field], time: str | None = None) -> Incoming:
     """Check a table against a schema and return its columns in the stored types.

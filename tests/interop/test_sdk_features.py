@@ -605,3 +605,18 @@ def test_several_hash_tables(backend):  # 0007-R8
     assert our_rows(backend) == their_rows(backend) == want
     found = ours(backend).iter_vector("v", vectors[3], 1)
     assert found[0]["_time_anchors"] == [3]
+
+
+def test_fragments_that_the_reference_adds_to_our_space_shut_the_field_at_once(backend, tmp_path):
+    """A stripe with rows that no flush could ever write is not made."""
+    schema = vd.Schema().add_scalar_int("n").add_video("clip", mime="h264", required=False)
+    mine = vd.Dataset.create("main", schema, backend, cache_dir=tmp_path / "cache")
+    mine.append_many([{"_anchor": 1, "n": 1}])
+    ingest(dreamdb.Dataset.open("main", backend=backend), tmp_path, [T0])
+    version = mine.refresh().current_manifest()
+    with pytest.raises(vd.UnsupportedError, match="'clip' holds CMAF fragments"):
+        mine.append_many([{"_anchor": 2, "n": 2, "clip": b"whole"}])
+    assert mine.refresh().current_manifest() == version
+    mine.append_many([{"_anchor": 2, "n": 2}])
+    mine.flush()
+    assert set(our_rows(backend)) == set(their_rows(backend)) == {1, 2, T0}
