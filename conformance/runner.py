@@ -46,6 +46,7 @@ class Step:
     input: dict[str, Any]
     valid: bool
     expected: Any = None
+    requirement: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -83,16 +84,18 @@ def _within(name: str, wanted: str) -> bool:
 
 def _steps_of(path: Path, document: dict[str, Any], case: dict[str, Any]) -> Iterator[Step]:
     group, file, op = path.parent.name, path.stem, document["op"]
-    valid = case["result"] == "valid"
-    expected = case.get("expected")
+    valid, expected = case["result"] == "valid", case.get("expected")
+
+    def ask(of: str, given: dict[str, Any], wanted: Any) -> Step:
+        return Step(group, file, case["id"], of, given, valid, wanted, tuple(case["requirement"]))
+
     if not document["codec"]:
-        yield Step(group, file, case["id"], op, case["input"], valid, expected)
+        yield ask(op, case["input"], expected)
         return
-    yield Step(group, file, case["id"], f"{op}.decode", case["input"], valid, expected)
+    yield ask(f"{op}.decode", case["input"], expected)
     if valid and "decode-only" not in case["flags"]:
         context = {key: item for key, item in case["input"].items() if key != "hex"}
-        written = {**context, "value": expected}
-        yield Step(group, file, case["id"], f"{op}.encode", written, valid, _flat_hex(case["input"]["hex"]))
+        yield ask(f"{op}.encode", {**context, "value": expected}, _flat_hex(case["input"]["hex"]))
 
 
 def _flat_hex(said: Any) -> str:
@@ -243,7 +246,12 @@ def summarize(results: Sequence[Result]) -> dict[str, Any]:
         "groups": {name: _counts(counter) for name, counter in groups.items()},
         "total": _counts(Counter(result.outcome for result in results)),
         "failures": [
-            {"case": r.step.name, "op": r.step.op, "message": r.message}
+            {
+                "case": r.step.name,
+                "op": r.step.op,
+                "requirement": r.step.requirement,
+                "message": r.message,
+            }
             for r in results
             if r.outcome == FAILED
         ],
@@ -262,7 +270,8 @@ def print_report(report: dict[str, Any]) -> None:
     for name, counts in [*report["groups"].items(), ("total", report["total"])]:
         print(f"{name:<{width}}  {counts[PASSED]:>6}  {counts[FAILED]:>6}  {counts[UNSUPPORTED]:>11}")
     for failure in report["failures"]:
-        print(f"FAILED {failure['case']} ({failure['op']}): {failure['message']}")
+        cited = ", ".join(failure["requirement"])
+        print(f"FAILED {failure['case']} ({failure['op']}; {cited}): {failure['message']}")
     if report["unsupported_operations"]:
         print(f"unsupported operations: {', '.join(report['unsupported_operations'])}")
 

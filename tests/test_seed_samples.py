@@ -55,10 +55,14 @@ def test_hello_world(tmp_path, capsys):
     assert capsys.readouterr().out.count("hit: anchor=") == 5
 
 
-def test_sharded_ingest_up_to_the_merge(tmp_path):
+def test_sharded_ingest(tmp_path):
     s = vd.Schema().add_scalar_int("n")
     ds = vd.Dataset.create("sharded", s, backend=f"file://{tmp_path}/demo")
     for i in range(3):
         ds.branch(f"worker-{i}").append_many([{"n": i}])
     assert ds.count() == 0
-    assert [vd.Dataset.open_ref(f"worker-{i}", f"file://{tmp_path}/demo").count() for i in range(3)] == [1, 1, 1]
+
+    ds.merge_many(["worker-0", "worker-1", "worker-2"])
+
+    assert ds.count() == 3
+    assert vd.Dataset.open("sharded", backend=f"file://{tmp_path}/demo").count() == 3

@@ -369,6 +369,18 @@ def _broken_indexes(fields: dict[str, Any]) -> Iterator[Case]:
             changed(tree["object_index"], tree_height=0),
         ),
         "btree-root-null": ("0011-R11", "no way in", tree, changed(tree["object_index"], root=None)),
+        "overlay-without-base": (
+            "0016-R1",
+            "nothing below the rows that wait",
+            tree,
+            {"form": "hot-overlay-v1", "hot_shard": name_of(1)},
+        ),
+        "overlay-key-too-many": (
+            "0000-R3",
+            "the map is closed",
+            tree,
+            {"form": "hot-overlay-v1", "hot_shard": name_of(1), "base_track": name_of(2), "v": 1},
+        ),
         "categories-in-a-btree": ("0011-R7", "always a list", listed, tree["object_index"]),
         "category-of-five": (
             "0011-R4",

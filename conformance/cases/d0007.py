@@ -261,7 +261,7 @@ def buckets() -> Iterator[Case]:
         hex=_bucket(16, 1, rows[:16], tag=b"embedding.f32.dim=2.bucketed.ver"),
     )
     code = struct.pack(">Q", 7) + bytes.fromhex("039846463f")
-    yield reference(
+    yield valid(
         "compressed",
         "0007-R9 0010-R4",
         "bits and a factor",

@@ -185,7 +185,7 @@ def _decoded(store: Store, bucket: SpatialBucket) -> F32:
     """Return what the codes of a bucket say of its vectors: all there is, where no exact ones lie beside them."""
     assert bucket.compressor is not None
     assert bucket.codes is not None
-    return decode_codes(load_compressor(store, bucket.compressor), bucket.codes)  # 0010-R3
+    return decode_codes(load_compressor(store, bucket.compressor), bucket.codes)  # 0010-R6
 
 
 def _check_origin(entry: CellEntry, bucket: SpatialBucket, origin: Origin | None) -> None:

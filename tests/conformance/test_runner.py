@@ -91,6 +91,9 @@ def test_wrong_answers_are_failures(vectors, adapter):
     messages = {f["case"].rpartition("/")[2]: f["message"] for f in found["failures"]}
     assert messages["one"] == '"2" instead of "1"'
     assert messages["bad"] == 'accepted, must be refused: "2"'
+    assert {tuple(f["requirement"]) for f in found["failures"]} == {("0003-R4",)}
+    shown = run(vectors, adapter('return {"id": request["id"], "ok": True, "output": "2"}'))[1]
+    assert 'FAILED 0003-time/keys/one (time; 0003-R4): "2" instead of "1"' in shown
 
 
 def test_refusal_of_a_valid_case_is_a_failure(vectors, adapter):

@@ -90,7 +90,9 @@ def test_acknowledged_commits_survive_a_kill(tmp_path, flush):
     deleted: set[int] = set()
     start = commits = rounds = 0
     with writers(root, tmp_path / "cache") as run:
-        while rounds < ROUNDS // 2 or (commits <= ROUNDS // 2 and rounds < 10 * ROUNDS):  # a busy machine does less
+        while rounds < ROUNDS // 2 or (
+            commits <= ROUNDS // 2 and rounds < 10 * ROUNDS
+        ):  # a busy machine does less
             rounds += 1
             said = [int(word) for word in run(0.05 + random_moment.random() * 0.25, start)]
             commits += len(said)

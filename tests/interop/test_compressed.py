@@ -58,7 +58,7 @@ def theirs_of(backend):
 
 
 @pytest.mark.parametrize("kind", ["rabitq1", "rabitq2", "rabitq4", "rabitq8", "pq"])
-def test_we_read_what_the_reference_makes_of_codes(backend, tmp_path, kind):  # 0010-R3
+def test_we_read_what_the_reference_makes_of_codes(backend, tmp_path, kind):  # 0010-R6
     schema = declare(dreamdb, backend, compressor_of(backend, kind), rerank=False)
     dreamdb.Dataset.create("s", schema, backend=backend).append_many(rows(vectors()))
     anchors, found = ours_of(backend, tmp_path)

@@ -11,6 +11,8 @@ from dreamdb_arrow.codec.outboard import encode_outboard
 from dreamdb_arrow.columnar.cover_note import CoverNote, decode_cover_note, encode_cover_note
 from dreamdb_arrow.errors import CorruptDataError, UnsupportedError
 from dreamdb_arrow.kernels.rabitq import encode_rabitq, rotation
+from dreamdb_arrow.objects.array_item import CsrItems, RaggedItems, decode_items_of, encode_items_of
+from dreamdb_arrow.objects.array_type import CSR, OFFSETS, RAGGED, ItemType
 from dreamdb_arrow.objects.btree_page import decode_btree_page, encode_entries, encode_leaf
 from dreamdb_arrow.objects.genesis import Genesis, decode_genesis, encode_genesis
 from dreamdb_arrow.objects.graph_page import GraphPage, decode_graph_page, encode_graph_page
@@ -71,6 +73,8 @@ GRAPH = Address(bytes.fromhex("1e4ca615adea100c637850147ca85269a4e9944c6a971c15a
 AB, CDE = address_of(b"AB"), address_of(b"CDE")
 VECTORS = np.array([[1, 2], [2, 4.5]], np.float32)
 EMBEDDING = "embedding.f32.dim=2.bucketed"
+CELLS_OF_BYTES = ItemType(RAGGED, "u8", codec=OFFSETS)
+MATRIX = ItemType(CSR, "u8", (2, 3))
 VIDEO = "ai.dreamlake.media.video_item.h264.version=1"
 
 
@@ -172,6 +176,13 @@ ENCODED = {
     ("0007", "index-leaf"): encode_index_leaf(media_leaf()),
     ("0007", "spatial-bucket"): encode_spatial_bucket(BUCKET),
     ("0007", "sidecar"): encode_vector_sidecar(VectorSidecar(EMBEDDING, VECTORS)),
+    ("0007", "ragged-array"): encode_items_of(
+        CELLS_OF_BYTES, RaggedItems(np.array([2]), np.array([2, 0]), np.array([1, 2], np.uint8))
+    )[0],
+    ("0007", "sparse-array"): encode_items_of(
+        MATRIX,
+        CsrItems(np.array([[0, 1, 1]], np.uint64), np.array([1]), np.array([2]), np.array([7], np.uint8)),
+    )[0],
     ("0010", "rabitq-object"): encode_vector_compressor(make_rabitq(2, with_correction_factors=True)),
     ("0011", "scalar-index"): encode_scalar_index(scalar_index_of("n", "int")),
     ("0011", "record"): encode_records(np.array([T0, T0 + (1 << 33)]), np.array([2])).data.tobytes(),
@@ -207,6 +218,10 @@ AGAIN = {
     ("0007", "index-leaf"): lambda data: encode_index_leaf(decode_index_page(data, MEDIA, "image.png")),
     ("0007", "spatial-bucket"): lambda data: encode_spatial_bucket(decode_spatial_bucket(data)),
     ("0007", "sidecar"): lambda data: encode_vector_sidecar(decode_vector_sidecar(data)),
+    ("0007", "ragged-array"): lambda data: encode_items_of(
+        CELLS_OF_BYTES, decode_items_of(CELLS_OF_BYTES, [data])
+    )[0],
+    ("0007", "sparse-array"): lambda data: encode_items_of(MATRIX, decode_items_of(MATRIX, [data]))[0],
     ("0010", "rabitq-object"): lambda data: encode_vector_compressor(decode_vector_compressor(data)),
     ("0011", "scalar-index"): lambda data: encode_scalar_index(decode_scalar_index(data)),
     ("0011", "record"): lambda data: encode_records(

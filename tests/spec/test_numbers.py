@@ -42,7 +42,16 @@ from dreamdb_arrow.objects import (
     video_item,
 )
 from dreamdb_arrow.objects.array_item import CsrItems, RaggedItems, encode_items_of
-from dreamdb_arrow.objects.array_type import CSR, OFFSETS, RAGGED, ItemType
+from dreamdb_arrow.objects.array_type import (
+    CSR,
+    DENSE,
+    DIMS_MAX,
+    NUMBERS_MAX,
+    OFFSETS,
+    RAGGED,
+    ItemType,
+    encode_item_type,
+)
 from dreamdb_arrow.objects.index_entries import MEDIA, entries_of_lists
 from dreamdb_arrow.objects.lineage import Edge, end_of
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, encode_manifest, order_tracks
@@ -125,6 +134,8 @@ LIMITS = {
         "smallest `bucket_max_bytes`": user_schema.BUCKET_BYTES.start,
         "largest `bucket_max_bytes`": user_schema.BUCKET_BYTES.stop - 1,
         "default `bucket_max_bytes`": vectors.BUCKET_MAX_BYTES,
+        "dimensions of an array": DIMS_MAX,
+        "numbers of an array": NUMBERS_MAX,
     },
     "0008": {"tries of a commit before it gives up": commit.ATTEMPTS},
     "0010": {
@@ -505,6 +516,11 @@ KEYS = {
     ),
     ("0007", "List of chunks"): [ITEMS],
     ("0007", "Chunk"): ITEMS["chunks"],
+    ("0007", "Item type"): [
+        encode_item_type(ItemType(DENSE, "f32")),
+        encode_item_type(ItemType(RAGGED, "f32", codec=OFFSETS)),
+        encode_item_type(ItemType(CSR, "f32", (1, 1))),
+    ],
     ("0007", "Paged index"): [dict.fromkeys(pages._KEYS)],
     ("0007", "Index page"): cover(index_page.encode_index_leaf(LEAF)),
     ("0010", "VectorCompressor"): cover(

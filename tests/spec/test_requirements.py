@@ -716,7 +716,7 @@ def test_an_unknown_kind_of_field_is_unavailable():  # 0014-R3, 0000-R4
 
 
 def hot_space():
-    """Return a Dataset whose fields n and v have hot shards: two scalars, and a vector in place of another."""
+    """Return a Dataset whose fields n and v have hot shards."""
     ds = new_dataset()
     manifest, batch = ds.manifest, Batch(ds.space.store)
     scalar, vector = row_entry(manifest, "n"), row_entry(manifest, "v")
@@ -730,7 +730,8 @@ def hot_space():
 
     values = tuple(number.to_bytes(8, "little", signed=True) for number in (70, -71))
     hot = put(scalar, "int", (T0 + 70, T0 + 71), values)
-    put(vector, None, (T0 + 70, T0 + 70), tuple(struct.pack("<2f", 1, y) for y in (0.25, 0.5)))
+    # Of row 70 the last vector counts; row 0 has one in the Track.
+    put(vector, None, (T0 + 70, T0 + 70, T0), tuple(struct.pack("<2f", 1, y) for y in (0.25, 0.5, 0.75)))
     index = {"form": "hot-overlay-v1", "hot_shard": bytes(hot), "base_track": bytes(scalar.address)}
     overlay = Track((T0, T0 + 72), scalar.modality, scalar.timeline, index)
     changed = replace(scalar, address=add_track(batch, overlay), coverage=overlay.coverage)

@@ -11,7 +11,7 @@ from record_forms import decode_forms, encode_forms
 
 from dreamdb_arrow.codec.cbor_rows import Spans
 from dreamdb_arrow.codec.ragged import spread
-from dreamdb_arrow.errors import LayoutError, UnsupportedError
+from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.btree_page import (
     WHOLE,
     BtreeChild,
@@ -34,9 +34,11 @@ from dreamdb_arrow.objects.index_page import (
 from dreamdb_arrow.objects.scalar_bucket import decode_record, encode_records
 from dreamdb_arrow.objects.scalar_records import decode_records
 from dreamdb_arrow.objects.scalar_values import encode_key, value_type_of
+from dreamdb_arrow.objects.shape import expect_address, expect_closed_map
 from dreamdb_arrow.objects.track import Track, decode_track, encode_track
 from dreamdb_arrow.tracks.btree import btree_of
 from dreamdb_arrow.tracks.categories import read_list
+from dreamdb_arrow.tracks.hot import is_overlay
 from dreamdb_arrow.tracks.pages import paged_tree
 
 # --- values -------------------------------------------------------------------------------------------------
@@ -182,7 +184,11 @@ def _index_codec(shape: EntryShape) -> Codec:
 def check_index(track: Track) -> None:
     """Refuse a Track whose index is not what its modality asks for."""
     family, _, rest = track.modality.partition(".")
-    if family == "scalar":
+    if family == "scalar" and is_overlay(track):
+        found = expect_closed_map(track.object_index, "overlay", {"form", "hot_shard", "base_track"})
+        for key in ("hot_shard", "base_track"):
+            expect_address(found[key], f"{key} of an overlay")
+    elif family == "scalar":
         kind = value_type_of(_TAGS.get(rest.partition(".")[0], "unknown"))
         if kind.tree:
             btree_of(track)
@@ -197,11 +203,7 @@ def check_index(track: Track) -> None:
 
 def _read_track(data: bytes) -> Any:
     track = decode_track(data)
-    try:
-        check_index(track)
-    except UnsupportedError as error:
-        if "hot" not in str(error):
-            raise
+    check_index(track)
     return _track_value(track)
 
 

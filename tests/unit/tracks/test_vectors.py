@@ -130,7 +130,7 @@ def test_the_same_appends_write_the_same_objects(name):
         assert mine.get(path) == space.store.get(path)
 
 
-def test_codes_without_exact_vectors_say_roughly_where_they_were():  # 0010-R3
+def test_codes_without_exact_vectors_say_roughly_where_they_were():  # 0010-R6
     space = Space("vec-ivf-rabitq4")
     found = tv.read_vectors(space.store, space.tracks[-1], space.dim)
     exact = np.asarray(space.vectors)[np.argsort(space.anchors)]
@@ -308,7 +308,7 @@ def test_anchors_that_do_not_fit(anchors):
     "compressor",
     [make_rabitq(4, 8), make_pq(unit_rows(RNG.standard_normal((32, 2)).astype("f4")).reshape(2, 16, 2))],
 )
-def test_compressed_buckets_hold_the_codes_of_unit_vectors(compressor):  # 0010-R3
+def test_compressed_buckets_hold_the_codes_of_unit_vectors(compressor):  # 0010-R6
     store = MemoryStore()
     data = encode_vector_compressor(compressor)
     address = address_of(data)

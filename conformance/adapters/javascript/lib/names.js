@@ -56,7 +56,6 @@ export function checkRefName(name) {
 export function checkObjectPath(path) {
   const segments = path.split('/');
   const plain = segments.every((each) => !['', '.', '..'].includes(each));
-  // eslint-disable-next-line no-control-regex
   demand(plain && segments[0] !== 'refs' && !/[\x00-\x1f\x7f\\]/.test(path), 'not the path of an Object'); // 0005-R3
   return path;
 }
