@@ -147,5 +147,6 @@ def apply_change(parent: Manifest, address: Address, change: Change, now_ns: int
         parents=(address,) if other is None else (address, other.address),  # 0008-R4
         writer=writer_tag(change.operation),
         registry={key: value for key, value in registry.items() if key not in change.unregistered},
+        repeated={},
         tracks=order_tracks(active, *lineage_after(before, active)),  # 0001-R7
     )

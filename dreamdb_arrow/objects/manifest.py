@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
+
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
-from dreamdb_arrow.errors import InvalidInputError, LayoutError
+from dreamdb_arrow.codec.cbor_columns import encode_heads
+from dreamdb_arrow.errors import CanonicalError, InvalidInputError, LayoutError
 from dreamdb_arrow.objects.lineage import (
     ENTITY_FORM,
     LINEAGE_FORM,
@@ -49,7 +52,11 @@ _KEYS: Final = ("ts", "tracks", "writer", "parents", "registry", "timelines")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One version: when, what, by whom, from which versions; `extra` holds keys of others, as decoded."""
+    """One version: when, what, by whom, from which versions; `extra` holds keys of others, as decoded.
+
+    `repeated` says of registry keys of array types how often their pair is there, where that is more than once: the
+    reference writes it once a field. No version of ours says anything twice.
+    """
 
     ts: int
     tracks: Tracks
@@ -58,6 +65,7 @@ class Manifest:
     registry: Mapping[str, Any]
     timelines: tuple[Address, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
+    repeated: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def timeline(self) -> Address:
@@ -87,7 +95,30 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "registry": dict(manifest.registry),
         "timelines": manifest.timelines,
     }
-    return encode_cbor(known | dict(manifest.extra))
+    data = encode_cbor(known | dict(manifest.extra))
+    return _with_repeats(data, manifest) if manifest.repeated else data
+
+
+def _with_repeats(data: bytes, manifest: Manifest) -> bytes:
+    """Return the bytes of a Manifest with pairs of its registry as often as it says they are there."""
+    if extra := manifest.repeated.keys() - manifest.registry.keys():
+        raise InvalidInputError(f"the registry has no {sorted(extra)} to repeat")
+    registry, size = encode_cbor(dict(manifest.registry)), len(manifest.registry)
+    body = registry[len(_map_head(size)) :]
+    for key, times in manifest.repeated.items():
+        pair = _pair(key, manifest.registry[key])
+        body = body.replace(pair, pair * times, 1)
+        size += times - 1
+    name = encode_cbor("registry")
+    return data.replace(name + registry, name + _map_head(size) + body, 1)
+
+
+def _map_head(size: int) -> bytes:
+    return encode_heads(5, np.array([size], np.uint64)).data.tobytes()
+
+
+def _pair(key: str, value: Any) -> bytes:
+    return encode_cbor(key) + encode_cbor(value)
 
 
 def decode_manifest(data: bytes) -> Manifest:
@@ -107,7 +138,9 @@ def decode_manifest(data: bytes) -> Manifest:
     registry = expect_map(fields["registry"], "registry of a manifest")
     if (tracks.form == ENTITY_FORM) != (ENTITY_KEYS_KEY in registry):
         raise LayoutError(f"tracks of form {tracks.form!r} do not go with the registry: {ENTITY_KEYS_KEY}")
-    return Manifest(
+    arrays = {key: value for key, value in registry.items() if key.startswith(ARRAY_PREFIX)}
+    found = {key: data.count(_pair(key, value)) for key, value in arrays.items()}
+    manifest = Manifest(
         ts=expect_uint(fields["ts"], "ts of a manifest"),
         tracks=tracks,
         writer=expect_text(fields["writer"], "writer of a manifest"),
@@ -115,4 +148,8 @@ def decode_manifest(data: bytes) -> Manifest:
         registry=registry,
         timelines=timelines,
         extra={key: value for key, value in fields.items() if key not in _KEYS},  # 0000-R3
+        repeated={key: times for key, times in found.items() if times > 1},
     )
+    if arrays and encode_manifest(manifest) != data:  # 0002-R8
+        raise CanonicalError("a pair is repeated outside of the registry", 0)
+    return manifest

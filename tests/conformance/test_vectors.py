@@ -1,5 +1,6 @@
 """The vectors: their form, where they come from, what adapters make of them, and what becomes of them when bytes change."""
 
+import contextlib
 import fcntl
 import importlib.util
 import json
@@ -16,6 +17,7 @@ import jsonschema
 import pytest
 
 from dreamdb_arrow.errors import DreamDBError
+from dreamdb_arrow.objects.manifest import decode_manifest, encode_manifest
 
 sys.path += [str(Path(__file__).parents[2] / "conformance" / part) for part in (".", "adapters/python")]
 
@@ -29,12 +31,7 @@ VECTORS = ROOT / "conformance" / "vectors"
 JAVASCRIPT = ROOT / "conformance" / "adapters" / "javascript"
 FILES = sorted(VECTORS.glob("*/*.json"))
 STEPS = list(runner.read_steps())
-# What has an encoder: all but the case of the one exception to canonical CBOR, which no writer makes.
-BINARY = [
-    s
-    for s in STEPS
-    if s.valid and s.op.endswith(".decode") and s.input.get("hex") and s.case != "array-pair-twice"
-]
+BINARY = [s for s in STEPS if s.valid and s.op.endswith(".decode") and s.input.get("hex")]
 # What a second implementation, written from the spec alone, must pass.
 JAVASCRIPT_GROUPS = (
     "0001/genesis",
@@ -209,22 +206,26 @@ def masks_for(size):
     return lambda at: (1 << (at + at // 8) % 8,)
 
 
-def surviving_changes(step, masks):
-    """Yield what decodes after one byte was changed, and encodes to something else."""
+def again(step, data):
+    """Return the bytes that what was read from these bytes is written as."""
+    if step.op == "manifest.decode":  # what a Manifest says twice is in no value of the adapters
+        return encode_manifest(decode_manifest(data)).hex()
     context = {key: from_json(item) for key, item in step.input.items() if key != "hex"}
     decode, encode = OPERATIONS[step.op], OPERATIONS[step.op.removesuffix("decode") + "encode"]
+    return encode({"value": decode({"hex": data.hex(), **context}), **context})
+
+
+def surviving_changes(step, masks):
+    """Yield what decodes after one byte was changed, and encodes to something else."""
     data = bytearray(expand_hex(step.input["hex"]))
     for at in range(len(data)):
         for mask in masks(at):
             data[at] ^= mask
-            changed = data.hex()
+            changed = bytes(data)
             data[at] ^= mask
-            try:
-                value = decode({"hex": changed, **context})
-            except DreamDBError:
-                continue
-            if encode({"value": value, **context}) != changed:
-                yield at, mask
+            with contextlib.suppress(DreamDBError):
+                if again(step, changed) != changed.hex():
+                    yield at, mask
 
 
 @pytest.mark.parametrize("step", BINARY, ids=lambda step: step.name)
@@ -244,13 +245,7 @@ def test_every_change_of_a_byte_is_refused_or_kept(step):
 
 @pytest.mark.parametrize("step", BINARY, ids=lambda step: step.name)
 def test_cut_bytes_are_refused_or_kept(step):
-    context = {key: from_json(item) for key, item in step.input.items() if key != "hex"}
     whole = expand_hex(step.input["hex"])
-    decode, encode = OPERATIONS[step.op], OPERATIONS[step.op.removesuffix("decode") + "encode"]
     for length in range(0, len(whole), max(1, len(whole) // 25)):
-        cut = whole[:length].hex()
-        try:
-            value = decode({"hex": cut, **context})
-        except DreamDBError:
-            continue
-        assert encode({"value": value, **context}) == cut
+        with contextlib.suppress(DreamDBError):
+            assert again(step, whole[:length]) == whole[:length].hex()
