@@ -16,6 +16,7 @@ from dreamdb_arrow.dataset.array_fields import array_field
 from dreamdb_arrow.dataset.array_values import sample_arrays
 from dreamdb_arrow.dataset.columns import find_field
 from dreamdb_arrow.dataset.evolve import add_field, check_beside, schema_with
+from dreamdb_arrow.dataset.handle import Handle
 from dreamdb_arrow.dataset.schema import Schema
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.commit import Change, Clock, commit
@@ -28,23 +29,11 @@ from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.arrays import fetch_array_parts, read_array_items
 from dreamdb_arrow.tracks.constants import read_array_constant, write_array_constant
 
-if TYPE_CHECKING:
-    from dreamdb_arrow.columnar.rowset import RowSet
-    from dreamdb_arrow.dataset.space import Space
 
-
-class Arrays:
+class Arrays(Handle):
     """What a Dataset can do with arrays. Each call that writes is one commit, and moves the handle on."""
 
-    space: Space
-    _ref: str
-    _version: Address
-    _clock: Clock
-
     if TYPE_CHECKING:
-
-        @property
-        def _rows(self) -> RowSet: ...
 
         def take(self, anchors: Any, fields: Sequence[str] | None = None) -> pa.Table:
             """Return the live rows of these anchors."""

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.dataset.compact import as_dict, compact_tracks
+from dreamdb_arrow.dataset.handle import Handle
 from dreamdb_arrow.dataset.merge import FAST_FORWARD, merge_ref, merge_refs
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.refs import delete_ref
 
-if TYPE_CHECKING:
-    from dreamdb_arrow.dataset.space import Space
-    from dreamdb_arrow.history.commit import Clock
 
-
-class Branching:
+class Branching(Handle):
     """What a Dataset can do with other Refs, and with the shape of its own. Calls move the handle on."""
-
-    space: Space
-    _ref: str
-    _version: Address
-    _clock: Clock
 
     def merge(self, other_ref_name: str, strategy: str = FAST_FORWARD) -> str:
         """Bring another Ref's rows into this one and return the new version.

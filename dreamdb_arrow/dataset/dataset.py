@@ -15,9 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dreamdb_arrow.codec.address import Address, parse_address
+from dreamdb_arrow.codec.address import parse_address
 from dreamdb_arrow.columnar.cache import DEFAULT_ROOT
-from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import ANCHOR, TIME
 from dreamdb_arrow.dataset.append import append_rows, samples_writer
 from dreamdb_arrow.dataset.arrays import Arrays
@@ -48,9 +47,6 @@ class Dataset(Evolving, Branching, Arrays):
     A handle stays at the version it was opened at; its own writes move it on, `refresh()` moves it to the Ref's tip.
     Made by `create`, `open`, `open_ref` and `open_at`.
     """
-
-    def __init__(self, space: Space, ref: str, version: Address, clock: Clock = time.time_ns) -> None:
-        self.space, self._ref, self._version, self._clock = space, ref, version, clock
 
     # ---------------------------------------------------------------- opening
 
@@ -134,10 +130,6 @@ class Dataset(Evolving, Branching, Arrays):
         return cls.open_at(manifest_hash, backend, **options)
 
     # ---------------------------------------------------------------- what it is
-
-    @property
-    def _rows(self) -> RowSet:
-        return self.space.rows(self._version)
 
     @property
     def manifest(self) -> Manifest:

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.dataset.evolve import add_constant, add_field, decommission, set_meta
+from dreamdb_arrow.dataset.handle import Handle
 from dreamdb_arrow.dataset.inspect import constants, metadata
 from dreamdb_arrow.dataset.layers import add_layer, append_layer
 from dreamdb_arrow.dataset.schema import SCALAR_METHODS, Schema
 from dreamdb_arrow.errors import InvalidInputError
 
-if TYPE_CHECKING:
-    from dreamdb_arrow.columnar.rowset import RowSet
-    from dreamdb_arrow.dataset.space import Space
-    from dreamdb_arrow.history.commit import Clock
 
-
-class Evolving:
+class Evolving(Handle):
     """What a Dataset can do to its own schema. Each call is one commit, and moves the handle on."""
-
-    space: Space
-    _ref: str
-    _version: Address
-    _clock: Clock
-
-    if TYPE_CHECKING:
-
-        @property
-        def _rows(self) -> RowSet: ...
 
     # ---------------------------------------------------------------- fields
 

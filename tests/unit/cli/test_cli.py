@@ -7,7 +7,6 @@ import pty
 import re
 import runpy
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import pytest
 from rich.cells import cell_len
 
 import dreamdb_arrow as vd
-from dreamdb_arrow.cli import main
 from dreamdb_arrow.cli.cells import cell, size_text
 from dreamdb_arrow.cli.delete import read_anchors
 from dreamdb_arrow.cli.failures import failure_line
@@ -29,7 +27,7 @@ from dreamdb_arrow.cli.values import interval_text, json_text, plain_values, tim
 from dreamdb_arrow.cli.verbs import VERBS
 from dreamdb_arrow.errors import InvalidInputError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 T0 = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
 JPEG = b"\xff\xd8\xff" + bytes(20_000)
@@ -66,42 +64,6 @@ def original(tmp_path_factory):
     ds.snapshot("first")
     ds.delete([anchor(7)])
     return place
-
-
-@pytest.fixture
-def space(original, tmp_path):
-    shutil.copytree(original, tmp_path / "space")
-    return str(tmp_path / "space")
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("DREAMDB_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cli-cache"))
-    monkeypatch.setenv("COLUMNS", "100")
-
-
-@pytest.fixture
-def cli(capsys):
-    """Return a function that runs a command line and gives exit code, stdout and stderr."""
-
-    def run(*words):
-        code = main([str(w) for w in words])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture
-def ok(cli):
-    """Return a function that runs a command line, which must succeed in silence, and gives stdout."""
-
-    def run(*words):
-        code, out, err = cli(*words)
-        assert (code, err) == (0, "")
-        return out
-
-    return run
 
 
 def contents(place):

@@ -2,13 +2,11 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 import dreamdb_arrow as vd
-from dreamdb_arrow.cli import main
 
 T0 = 1_700_000_000_000_000_000
 
@@ -31,38 +29,6 @@ def original(tmp_path_factory):
     ds.branch("behind")
     ds.append_many(rows(10, 15))
     return place
-
-
-@pytest.fixture
-def space(original, tmp_path):
-    shutil.copytree(original, tmp_path / "space")
-    return str(tmp_path / "space")
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("DREAMDB_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cli-history-cache"))
-    monkeypatch.setenv("COLUMNS", "100")
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*words):
-        code = main([str(w) for w in words])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture
-def ok(cli):
-    def run(*words):
-        code, out, err = cli(*words)
-        assert (code, err) == (0, "")
-        return out
-
-    return run
 
 
 def opened(space, ref="hello"):
