@@ -78,7 +78,7 @@ def read_scalars(
     buckets, bucket_of = number_addresses(entries.buckets)
     unread = np.array([address not in known for address in buckets], np.bool_)
     if not unread.all():
-        kept = np.flatnonzero(unread[bucket_of] | _are_shared(bucket_of, entries.offsets))
+        kept = np.flatnonzero(unread[bucket_of] | _are_shared(bucket_of, entries.offsets))  # 0021-R10
         entries, bucket_of = entries.take(kept), bucket_of[kept]
     values, codes = _number_values(entries.values)
     parts = list(_read_buckets(store, track, buckets, bucket_of, entries, codes))

@@ -377,7 +377,7 @@ def test_a_bucket_that_two_appends_share_is_fetched_once(monkeypatch):
     assert len(fetched) == 1
 
 
-def test_a_known_record_that_another_value_names_too_is_read():
+def test_a_known_record_that_another_value_names_too_is_read():  # 0021-R10
     store = MemoryStore()
     ours = append(store, empty_track(), "int", [(T0, 1), (T0 + 1, 2)])
     theirs = append(store, ours.track, "int", [(T0, 7)])
