@@ -20,7 +20,11 @@ def leave_out_dropped(rows: RowSet, note: CoverNote | None) -> RowSet:
     names = {f.name for f in rows.fields}
     dropped = {name: listed for name, listed in note.dropped.items() if name in names}
     stripes = tuple(_without(rows, s, dropped_from(s.address, dropped)) for s in rows.stripes)
-    return replace(rows, stripes=stripes)
+    vectors = {
+        name: tuple(s for s in held if s.address not in dropped.get(name, ()))
+        for name, held in rows.vectors.items()
+    }
+    return replace(rows, stripes=stripes, vectors=vectors)
 
 
 def dropped_from(stripe: Address, dropped: Mapping[str, frozenset[Address]]) -> list[str]:

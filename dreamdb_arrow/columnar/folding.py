@@ -17,8 +17,7 @@ import pyarrow as pa
 from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.columnar.cache import LocalCache
-from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
-from dreamdb_arrow.columnar.notes import read_notes
+from dreamdb_arrow.columnar.cover_note import CoverNote
 from dreamdb_arrow.columnar.projection import (
     EVERYTHING,
     Projection,
@@ -41,22 +40,19 @@ from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.schema import Field, is_constant
 
 
-def add_track_rows(rows: RowSet, note: CoverNote | None) -> RowSet:
-    """Unite the stripes with what only the Tracks hold; most often nothing, as the newest note says."""
-    open_fields = _uncovered(rows, note)
-    if not open_fields:
-        return rows
-    merged = merge_notes(read_notes(rows.store, rows.manifest))
-    key = _projection_key(rows, open_fields, merged)
+def add_track_rows(rows: RowSet, open_fields: Sequence[Field], note: CoverNote) -> RowSet:
+    """Unite the stripes with what only the Tracks of these fields hold; `note` unites all that cover notes say."""
+    key = _projection_key(rows, open_fields, note)
     known = rows.cache.read_note(key)
     folded = _decode_folded(known) if known is not None else None
     if folded is None or not _still_there(rows.cache, folded):
-        folded = _fold(rows, project(rows.store, rows.manifest, open_fields, merged))
+        folded = _fold(rows, project(rows.store, rows.manifest, open_fields, note))
         rows.cache.write_note(key, _encode_folded(folded))
     return _apply(rows, folded)
 
 
-def _uncovered(rows: RowSet, note: CoverNote | None) -> list[Field]:
+def uncovered(rows: RowSet, note: CoverNote | None) -> list[Field]:
+    """Return the fields whose Tracks must be looked into; most often none, as the newest note says."""
     covered = {} if note is None else note.tracks
     entries = [(f, row_entry(rows.manifest, f.name)) for f in rows.fields if not is_constant(f)]
     # 0021-R10

@@ -92,8 +92,8 @@ def _read_field(
         read.scalars[f.name] = read_hot_scalars(store, read_track(store, entry), value_type, known=known)
     elif f.kind in BLOB_KINDS:
         base = note.tracks.get(f.name)
-        old = None if base is None else _old_items(store, replace(entry, address=base), f.kind)
-        read.media[f.name] = _without(read_blobs(store, read_track(store, entry), f.kind), old)
+        old = None if base is None else old_items(store, replace(entry, address=base), f.kind)
+        read.media[f.name] = without_old(read_blobs(store, read_track(store, entry), f.kind), old)
     elif f.kind == "embedding":
         if GRAPH in entry.modality:
             nodes = read_graph_vectors(store, read_track(store, _exact_graph(manifest, entry)), dim_of(f))
@@ -159,7 +159,7 @@ def _new_arrays(store: Store, items: ArrayItems, covered: TrackEntry) -> ArrayIt
     return items.take(~(there & (items.addresses == old.addresses[at]).all(axis=1)))
 
 
-def _old_items(store: Store, entry: TrackEntry, kind: str) -> MediaItems | None:
+def old_items(store: Store, entry: TrackEntry, kind: str) -> MediaItems | None:
     """Return the items of a covered Track, if it has not been collected."""
     try:
         return read_blobs(store, read_track(store, entry), kind)
@@ -167,7 +167,7 @@ def _old_items(store: Store, entry: TrackEntry, kind: str) -> MediaItems | None:
         return None
 
 
-def _without(items: MediaItems, old: MediaItems | None) -> MediaItems:
+def without_old(items: MediaItems, old: MediaItems | None) -> MediaItems:
     """Drop items that a covered Track has at the same anchor. Payloads alone do not tell: equal bytes are one object."""
     if old is None or len(old) == 0:
         return items

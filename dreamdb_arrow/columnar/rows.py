@@ -11,12 +11,14 @@ from collections.abc import Iterable
 
 from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.columnar.cache import LocalCache
+from dreamdb_arrow.columnar.cover_note import merge_notes
 from dreamdb_arrow.columnar.dropped import leave_out_dropped
-from dreamdb_arrow.columnar.folding import add_track_rows
-from dreamdb_arrow.columnar.notes import newest_note
+from dreamdb_arrow.columnar.folding import add_track_rows, uncovered
+from dreamdb_arrow.columnar.notes import newest_note, read_notes
 from dreamdb_arrow.columnar.overlaps import (
     settle_overlaps,
 )
+from dreamdb_arrow.columnar.rebirth import drop_mistyped, forget_reborn
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.columnar.vendor import (
@@ -50,7 +52,12 @@ def resolve_rows(store: Store, cache: LocalCache, manifest: Manifest, address: A
         store, cache, manifest, address, fields, tuple(stripes), vectors, read_hidden(store, manifest)
     )
     note = newest_note(store, manifest)
-    return add_track_rows(settle_overlaps(leave_out_dropped(rows, note)), note)
+    open_fields = uncovered(rows, note)
+    if open_fields:
+        known = merge_notes(read_notes(store, manifest))
+        note = forget_reborn(store, manifest, open_fields, drop_mistyped(rows, open_fields, known))
+    settled = settle_overlaps(leave_out_dropped(rows, note))
+    return add_track_rows(settled, open_fields, note) if open_fields and note is not None else settled
 
 
 def _check_entries(manifest: Manifest, fields: Iterable[Field]) -> None:

@@ -176,9 +176,14 @@ def stripe_columns(path: Any) -> frozenset[str]:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Give a table the columns and types of `schema`, in its order; what is missing becomes null."""
+    """Give a table the columns and types of `schema`, in its order; what is missing becomes null.
+
+    So does a column of another type: it is of an earlier field of that name.
+    """
     columns = [
-        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(len(table), f.type)
+        table[f.name].cast(f.type)
+        if f.name in table.column_names and table[f.name].type.id == f.type.id
+        else pa.nulls(len(table), f.type)
         for f in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)

@@ -13,6 +13,7 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
 from dreamdb_arrow.columnar.notes import add_note, read_notes, still_covered, write_note
 from dreamdb_arrow.columnar.projection import row_entry
+from dreamdb_arrow.columnar.rebirth import drop_field
 from dreamdb_arrow.columnar.rows import space_stripes
 from dreamdb_arrow.columnar.vendor import (
     STRIPE,
@@ -134,11 +135,7 @@ def drop_column(store: Store, parent: Manifest, batch: Batch, field: str) -> Tra
     """
     merged = merge_notes(read_notes(store, parent))
     stripes = frozenset(s.address for s in space_stripes(store, parent, STRIPE))
-    dropped = {**merged.dropped, field: merged.dropped.get(field, frozenset()) | stripes}
-    tracks, payloads = still_covered(parent, merged), dict(merged.payloads)
-    for listed in (tracks, payloads):
-        listed.pop(field, None)
-    note = CoverNote(tracks, payloads, merged.stripes, {name: held for name, held in dropped.items() if held})
+    note = drop_field(replace(merged, tracks=still_covered(parent, merged)), field, stripes)
     return write_note(batch, parent.timeline, note, [], parent.ts)
 
 

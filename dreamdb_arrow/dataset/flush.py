@@ -19,6 +19,7 @@ from dreamdb_arrow.columnar.media_refs import items_of_refs
 from dreamdb_arrow.columnar.notes import read_notes, write_note
 from dreamdb_arrow.columnar.overlaps import drop_repeated, fold_tables, shared_anchors
 from dreamdb_arrow.columnar.projection import dim_of, row_entry
+from dreamdb_arrow.columnar.rebirth import forget_reborn
 from dreamdb_arrow.columnar.rows import read_hidden, space_stripes
 from dreamdb_arrow.columnar.rowset import Stripe
 from dreamdb_arrow.columnar.stripe import (
@@ -121,7 +122,8 @@ def flush_stripes(
     fields = decode_schema(parent.registry)
     schema = stripe_schema(fields)
     hidden = read_hidden(store, parent)
-    dropped = merge_notes(read_notes(store, parent)).dropped if stripes else {}
+    notes = merge_notes(read_notes(store, parent))
+    dropped = forget_reborn(store, parent, fields, notes).dropped
     tables = [
         conform(drop_columns(decode_stripe(s.local(store, cache)), dropped_from(s.address, dropped)), schema)
         for s in stripes
@@ -298,8 +300,8 @@ def _write_note(
     stripes: frozenset[Address],
 ) -> TrackEntry:
     """Write what this flush brought together, and return the new entry of the Track of cover notes."""
-    before = read_notes(store, parent)
-    merged = merge_notes(before)
+    before = merge_notes(read_notes(store, parent))
+    merged = forget_reborn(store, parent, decode_schema(parent.registry), before)
     new_tracks = {e.field: e.address for e in entries}
     covered = {
         name: new_tracks.get(name, address)
@@ -313,6 +315,6 @@ def _write_note(
     }
     note = CoverNote(covered, payloads, stripes, merged.dropped)  # 0021-R9
     kept = read_fragments(store, parent, COVER)
-    if len(kept) >= NOTES_MAX:
-        note, kept = replace(merge_notes([*before, note]), tracks=covered), []
+    if len(kept) >= NOTES_MAX or merged != before:
+        note, kept = replace(merge_notes([merged, note]), tracks=covered), []
     return write_note(batch, parent.timeline, note, kept, parent.ts)

@@ -150,6 +150,6 @@ def decode_manifest(data: bytes) -> Manifest:
         extra={key: value for key, value in fields.items() if key not in _KEYS},  # 0000-R3
         repeated={key: times for key, times in found.items() if times > 1},
     )
-    if arrays and encode_manifest(manifest) != data:  # 0002-R8
+    if ARRAY_PREFIX.encode() in data and encode_manifest(manifest) != data:  # 0002-R8
         raise CanonicalError("a pair is repeated outside of the registry", 0)
     return manifest

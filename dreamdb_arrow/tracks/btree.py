@@ -45,10 +45,9 @@ def read_btree(store: Store, track: Track, kind: ValueType) -> ScalarEntries | N
 
     Raises CorruptDataError for anything that is not such a tree, UnsupportedError for an unknown form.
     """
-    tree = btree_of(track)
-    if tree is None:
+    if btree_of(track) is None:
         return None
-    entries = join_entries(list(_walk(store, track, tree, kind)))
+    entries = join_entries(list(iterate_btree(store, track, kind)))
     # 0011-R9
     return entries if is_ordered(entries) else sort_entries(entries)  # leaves of one value lie in no order
 
@@ -72,11 +71,15 @@ def check_form(found: dict[str, Any]) -> None:
         raise UnsupportedError(f"a scalar index of form {found.get('form')!r:.80} cannot be read yet")
 
 
-def _walk(store: Store, track: Track, tree: Tree, kind: ValueType) -> Iterator[ScalarEntries]:
+def iterate_btree(store: Store, track: Track, kind: ValueType) -> Iterator[ScalarEntries]:
+    """Yield the entries of a column, a leaf at a time. Raises as read_btree does."""
+
     def decode(data: bytes) -> ScalarEntries | BtreeNode:
         return decode_btree_page(data, kind)
 
-    return walk_tree(store, index_directory(track.timeline, track.modality), tree, decode, _check_page)
+    if (tree := btree_of(track)) is None:
+        return
+    yield from walk_tree(store, index_directory(track.timeline, track.modality), tree, decode, _check_page)
 
 
 def _check_page(page: ScalarEntries | BtreeNode, height: int, claim: BtreeChild | None) -> int:

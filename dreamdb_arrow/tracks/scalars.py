@@ -34,7 +34,7 @@ from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch_many
-from dreamdb_arrow.tracks.btree import insert_entries, read_btree
+from dreamdb_arrow.tracks.btree import insert_entries, iterate_btree, read_btree
 from dreamdb_arrow.tracks.categories import insert_in_list, read_list
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX, Written, bucket_directory, paths_in, widen
 
@@ -94,6 +94,13 @@ def _are_shared(bucket_of: Ints, offsets: Ints) -> NDArray[np.bool_]:
     shared = np.zeros(len(offsets), np.bool_)
     shared[order] = np.r_[same, False] | np.r_[False, same]
     return shared
+
+
+def holds_any(store: Store, track: Track, value_type: str, known: frozenset[Address]) -> bool:
+    """Tell whether a scalar Track names one of these buckets; it is read as far as needed. Raises as read_scalars does."""
+    kind = value_type_of(value_type)
+    leaves = iterate_btree(store, track, kind) if kind.tree else iter([_read_entries(store, track, kind)])
+    return any(not known.isdisjoint(number_addresses(leaf.buckets)[0]) for leaf in leaves)
 
 
 def bucket_addresses(store: Store, track: Track, value_type: str) -> frozenset[Address]:

@@ -208,3 +208,59 @@ def test_what_cannot_be_is_refused_and_changes_nothing(tmp_path, wrong, told):
     with pytest.raises((InvalidInputError, vd.DreamDBError), match=told):
         wrong(ds)
     assert ds.refresh().current_manifest() == version
+
+
+@pytest.mark.parametrize("flush", ["manual", "commit"])
+@pytest.mark.parametrize("kind", ["int", "string", "image"])
+def test_the_reference_takes_a_field_away_and_brings_back_its_name(tmp_path, kind, flush):  # 0021-R13
+    """What our stripes hold of the old field does not come back, whatever the new one is of."""
+    backend = f"file://{tmp_path}/s"
+    schema = (
+        vd.Schema().add_scalar_int("m").add_scalar_int("n").add_image("im", mime="png").add_embedding("v", 2)
+    )
+    ds = vd.Dataset.create("s", schema, backend, flush=flush, cache_dir=tmp_path / "cache")
+    ds.append_many([{"_anchor": at, "m": at, "n": at, "im": b"%d" % at, "v": [1.0, at]} for at in range(4)])
+    ds.flush()
+    theirs = dreamdb.Dataset.open("s", backend=backend)
+    for name in ("n", "im", "v"):
+        theirs.decommission_modality(name)
+    new = {"int": 7, "string": "seven", "image": b"seven"}[kind]
+    theirs.add_image("n") if kind == "image" else getattr(theirs, f"add_scalar_{kind}")("n")
+    theirs.add_image("im", mime="png")
+    wanted = {at: {"m": at} for at in range(4)}
+    assert our_rows(backend, "s", tmp_path) == their_rows(backend, "s") == wanted
+    theirs.append_many([{"_anchor": 9, "m": 9, "n": new}])
+    wanted[9] = {"m": 9, "n": new}
+    assert our_rows(backend, "s", tmp_path) == their_rows(backend, "s") == wanted
+    ds.refresh().append_many([{"_anchor": 10, "m": 10, "n": new, "im": b"ten"}])
+    ds.flush()
+    wanted[10] = {"m": 10, "n": new, "im": b"ten"}
+    assert our_rows(backend, "s", tmp_path) == their_rows(backend, "s") == wanted
+    theirs = dreamdb.Dataset.open("s", backend=backend)
+    theirs.append_many([{"_anchor": 11, "m": 11, "n": new}])
+    theirs.compact()
+    wanted[11] = {"m": 11, "n": new}
+    assert our_rows(backend, "s", tmp_path) == their_rows(backend, "s") == wanted
+    with vd.connect(backend, cache_dir=tmp_path / "cache") as con:
+        assert con.sql("SELECT count(*), count(n), count(im) FROM s").fetchall() == [(7, 3, 1)]
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_name_that_comes_back_with_another_type(tmp_path, flushed):
+    """Also where no flush had brought the old values into a Track: a column of another type is not the field's."""
+    backend = f"file://{tmp_path}/s"
+    schema = vd.Schema().add_scalar_int("m").add_scalar_string("n")
+    ds = vd.Dataset.create("s", schema, backend, cache_dir=tmp_path / "cache")
+    ds.append_many([{"_anchor": 1, "m": 1, "n": "one"}])
+    if flushed:
+        ds.flush()
+    theirs = dreamdb.Dataset.open("s", backend=backend)
+    theirs.decommission_modality("n")
+    theirs.add_scalar_int("n")
+    theirs.append_many([{"_anchor": 2, "m": 2, "n": 2}])
+    wanted = {1: {"m": 1}, 2: {"m": 2, "n": 2}}
+    assert our_rows(backend, "s", tmp_path) == wanted
+    with vd.connect(backend, cache_dir=tmp_path / "cache") as con:
+        assert con.sql("SELECT m, n FROM s ORDER BY m").fetchall() == [(1, None), (2, 2)]
+    ds.refresh().flush()
+    assert our_rows(backend, "s", tmp_path) == their_rows(backend, "s") == wanted

@@ -4,7 +4,7 @@ import pytest
 
 from dreamdb_arrow.codec.address import address_of
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
-from dreamdb_arrow.errors import InvalidInputError, LayoutError, UnsupportedError
+from dreamdb_arrow.errors import CanonicalError, InvalidInputError, LayoutError, UnsupportedError
 from dreamdb_arrow.objects.manifest import (
     LIST_FORM,
     Edge,
@@ -280,4 +280,18 @@ def test_a_repeated_registry_entry_of_the_reference_is_read():
     data = encode_manifest(manifest(A1, registry={"array.f32.x": {"item_type": {}}}))
     twice = data.replace(b"\xa1" + once, b"\xa2" + once + once)
     assert len(twice) == len(data) + len(once)
-    assert decode_manifest(twice) == decode_manifest(data)
+    found = decode_manifest(twice)
+    assert replace(found, repeated={}) == decode_manifest(data)
+    assert encode_manifest(found) == twice
+    assert encode_manifest(replace(found, repeated={})) == data
+    with pytest.raises(InvalidInputError, match=r"no \['array.u8.x'\] to repeat"):
+        encode_manifest(replace(found, repeated={"array.u8.x": 2}))
+
+
+def test_nothing_else_may_be_repeated():
+    extra = encode_cbor("array.f32.x") + encode_cbor(1)
+    data = encode_manifest(manifest(A1, extra={"other": {"array.f32.x": 1}}))
+    twice = data.replace(b"\xa1" + extra, b"\xa2" + extra + extra)
+    assert twice != data
+    with pytest.raises(CanonicalError):
+        decode_manifest(twice)
