@@ -33,7 +33,24 @@ def lineage_after(tracks: Tracks, active: Sequence[TrackEntry]) -> tuple[list[Tr
     edges = [edge for edge in tracks.edges if {edge.child, edge.exact_parent} <= held]
     edges += [Edge(end_of(new), end_of(before)) for new, before in grown.items()]
     _add_origins(tracks, active, lineage, edges)
-    return lineage, edges
+    return _reachable(active, lineage, edges)
+
+
+def _reachable(
+    active: Sequence[TrackEntry], lineage: Sequence[TrackEntry], edges: Sequence[Edge]
+) -> tuple[list[TrackEntry], list[Edge]]:
+    """Return what an active Track descends from: a layer that goes takes its origin along."""
+    above = {edge.child: edge.exact_parent for edge in edges}
+    reached: set[EdgeEnd] = set()
+    pending = [end_of(entry) for entry in active]
+    while pending:
+        if (end := pending.pop()) not in reached:
+            reached.add(end)
+            pending += [above[end]] if end in above else []
+    return (
+        [entry for entry in lineage if end_of(entry) in reached],
+        [edge for edge in edges if edge.child in reached],
+    )
 
 
 def _grown_layers(tracks: Tracks, active: Sequence[TrackEntry]) -> dict[TrackEntry, TrackEntry]:

@@ -109,7 +109,7 @@ class AlternatingWriters(RuleBasedStateMachine):
         (self.root / "space").mkdir()
         self.backend = f"file://{self.root}/space"
         self.refs, self.known, self.used, self.names = {}, set(), set(), 0
-        self.manual = False
+        self.manual, self.changed, self.free = False, True, []
 
     def teardown(self):
         done["spaces"] += bool(self.refs)
@@ -128,6 +128,7 @@ class AlternatingWriters(RuleBasedStateMachine):
 
     def step(self, name, who=""):
         done["steps"] += 1
+        self.changed = name != "gc"
         done[f"{name} {who}".strip()] += 1
 
     @initialize(
@@ -272,6 +273,16 @@ class AlternatingWriters(RuleBasedStateMachine):
         self.refs[ref].fields[name] = kind
         self.step("add field", who)
 
+    @precondition(lambda self: self.free and len(self.refs) == 1)
+    @rule(who=WHO, kind=st.sampled_from(["int", "string", "categorical", "image"]))
+    def add_field_again(self, who, kind):
+        """A name that was free again: of a new field. Branches on which it is the old one's have no good union."""
+        name = self.free.pop()
+        ds = self.open(who, MAIN)
+        ds.add_image(name) if kind == "image" else getattr(ds, f"add_scalar_{kind}")(name)
+        self.refs[MAIN].fields[name] = kind
+        self.step("add field again", who)
+
     @rule(
         who=WHO,
         nth=NUMBERS,
@@ -300,11 +311,18 @@ class AlternatingWriters(RuleBasedStateMachine):
     def decommission(self, who, nth, number):
         ref, rng = self.pick(nth), np.random.default_rng(number)
         names = sorted(set(self.refs[ref].fields) - {"n"})
-        if not names or rng.random() < 0.7:  # seldom, or no field is left
+        if not names or rng.random() < 0.4:  # not always, or no field is left
             return
         name = str(rng.choice(names))
         self.open(who, ref).decommission_modality(name)
-        del self.refs[ref].fields[name]
+        kind, model = self.refs[ref].fields.pop(name), self.refs[ref]
+        held = {anchor for anchor, row in model.rows.items() if row.pop(name, None) is not None}
+        if (
+            kind in VALUES
+            and kind not in ("embedding", "array")
+            and (who == OURS or not held & model.pending)
+        ):
+            self.free.append(name)
         self.step("decommission", who)
 
     @rule(who=WHO, nth=NUMBERS, text=st.sampled_from(["a", "b"]))
@@ -425,6 +443,7 @@ class AlternatingWriters(RuleBasedStateMachine):
         self.open(who, self.pick(nth)).compact()
         self.step("compact", who)
 
+    @precondition(lambda self: self.changed)
     @rule(who=WHO)
     def gc(self, who):
         collect = vd.gc if who == OURS else dreamdb.gc
