@@ -44,14 +44,17 @@ bench-full: $(STAMP)  ## the same with five million rows in 500 commits
 bench-flush: $(STAMP)  ## flush a million rows and then a thousand, field by field, with the limits beside
 	@$(RUN) benchmarks/flush.py
 
-conformance: $(STAMP)  ## run the vectors against our adapter, then every change of every byte of them
+conformance: $(STAMP)  ## run the vectors against both adapters, Python and JavaScript, then change bytes of them
 	@$(RUN) conformance/runner.py --strict --adapter "$(RUN) conformance/adapters/python/adapter.py"
-	@$(RUN) -m pytest -n 2 -m "slow or not slow" tests/conformance $(TEST_ARGS)
+	@$(RUN) conformance/runner.py --strict --adapter "$$($(RUN) conformance/adapters/javascript/prepare.py)" \
+		--group $$(cat conformance/adapters/javascript/groups.txt)
+	@$(RUN) -m pytest -n 2 -m "not slow" tests/conformance $(TEST_ARGS)
 
 interop: $(STAMP)  ## take turns with the reference SDK: 2,000 random steps over 200 Spaces, and all tests beside it
 	@$(RUN) -m pytest -s -m "slow or not slow" --interop-steps 2000 --interop-spaces 200 tests/interop $(TEST_ARGS)
 
-soak: $(STAMP)  ## the property tests with fifty times as many examples; takes an hour or more
+soak: $(STAMP)  ## every change of every byte of the vectors, and fifty times as many examples; takes hours
+	@$(RUN) -m pytest -n 2 -m slow tests/conformance $(TEST_ARGS)
 	@$(RUN) -m pytest --hypothesis-profile=deep -m "slow or not slow" tests/properties $(TEST_ARGS)
 
 docs: $(STAMP)  ## write docs/coverage.md and docs/cli.md again, then run every block of the documents

