@@ -88,10 +88,31 @@ def _versions_taken(parent: Manifest) -> dict[str, int]:
 
 def cover_new(store: Store, parent: Manifest, batch: Batch, entries: Sequence[TrackEntry]) -> TrackEntry:
     """Write a cover note which says that stripes hold every row of these Tracks too: they are empty."""
-    merged = merge_notes(read_notes(store, parent))
+    before = merge_notes(read_notes(store, parent))
+    merged = _without_gone(store, parent, before)
     covered = {**still_covered(parent, merged), **{e.field: e.address for e in entries}}
+    if merged != before:
+        return write_note(batch, parent.timeline, replace(merged, tracks=covered), [], parent.ts)
     note = CoverNote(covered, {}, frozenset(), merged.dropped)
     return add_note(store, batch, [parent], note, parent.ts)
+
+
+def is_noted(store: Store, parent: Manifest, field: str) -> bool:
+    """Tell whether cover notes say anything of a field of this name."""
+    note = merge_notes(read_notes(store, parent))
+    return field in note.tracks or field in note.payloads
+
+
+def _without_gone(store: Store, parent: Manifest, note: CoverNote) -> CoverNote:
+    """Return a note that drops the columns of fields that somebody else took away: their names may come back."""
+    there = {f.name for f in decode_schema(parent.registry)}
+    for name in sorted({*note.tracks, *note.payloads} - there):
+        note = drop_field(note, name, _stripes(store, parent))
+    return note
+
+
+def _stripes(store: Store, parent: Manifest) -> frozenset[Address]:
+    return frozenset(s.address for s in space_stripes(store, parent, STRIPE))
 
 
 def decommission(store: Store, name: str, field: str, clock: Clock) -> Address:
@@ -133,9 +154,9 @@ def drop_column(store: Store, parent: Manifest, batch: Batch, field: str) -> Tra
 
     It takes the place of all notes: what they list as covered of the old field must not hide rows of the new one.
     """
-    merged = merge_notes(read_notes(store, parent))
-    stripes = frozenset(s.address for s in space_stripes(store, parent, STRIPE))
-    note = drop_field(replace(merged, tracks=still_covered(parent, merged)), field, stripes)
+    merged = _without_gone(store, parent, merge_notes(read_notes(store, parent)))
+    note = replace(merged, tracks=still_covered(parent, merged))
+    note = drop_field(note, field, _stripes(store, parent))
     return write_note(batch, parent.timeline, note, [], parent.ts)
 
 

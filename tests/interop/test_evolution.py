@@ -264,3 +264,23 @@ def test_a_name_that_comes_back_with_another_type(tmp_path, flushed):
         assert con.sql("SELECT m, n FROM s ORDER BY m").fetchall() == [(1, None), (2, 2)]
     ds.refresh().flush()
     assert our_rows(backend, "s", tmp_path) == their_rows(backend, "s") == wanted
+
+
+@pytest.mark.parametrize("flush", ["manual", "commit"])
+def test_we_bring_back_a_name_that_the_reference_took_away(tmp_path, flush):
+    backend = f"file://{tmp_path}/s"
+    schema = vd.Schema().add_scalar_int("m").add_scalar_int("n").add_scalar_int("o")
+    ds = vd.Dataset.create("s", schema, backend, flush=flush, cache_dir=tmp_path / "cache")
+    ds.append_many([{"_anchor": at, "m": at, "n": at, "o": at} for at in range(3)])
+    theirs = dreamdb.Dataset.open("s", backend=backend)
+    theirs.decommission_modality("n")
+    theirs.decommission_modality("o")
+    ds.refresh().add_scalar_int("n")
+    ds.add_scalar_layer("o", "m", "int", [(1, 5)])
+    wanted = {at: {"m": at} for at in range(3)}
+    wanted[1]["o"] = 5
+    assert our_rows(backend, "s", tmp_path) == wanted
+    ds.append_many([{"_anchor": 9, "m": 9, "n": 9}])
+    ds.flush()
+    wanted[9] = {"m": 9, "n": 9}
+    assert our_rows(backend, "s", tmp_path) == their_rows(backend, "s") == wanted
