@@ -87,4 +87,6 @@ def space_stripes(store: Store, manifest: Manifest, modality: str, name: str = "
     """Return the stripes that a vendor Track lists, by first anchor."""
     timeline = manifest.timeline
     held = read_fragments(store, manifest, modality, name)
-    return tuple(Stripe(f.address, f.t0, f.t1, fragment_path(timeline, modality, f.address)) for f in held)
+    return tuple(
+        Stripe(f.address, f.t0, f.t1, fragment_path(timeline, modality, f.address), f.size) for f in held
+    )

@@ -23,12 +23,13 @@ from dreamdb_arrow.store.interface import Store
 
 @dataclass(frozen=True, slots=True)
 class Stripe:
-    """A file of rows: where it is in the store (`path`), or in the local cache (`path` is empty)."""
+    """A file of rows: where it is in the store (`path`), or in the local cache (`path` is empty); `size` in bytes, if known."""
 
     address: Address
     t0: int
     t1: int
     path: str = ""
+    size: int = 0
 
     def local(self, store: Store, cache: LocalCache) -> Path:
         """Return a verified local file of it."""

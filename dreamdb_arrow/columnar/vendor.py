@@ -127,6 +127,20 @@ def write_fragments(
     )
 
 
+def change_fragments(
+    store: Store,
+    batch: Batch,
+    manifest: Manifest,
+    modality: str,
+    added: Iterable[Fragment],
+    removed: frozenset[Address] = frozenset(),
+    field: str = "",
+) -> TrackEntry:
+    """Return the entry of a vendor Track with fragments added, and those of some addresses taken out."""
+    held = (f for f in read_fragments(store, manifest, modality, field) if f.address not in removed)
+    return write_fragments(batch, manifest.timeline, modality, [*held, *added], field)
+
+
 def _as_fragment(raw: Any) -> Fragment:
     if not isinstance(raw, list) or len(raw) != 4:
         raise LayoutError(f"not a fragment of a vendor track: {raw!r:.80}")

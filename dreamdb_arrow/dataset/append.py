@@ -12,11 +12,9 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.rows import resolve_rows
 from dreamdb_arrow.columnar.vendor import (
-    Fragment,
+    change_fragments,
     flush_mode,
     has_columnar_layer,
-    read_fragments,
-    write_fragments,
 )
 from dreamdb_arrow.dataset.anchors import settle_anchors
 from dreamdb_arrow.dataset.flush import flush_rows
@@ -24,7 +22,7 @@ from dreamdb_arrow.dataset.incoming import check_rows, refuse_bare_rows
 from dreamdb_arrow.dataset.outgoing import store_rows, write_stripes
 from dreamdb_arrow.dataset.writable import check_appendable
 from dreamdb_arrow.history.commit import Change, Clock, commit
-from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
+from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.objects.schema import Field, decode_schema
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
@@ -68,7 +66,10 @@ def append_rows(
         if not has_columnar_layer(parent):  # 0006-R10, 0021-R3
             return replace(flush_rows(store, parent, batch, stored), operation="commit")
         made = write_stripes(stored, parent.timeline, batch)
-        entries = tuple(_extend(store, parent, batch, *key, new) for key, new in made.items())
+        entries = tuple(
+            change_fragments(store, batch, parent, modality, new, field=field)
+            for (modality, field), new in made.items()
+        )
         if flush_mode(parent) != "commit":
             return Change("commit", entries)
         named = frozenset(f.address for new in made.values() for f in new)
@@ -77,14 +78,6 @@ def append_rows(
 
     address, manifest = commit(store, name, build, clock=clock)
     return counted[0], address, manifest
-
-
-def _extend(
-    store: Store, parent: Manifest, batch: Batch, modality: str, field: str, new: list[Fragment]
-) -> TrackEntry:
-    """Return the entry of a vendor Track with fragments added."""
-    held = read_fragments(store, parent, modality, field)
-    return write_fragments(batch, parent.timeline, modality, [*held, *new], field)
 
 
 def samples_writer(samples: Any, convert: Callable[[Any, tuple[Field, ...]], pa.Table]) -> Tabulate:
