@@ -8,19 +8,22 @@ lies inside the fragments (0021-R2).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.errors import LayoutError
+from dreamdb_arrow.objects.index_entries import MEDIA as MEDIA_ENTRIES
+from dreamdb_arrow.objects.index_entries import IndexEntries, entries_of_lists, lists_of_entries
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
 from dreamdb_arrow.objects.track import EMPTY_COVERAGE, Track, decode_track, encode_track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch
+from dreamdb_arrow.tracks.index_insertion import swap_in_index
 from dreamdb_arrow.tracks.layout import payload_directory, track_directory
-from dreamdb_arrow.tracks.pages import build_media_index, encode_inline_entry, walk_media_entries
+from dreamdb_arrow.tracks.pages import build_index, iterate_index
 
 STRIPE = "org.dreamdb.arrow.stripe.v1"
 VECTORS = "org.dreamdb.arrow.vectors.v1"
@@ -71,14 +74,20 @@ def vendor_entry(manifest: Manifest, modality: str, field: str = "") -> TrackEnt
     return find_entry(manifest.tracks, vendor_field(modality, field))
 
 
-def read_fragments(store: Store, manifest: Manifest, modality: str, field: str = "") -> list[Fragment]:
-    """Return the fragments of one vendor Track, in the order of their first anchor."""
+def read_fragments(
+    store: Store, manifest: Manifest, modality: str, field: str = "", near: tuple[int, int] | None = None
+) -> list[Fragment]:
+    """Return the fragments of one vendor Track, in the order of their first anchor.
+
+    With `near`, at least those that meet [t0, t1) and what lies beside them in the index; with later and later anchors
+    that is the last page of it, however long the whole is.
+    """
     entry = vendor_entry(manifest, modality, field)
     if entry is None:
         return []
-    track = read_track(store, entry)
-    fragments = [_as_fragment(raw) for raw in walk_media_entries(store, track)]
-    return sorted(fragments, key=lambda f: (f.t0, f.t1, f.address))
+    leaves = iterate_index(store, read_track(store, entry), near)
+    fragments = [_as_fragment(raw) for leaf in leaves for raw in lists_of_entries(leaf)]
+    return sorted(fragments, key=_place)
 
 
 def read_track(store: Store, entry: TrackEntry) -> Track:
@@ -111,20 +120,11 @@ def write_fragments(
     batch: Batch, timeline: Address, modality: str, fragments: Iterable[Fragment], field: str = ""
 ) -> TrackEntry:
     """Add the Track object of these fragments to the batch and return its active entry."""
-    ordered = sorted(set(fragments), key=lambda f: (f.t0, f.t1, f.address))  # 0007-R5
-    raw = [encode_inline_entry(f.t0, f.t1, f.size, f.address) for f in ordered]
-    index = raw if len(raw) <= INLINE_ENTRIES_MAX else build_media_index(batch, timeline, modality, raw)
+    ordered = sorted(set(fragments), key=_place)  # 0007-R5
+    few = len(ordered) <= INLINE_ENTRIES_MAX
+    index = _lists(ordered) if few else build_index(batch, timeline, modality, _entries(ordered))
     coverage = (ordered[0].t0, max(f.t1 for f in ordered)) if ordered else EMPTY_COVERAGE
-    track = Track(coverage=coverage, modality=modality, timeline=timeline, object_index=index)
-    return TrackEntry(
-        kind="continuous",
-        role="base",
-        field=vendor_field(modality, field),
-        address=add_track(batch, track),
-        coverage=coverage,
-        modality=modality,
-        timeline=timeline,
-    )
+    return _publish(batch, Track(coverage, modality, timeline, index), field)
 
 
 def change_fragments(
@@ -133,12 +133,61 @@ def change_fragments(
     manifest: Manifest,
     modality: str,
     added: Iterable[Fragment],
-    removed: frozenset[Address] = frozenset(),
+    removed: Collection[Address] = (),
     field: str = "",
 ) -> TrackEntry:
     """Return the entry of a vendor Track with fragments added, and those of some addresses taken out."""
-    held = (f for f in read_fragments(store, manifest, modality, field) if f.address not in removed)
-    return write_fragments(batch, manifest.timeline, modality, [*held, *added], field)
+    if not removed:
+        return swap_fragments(store, batch, manifest, modality, added, (), field)
+    gone = [f for f in read_fragments(store, manifest, modality, field) if f.address in removed]
+    return swap_fragments(store, batch, manifest, modality, added, gone, field)
+
+
+def swap_fragments(
+    store: Store,
+    batch: Batch,
+    manifest: Manifest,
+    modality: str,
+    added: Iterable[Fragment],
+    removed: Collection[Fragment],
+    field: str = "",
+) -> TrackEntry:
+    """Do as change_fragments does; of a paged Track only the pages that change are read and written."""  # 0021-R8
+    entry = vendor_entry(manifest, modality, field)
+    new = set(added)
+    if entry is not None:
+        track = read_track(store, entry)
+        if isinstance(track.object_index, dict) and (new or removed):
+            swapped = swap_in_index(store, batch, track, _entries(new), _entries(removed))
+            if swapped is not None:
+                return _publish(batch, swapped, field)
+    held = set(read_fragments(store, manifest, modality, field)) - set(removed)
+    return write_fragments(batch, manifest.timeline, modality, held | new, field)
+
+
+def _publish(batch: Batch, track: Track, field: str) -> TrackEntry:
+    return TrackEntry(
+        kind="continuous",
+        role="base",
+        field=vendor_field(track.modality, field),
+        address=add_track(batch, track),
+        coverage=track.coverage,
+        modality=track.modality,
+        timeline=track.timeline,
+    )
+
+
+def _place(f: Fragment) -> tuple[int, int, Address]:
+    return f.t0, f.t1, f.address
+
+
+def _entries(fragments: Iterable[Fragment]) -> IndexEntries:
+    return entries_of_lists(MEDIA_ENTRIES, _lists(sorted(fragments, key=_place)))
+
+
+def _lists(fragments: Iterable[Fragment]) -> list[list[Any]]:
+    """Return the entries of fragments: neither packed nor chunked."""
+    return [[f.t0, f.t1, f.size, f.address] for f in fragments]
 
 
 def _as_fragment(raw: Any) -> Fragment:

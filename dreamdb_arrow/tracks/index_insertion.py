@@ -1,9 +1,10 @@
-"""New entries into the paged index of a media or spatial Track, by copy-on-write. Spec 0007."""
+"""Changes of the paged index of a media or spatial Track, by copy-on-write: entries in, entries out. Spec 0007."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -41,26 +42,54 @@ def insert_in_index(store: Store, batch: Batch, track: Track, new: IndexEntries)
     Raises:
         LayoutError, UnsupportedError: as iterate_index does, as far as pages are read; for pages out of order, too.
     """
+    _, found = _change_index(store, batch, track, new, frozenset())
+    return found
+
+
+def swap_in_index(
+    store: Store, batch: Batch, track: Track, new: IndexEntries, old: IndexEntries
+) -> Track | None:
+    """Return a Track of media that has some entries more and others, told by their addresses, no more.
+
+    Reads and writes as insert_in_index does. None when not all of the old ones lie where their times say, as entries
+    of one time may, or when nothing is left: then the index is to be made anew.
+    """
+    gone = frozenset(addresses_of(old))
+    routed = sort_index_entries(join_index_entries(new.shape, [new, old]))
+    root, found = _change_index(store, batch, track, routed, gone)
+    if root is None or root.items != paged_tree(track).items + len(new) - len(old):
+        return None
+    return replace(track, coverage=(root.t_min, root.t_max), object_index=found)
+
+
+def _change_index(
+    store: Store, batch: Batch, track: Track, routed: IndexEntries, gone: frozenset[Address]
+) -> tuple[IndexChild | None, dict[str, Any]]:
     tree = paged_tree(track)
     writer = IndexWriter(batch, track.timeline, track.modality)
-    change = Insertion(_IndexPages(store, track, writer, new))
+    change = Insertion(_IndexPages(store, track, writer, routed, gone))
     root = IndexChild(0, 0, tree.root, tree.items)
-    children, level = change.replace_root(root, tree.height, len(new))
+    children, level = change.replace_root(root, tree.height, len(routed))
     while len(children) > 1:
         children, level = writer.add_nodes(children, grows=change.grows), level + 1
+    if not children:
+        return None, {}
     pages = tree.pages - change.dropped + writer.added
     fanout = max(expect_uint(track.object_index["fanout"], "fanout of an index"), writer.fanout)
-    counts = {"page_count": pages, "total_items": tree.items + len(new), "tree_height": level + 1}  # 0007-R4
-    return {"form": FORM, "root": children[0].address, "fanout": fanout, **counts}
+    counts = {"page_count": pages, "total_items": children[0].items, "tree_height": level + 1}  # 0007-R4
+    return children[0], {"form": FORM, "root": children[0].address, "fanout": fanout, **counts}
 
 
 class _IndexPages:
     """The pages of an index and the entries that go into it, as tracks.insertion wants them."""
 
-    __slots__ = ("_directory", "_modality", "_new", "_shape", "_store", "_writer")
+    __slots__ = ("_directory", "_gone", "_modality", "_new", "_shape", "_store", "_writer")
 
-    def __init__(self, store: Store, track: Track, writer: IndexWriter, new: IndexEntries) -> None:
+    def __init__(
+        self, store: Store, track: Track, writer: IndexWriter, new: IndexEntries, gone: frozenset[Address]
+    ) -> None:
         self._store, self._writer, self._new = store, writer, new
+        self._gone = np.array([bytes(address) for address in gone], f"S{ADDRESS_BYTES}")
         self._directory = index_directory(track.timeline, track.modality)
         self._modality, self._shape = track.modality, new.shape
 
@@ -96,12 +125,18 @@ class _IndexPages:
         return self._new.between(start, stop)
 
     def join_entries(self, parts: Sequence[IndexEntries]) -> IndexEntries:
-        return join_index_entries(self._shape, parts)
+        joined = join_index_entries(self._shape, parts)
+        if len(self._gone) == 0:
+            return joined
+        names = np.ascontiguousarray(joined.addresses).view(self._gone.dtype).reshape(-1)
+        return joined.take(np.flatnonzero(~np.isin(names, self._gone)))
 
     def is_small(self, held: IndexEntries | list[IndexChild], _level: int) -> bool:
-        return self._writer.is_small(held)
+        return len(held) == 0 or self._writer.is_small(held)
 
     def write(self, held: IndexEntries | list[IndexChild], _level: int, *, grows: bool) -> list[IndexChild]:
+        if len(held) == 0:  # all of it is gone
+            return []
         if isinstance(held, IndexEntries):
             return self._writer.add_leaves(sort_index_entries(held), grows=grows)
         return self._writer.add_nodes(held, grows=grows)

@@ -2,7 +2,6 @@
 
     walk_tree                      the leaves of a tree, each page verified, its counts checked
     read_index, build_index        entries as columns
-    walk_entries, build_paged      entries as lists, for those who have few
 
 A page that is listed twice is read once: what it holds is already there. So however a tree folds back on itself, a walk
 costs no more than the pages there are.
@@ -10,9 +9,11 @@ costs no more than the pages there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from dreamdb_arrow.codec.address import Address
@@ -24,7 +25,6 @@ from dreamdb_arrow.objects.index_entries import (
     IndexEntries,
     entries_of_lists,
     join_index_entries,
-    lists_of_entries,
 )
 from dreamdb_arrow.objects.index_page import IndexChild, IndexLeaf, IndexNode, decode_index_page
 from dreamdb_arrow.objects.shape import expect_address, expect_closed_map, expect_map, expect_uint
@@ -60,6 +60,7 @@ def walk_tree(
     tree: Tree,
     decode: Callable[[bytes], Any],
     check: Callable[[Any, int, Any], int],
+    pick: Callable[[Any], Sequence[Any]] = attrgetter("children"),
 ) -> Iterator[Any]:
     """Yield the decoded leaves of a page tree from left to right, each once.
 
@@ -69,6 +70,8 @@ def walk_tree(
         tree: what the Track says.
         decode: bytes -> leaf, or a node with `children` that have an `address`.
         check: page, its height above the leaves, what its parent says of it -> its entries; raises LayoutError.
+        pick: page above the leaves -> those of its children that are wanted. The counts of the Track are then as the
+            pages that are read say.
 
     Raises:
         CorruptDataError: a page is not its address's, malformed, or not what its parent says.
@@ -76,21 +79,23 @@ def walk_tree(
     """
     level: dict[Address, int] = {tree.root: 1}  # how often each page is listed
     claims: dict[Address, Any] = {}
-    pages = items = 0
+    pages = items = left_out = 0
     for height in range(tree.height - 1, -1, -1):
         pages += sum(level.values())
         below: dict[Address, int] = {}
         for address, page in _fetch_pages(store, directory, level, decode):
             count = check(page, height, claims.get(address))
             if height:
-                for child in page.children:
+                picked = pick(page)
+                left_out += level[address] * (len(page.children) - len(picked))
+                for child in picked:
                     below[child.address] = below.get(child.address, 0) + level[address]
                     claims[child.address] = child
             else:
                 items += level[address] * count
                 yield page
         level = below
-    if pages != tree.pages or items != tree.items:  # 0007-R4, 0011-R11
+    if not left_out and (pages != tree.pages or items != tree.items):  # 0007-R4, 0011-R11
         raise LayoutError(f"an index of {items} entries in {pages} pages says {tree.items} in {tree.pages}")
 
 
@@ -125,8 +130,11 @@ def shape_of(modality: str) -> EntryShape:
     return CELLS if modality.startswith("embedding.") else MEDIA
 
 
-def iterate_index(store: Store, track: Track) -> Iterator[IndexEntries]:
+def iterate_index(store: Store, track: Track, near: tuple[int, int] | None = None) -> Iterator[IndexEntries]:
     """Yield the entries of a media or spatial Track, a page at a time; times are absolute.
+
+    With `near`, of a Track of media: those pages that may hold an entry which meets [t0, t1), and that into which one
+    of these times would go; no others are read.
 
     Raises CorruptDataError for anything that is not such an index, UnsupportedError for an unknown form.
     """
@@ -140,8 +148,15 @@ def iterate_index(store: Store, track: Track) -> Iterator[IndexEntries]:
     def decode(data: bytes) -> IndexLeaf | IndexNode:
         return decode_index_page(data, shape, track.modality)
 
-    for leaf in walk_tree(store, directory, tree, decode, check_index_page):
+    pick = attrgetter("children") if near is None else partial(_near, near)
+    for leaf in walk_tree(store, directory, tree, decode, check_index_page, pick):
         yield leaf.entries
+
+
+def _near(span: tuple[int, int], page: IndexNode) -> list[IndexChild]:
+    """Return the children that hold entries near a range of times: those that meet it, and the last before its end."""
+    before = [child for child in page.children if child.t_min < span[1]] or [page.children[0]]
+    return [child for child in before if child.t_max > span[0] or child is before[-1]]
 
 
 def paged_tree(track: Track) -> Tree:
@@ -158,22 +173,6 @@ def paged_tree(track: Track) -> Tree:
 def read_index(store: Store, track: Track) -> IndexEntries:
     """Return all entries of a media or spatial Track, in order. Raises as iterate_index does."""
     return join_index_entries(shape_of(track.modality), list(iterate_index(store, track)))
-
-
-def walk_entries(store: Store, timeline: Address, modality: str, object_index: Any) -> Iterator[list[Any]]:
-    """Yield the entries of a media or spatial index as lists; times are absolute. Raises as iterate_index does.
-
-    A list is `[t0, t1, size, address, (chunked, (offset))]`, of an embedding `[key, t0, t1, size, address, (table,
-    (sidecar))]`.
-    """
-    track = Track(coverage=(0, 1), modality=modality, timeline=timeline, object_index=object_index)
-    for entries in iterate_index(store, track):
-        yield from lists_of_entries(entries)
-
-
-def walk_media_entries(store: Store, track: Track) -> Iterator[list[Any]]:
-    """Yield the entries of a Track of fragments as walk_entries does."""
-    return walk_entries(store, track.timeline, track.modality, track.object_index)
 
 
 def check_index_page(page: IndexLeaf | IndexNode, height: int, claim: IndexChild | None) -> int:
@@ -200,23 +199,6 @@ def build_index(batch: Batch, timeline: Address, modality: str, entries: IndexEn
         children, height = writer.add_nodes(children, grows=False), height + 1
     counts = {"page_count": writer.added, "total_items": len(entries), "tree_height": height}  # 0007-R4
     return {"form": FORM, "root": children[0].address, "fanout": writer.fanout, **counts}
-
-
-def build_paged(batch: Batch, timeline: Address, modality: str, rows: list[list[Any]]) -> dict[str, Any]:
-    """Do as build_index does, with entries as lists. Raises LayoutError for lists that are no entries."""
-    return build_index(batch, timeline, modality, entries_of_lists(shape_of(modality), rows))
-
-
-def build_media_index(
-    batch: Batch, timeline: Address, modality: str, rows: list[list[Any]]
-) -> dict[str, Any]:
-    """Do as build_paged does, for a Track of fragments."""
-    return build_paged(batch, timeline, modality, rows)
-
-
-def encode_inline_entry(t0: int, t1: int, size: int, address: Address) -> list[Any]:
-    """Return the entry of a fragment that is neither packed nor chunked."""
-    return [t0, t1, size, address]
 
 
 def split_evenly(items: list[T], count: int) -> list[list[T]]:

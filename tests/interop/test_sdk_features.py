@@ -27,7 +27,7 @@ from dreamdb_arrow.objects.manifest import LIST_FORM, Tracks, encode_manifest, o
 from dreamdb_arrow.objects.spatial_index import encode_spatial_index, make_lsh_cosine
 from dreamdb_arrow.objects.track import EMPTY_COVERAGE, Track
 from dreamdb_arrow.store.batch import Batch
-from dreamdb_arrow.tracks.pages import build_media_index
+from dreamdb_arrow.tracks.pages import build_index, read_index
 from dreamdb_arrow.tracks.vectors import write_vectors
 
 
@@ -554,8 +554,9 @@ def test_fragments_in_pages(backend, tmp_path):  # 0007-R4
 
     def page(manifest, batch):
         (entry,) = manifest.tracks.active
-        track = read_track(ours(backend).space.store, entry)
-        pages = build_media_index(batch, entry.timeline, entry.modality, track.object_index)
+        store = ours(backend).space.store
+        track = read_track(store, entry)
+        pages = build_index(batch, entry.timeline, entry.modality, read_index(store, track))
         paged = replace(entry, address=add_track(batch, replace(track, object_index=pages)))
         return encode_manifest(replace(manifest, tracks=order_tracks([paged])))
 

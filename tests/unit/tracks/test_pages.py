@@ -9,7 +9,7 @@ from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.codec.cbor import decode_cbor
 from dreamdb_arrow.errors import DigestMismatchError, LayoutError, UnsupportedError
 from dreamdb_arrow.objects import index_page
-from dreamdb_arrow.objects.index_entries import CELLS, MEDIA
+from dreamdb_arrow.objects.index_entries import CELLS, MEDIA, entries_of_lists, lists_of_entries
 from dreamdb_arrow.objects.index_page import IndexChild, IndexNode, encode_index_node
 from dreamdb_arrow.objects.track import Track, decode_track
 from dreamdb_arrow.store.batch import Batch
@@ -31,9 +31,14 @@ def rows_of(modality, count):
     return [[f"{n:016b}", *row] for n, row in enumerate(rows)] if modality == EMBEDDING else rows
 
 
+def walk_entries(store, timeline, modality, index):
+    for leaf in pages.iterate_index(store, Track((0, 1), modality, timeline, index)):
+        yield from lists_of_entries(leaf)
+
+
 def build(store, modality, rows):
     batch = Batch(store)
-    index = pages.build_paged(batch, TIMELINE, modality, rows)
+    index = pages.build_index(batch, TIMELINE, modality, entries_of_lists(pages.shape_of(modality), rows))
     batch.flush()
     return index
 
@@ -46,7 +51,7 @@ def test_walk_gives_what_was_built(modality, count, monkeypatch):
     monkeypatch.setattr(index_pages, "CHILDREN_MAX", 5)
     store, rows = MemoryStore(), rows_of(modality, count)
     index = build(store, modality, rows)
-    assert list(pages.walk_entries(store, TIMELINE, modality, index)) == rows
+    assert list(walk_entries(store, TIMELINE, modality, index)) == rows
     assert index["page_count"] == len(list(store.list()))
     assert index["total_items"] == count
     sizes = [store.size(path) for path in store.list()]
@@ -55,10 +60,7 @@ def test_walk_gives_what_was_built(modality, count, monkeypatch):
 
 def test_inline_entries_are_walked_too():
     rows = rows_of(PNG, 5)
-    assert list(pages.walk_entries(MemoryStore(), TIMELINE, PNG, rows)) == rows
-    track = Track((0, 1), "org.dreamdb.arrow.stripe.v1", TIMELINE, rows)
-    assert list(pages.walk_media_entries(MemoryStore(), track)) == rows
-    assert pages.encode_inline_entry(1, 2, 3, Address(A)) == [1, 2, 3, A]
+    assert list(walk_entries(MemoryStore(), TIMELINE, PNG, rows)) == rows
 
 
 def test_the_stored_tree_is_built_again(reference_space):
@@ -93,7 +95,7 @@ def test_counts_that_are_wrong(key, by, monkeypatch):  # 0007-R4
     store = MemoryStore()
     index = build(store, PNG, rows_of(PNG, 100))
     with pytest.raises(LayoutError):
-        list(pages.walk_entries(store, TIMELINE, PNG, index | {key: index[key] + by}))
+        list(walk_entries(store, TIMELINE, PNG, index | {key: index[key] + by}))
 
 
 def test_counts_of_a_child_that_are_wrong():  # 0007-R4
@@ -103,13 +105,9 @@ def test_counts_of_a_child_that_are_wrong():  # 0007-R4
     root = address_of(encode_index_node(node))
     store.put(f"{index_directory(TIMELINE, PNG)}/{root}", encode_index_node(node))
     with pytest.raises(LayoutError, match="its parent says 11"):
-        list(
-            pages.walk_entries(
-                store, TIMELINE, PNG, index | {"root": root, "tree_height": 2, "page_count": 2}
-            )
-        )
+        list(walk_entries(store, TIMELINE, PNG, index | {"root": root, "tree_height": 2, "page_count": 2}))
     with pytest.raises(LayoutError, match="several levels"):
-        list(pages.walk_entries(store, TIMELINE, PNG, index | {"root": root}))
+        list(walk_entries(store, TIMELINE, PNG, index | {"root": root}))
 
 
 @pytest.mark.parametrize(
@@ -117,12 +115,12 @@ def test_counts_of_a_child_that_are_wrong():  # 0007-R4
 )
 def test_indexes_that_are_none(index):
     with pytest.raises(LayoutError):
-        list(pages.walk_entries(MemoryStore(), TIMELINE, PNG, index))
+        list(walk_entries(MemoryStore(), TIMELINE, PNG, index))
 
 
 def test_forms_that_are_not_known():
     with pytest.raises(UnsupportedError, match="'hot-overlay-v1'"):
-        list(pages.walk_entries(MemoryStore(), TIMELINE, PNG, {"form": "hot-overlay-v1"}))
+        list(walk_entries(MemoryStore(), TIMELINE, PNG, {"form": "hot-overlay-v1"}))
 
 
 def test_pages_that_are_not_their_address():
@@ -133,7 +131,7 @@ def test_pages_that_are_not_their_address():
     store.delete(path)
     store.put(path, data[:-1] + b"h")
     with pytest.raises(DigestMismatchError):
-        list(pages.walk_entries(store, TIMELINE, PNG, index))
+        list(walk_entries(store, TIMELINE, PNG, index))
 
 
 def test_shapes_go_by_modality():
