@@ -18,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.ragged import Ragged
 from dreamdb_arrow.codec.time_key import encode_time_key
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.interface import Store
-from dreamdb_arrow.store.verified import fetch_many
+from dreamdb_arrow.store.verified import Verifier, fetch_many
 from dreamdb_arrow.tracks.geometry import fetch_geometry, read_geometry_entries
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
-from dreamdb_arrow.tracks.media import MediaItems, fetch_media, read_media_items
+from dreamdb_arrow.tracks.media import MediaItems, read_media_items
+from dreamdb_arrow.tracks.media_bytes import fetch_media
 from dreamdb_arrow.tracks.video_items import fetch_video, read_video_entries
 
 MINUTE_NS: Final = 60 * 10**9
@@ -42,15 +44,21 @@ def read_blobs(store: Store, track: Track, kind: str) -> MediaItems:
 
 
 def fetch_blobs(
-    store: Store, timeline: Address, modality: str, kind: str, items: MediaItems, rows: NDArray[np.int64]
-) -> list[bytes]:
-    """Return the bytes of the items at these rows, in that order. Raises CorruptDataError."""
+    store: Store,
+    timeline: Address,
+    modality: str,
+    kind: str,
+    items: MediaItems,
+    rows: NDArray[np.int64],
+    verifier: Verifier | None = None,
+) -> Ragged:
+    """Return the bytes of the items at these rows, in that order; `verifier` as in fetch_media. Raises CorruptDataError."""
     fetcher = _FETCHERS.get(kind)
     if fetcher is None:
-        return _fetch_media(store, timeline, modality, items.take(rows))
+        return _fetch_media(store, timeline, modality, items.take(rows), verifier)
     wanted = [Address(bytes(address)) for address in items.addresses[rows]]
     held = {address: fetcher(store, timeline, modality, address) for address in dict.fromkeys(wanted)}
-    return [held[address] for address in wanted]
+    return Ragged.of([held[address] for address in wanted])
 
 
 def _read_media(store: Store, track: Track) -> MediaItems:
@@ -61,17 +69,16 @@ def _read_media(store: Store, track: Track) -> MediaItems:
     return replace(items, offsets=np.where(fragments, -(items.anchors // MINUTE_NS), items.offsets))
 
 
-def _fetch_media(store: Store, timeline: Address, modality: str, items: MediaItems) -> list[bytes]:
-    timed = np.flatnonzero(items.offsets < 0)
-    others = np.flatnonzero(items.offsets >= 0)
-    blobs: dict[int, bytes] = {}
-    if len(timed):
-        blobs = dict(
-            zip(timed.tolist(), _fetch_fragments(store, timeline, modality, items.take(timed)), strict=True)
-        )
-    if len(others):
-        blobs |= zip(others.tolist(), fetch_media(store, timeline, modality, items, others), strict=True)
-    return [blobs[at] for at in range(len(items))]
+def _fetch_media(
+    store: Store, timeline: Address, modality: str, items: MediaItems, verifier: Verifier | None
+) -> Ragged:
+    timed, others = np.flatnonzero(items.offsets < 0), np.flatnonzero(items.offsets >= 0)
+    media = fetch_media(store, timeline, modality, items, others, verifier)
+    if len(timed) == 0:
+        return media
+    fragments = _fetch_fragments(store, timeline, modality, items.take(timed))
+    order = np.argsort(np.concatenate([others, timed]))
+    return Ragged.of([*media.tolist(), *fragments]).take(order)
 
 
 def _fetch_fragments(store: Store, timeline: Address, modality: str, items: MediaItems) -> list[bytes]:

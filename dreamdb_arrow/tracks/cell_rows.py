@@ -82,7 +82,9 @@ def _rows_of(bucket: SpatialBucket, exact: NDArray[np.float32] | None) -> CellRo
     return CellRows(bucket, bucket.anchors, payload, exact)
 
 
-def add_rows(batch: Batch, track: Track, key: str, rows: CellRows, members: int, table: int) -> list[Any]:
+def add_rows(
+    batch: Batch, track: Track, key: str, rows: CellRows, members: int = 0, table: int = 0
+) -> list[Any]:
     """Add a bucket, and its sidecar, to the batch; return its entry, with at least as many items as `members`."""
     like = rows.like
     codes, vectors = (rows.payload, None) if like.vectors is None else (None, rows.payload)

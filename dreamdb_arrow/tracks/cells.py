@@ -9,25 +9,23 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.errors import LayoutError, UnsupportedError
+from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.index_entries import CELLS, IndexEntries
 from dreamdb_arrow.objects.index_page import IndexLeaf, IndexNode, decode_index_page
-from dreamdb_arrow.objects.shape import expect_closed_map
 from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch_many
 from dreamdb_arrow.tracks.layout import index_directory, paths_in
-from dreamdb_arrow.tracks.pages import FORM, Tree, iterate_index, read_tree
+from dreamdb_arrow.tracks.pages import iterate_index, paged_tree
 
 TABLE: Final = CELLS.first + 4  # the column of the table, and how many items an entry without one has
 SIDECAR: Final = TABLE + 1
 _DIGITS: Final = frozenset("01")
-_TREE_KEYS: Final = frozenset({"form", "root", "fanout", "page_count", "total_items", "tree_height"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ def _pages_with(store: Store, track: Track, keys: list[str]) -> Iterator[IndexEn
     if not isinstance(track.object_index, dict):
         yield from iterate_index(store, track)
         return
-    tree = _tree_of(track.object_index)
+    tree = paged_tree(track)
     directory = index_directory(track.timeline, track.modality)
     level = [tree.root]
     for height in range(tree.height - 1, -1, -1):
@@ -124,12 +122,6 @@ def _pages_with(store: Store, track: Track, keys: list[str]) -> Iterator[IndexEn
                 yield page.entries
             else:
                 level += _children_with(page, keys)
-
-
-def _tree_of(index: dict[str, Any]) -> Tree:
-    if index.get("form") != FORM:
-        raise UnsupportedError(f"an index of form {index.get('form')!r:.80} cannot be read yet")
-    return read_tree(expect_closed_map(index, "index", _TREE_KEYS), "total_items")
 
 
 def _children_with(node: IndexNode, keys: list[str]) -> list[Address]:

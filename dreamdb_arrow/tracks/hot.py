@@ -43,12 +43,20 @@ def read_hot_scalars(
     return _join(cold, _as_int64(shard.anchors), scalars_of(shard), value_type)  # 0016-R1
 
 
+def overlay_of(track: Track) -> tuple[Address, Address]:
+    """Return the addresses of the shard and of the Track below that an overlay names. Raises LayoutError."""
+    fields = expect_closed_map(track.object_index, "overlay", _OVERLAY_KEYS)
+    return (
+        expect_address(fields["hot_shard"], "hot_shard of an overlay"),
+        expect_address(fields["base_track"], "base_track of an overlay"),
+    )
+
+
 def base_of(store: Store, track: Track) -> Track:
     """Return the Track below an overlay; a Track that is none, itself. Raises CorruptDataError."""
     if not is_overlay(track):
         return track
-    fields = expect_closed_map(track.object_index, "overlay", _OVERLAY_KEYS)
-    address = expect_address(fields["base_track"], "base_track of an overlay")
+    _, address = overlay_of(track)
     path = f"{track_directory(track.timeline, track.modality)}/{address}"
     base = decode_track(fetch(store, path, address))
     if (base.modality, base.timeline) != (track.modality, track.timeline) or is_overlay(base):  # 0001-R9
@@ -100,8 +108,7 @@ def with_hot_vectors(store: Store, track: Track, address: Address, cold: Vectors
 
 def _below(store: Store, track: Track, value_type: str) -> tuple[Track, HotShard]:
     base = base_of(store, track)
-    address = expect_address(track.object_index["hot_shard"], "hot_shard of an overlay")
-    shard = read_hot_shard(store, track, address)
+    shard = read_hot_shard(store, track, overlay_of(track)[0])
     if shard.value_type != value_type:
         raise LayoutError(f"a hot shard of {track.modality} holds values of type {shard.value_type!r}")
     return base, shard

@@ -16,31 +16,28 @@ from numpy.typing import NDArray
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.codec.ragged import Bytes, Ints
 from dreamdb_arrow.errors import InvalidInputError, LayoutError, UnsupportedError
-from dreamdb_arrow.objects.index_entries import MEDIA, IndexEntries, join_index_entries, lists_of_entries
-from dreamdb_arrow.objects.media_items import Chunk, decode_items, encode_items, items_object_of
-from dreamdb_arrow.objects.track import Track, encode_track
+from dreamdb_arrow.objects.index_entries import MEDIA, IndexEntries, join_index_entries
+from dreamdb_arrow.objects.media_items import Chunk, encode_items, items_object_of
+from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
-from dreamdb_arrow.store.verified import fetch, fetch_many
 from dreamdb_arrow.tracks.index_insertion import addresses_of, insert_in_index
 from dreamdb_arrow.tracks.index_pages import sort_index_entries
 from dreamdb_arrow.tracks.layout import (
     VISIBLE_ANCHOR_MAX,
     Written,
     items_directory,
-    paths_in,
     payload_directory,
     widen,
 )
-from dreamdb_arrow.tracks.pages import build_index, read_index
+from dreamdb_arrow.tracks.pages import read_index
+from dreamdb_arrow.tracks.placing import place_entries
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 Bools = NDArray[np.bool_]
 
-INLINE_TRACK_BYTES_MAX: Final = 1 << 20
-_INLINE_ENTRIES_MAX: Final = INLINE_TRACK_BYTES_MAX // 40  # more cannot fit, each has an address
 _SIZE_MAX: Final = 1 << 62
 
 
@@ -100,27 +97,6 @@ def read_media_items(store: Store, track: Track, *, known: frozenset[Address] = 
     return items.take(np.array([bytes(address) not in known for address in items.addresses], np.bool_))
 
 
-def fetch_media(store: Store, timeline: Address, modality: str, items: MediaItems, rows: Ints) -> list[bytes]:
-    """Return the bytes of the items at these rows, in that order; every payload is fetched once and verified.
-
-    Raises LayoutError for an item that is not as large as its entry says, and as fetch does.
-    """
-    wanted = [Address(bytes(address)) for address in items.addresses[rows]]
-    sizes, chunked = items.sizes[rows].tolist(), items.chunked[rows].tolist()
-    whole = dict.fromkeys(address for address, c in zip(wanted, chunked, strict=True) if not c)
-    directory = payload_directory(timeline, modality)
-    fetched = dict(zip(whole, fetch_many(store, paths_in(directory, whole)), strict=True))
-    joined = {
-        address: _fetch_chunked(store, timeline, modality, address)
-        for address in dict.fromkeys(a for a, c in zip(wanted, chunked, strict=True) if c)
-    }
-    columns = (wanted, sizes, items.offsets[rows].tolist(), items.packed[rows].tolist(), chunked)
-    return [
-        _cut(joined[address] if in_chunks else fetched[address], size, offset, address, packed=packed)
-        for address, size, offset, packed, in_chunks in zip(*columns, strict=True)
-    ]
-
-
 def _visible_items(entries: IndexEntries) -> MediaItems:
     firsts, stops, sizes, addresses, chunked, offsets = entries.columns
     packed = entries.members == len(MEDIA.items)
@@ -137,23 +113,6 @@ def _visible_items(entries: IndexEntries) -> MediaItems:
 
 def _clip(times: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return np.minimum(times, np.uint64(VISIBLE_ANCHOR_MAX + 1))
-
-
-def _cut(data: bytes, size: int, offset: int, address: Address, *, packed: bool) -> bytes:
-    part = data[offset : offset + size] if packed else data
-    if len(part) != size:  # 0007-R2
-        raise LayoutError(f"media item in {address} has {len(part)} bytes, its index says {size}")
-    return part
-
-
-def _fetch_chunked(store: Store, timeline: Address, modality: str, address: Address) -> bytes:
-    path = f"{items_directory(timeline, modality)}/{address}"
-    listed = decode_items(fetch(store, path, address))
-    names = [chunk.address for chunk in listed.chunks]
-    chunks = fetch_many(store, paths_in(payload_directory(timeline, modality), names))
-    if [len(chunk) for chunk in chunks] != [chunk.size for chunk in listed.chunks]:  # 0007-R2
-        raise LayoutError(f"a chunk of {path} has another size than listed")
-    return b"".join(chunks)
 
 
 # --- writing ------------------------------------------------------------------------------------------------
@@ -226,17 +185,9 @@ def write_media(store: Store, batch: Batch, track: Track, items: MediaItems) -> 
     if isinstance(track.object_index, dict):
         written = replace(held, object_index=insert_in_index(store, batch, track, new))
     else:
-        written = _with_entries(batch, held, join_index_entries(MEDIA, [read_index(store, track), new]))
+        joined = join_index_entries(MEDIA, [read_index(store, track), new])
+        written = replace(held, object_index=place_entries(batch, held, joined))
     return Written(written, addresses_of(new))
-
-
-def _with_entries(batch: Batch, track: Track, entries: IndexEntries) -> Track:
-    ordered = sort_index_entries(entries)
-    inline = _inline(track, ordered)
-    if inline is not None:
-        return inline
-    index = build_index(batch, track.timeline, track.modality, ordered)
-    return replace(track, object_index=index)
 
 
 def _add_chunked(batch: Batch, timeline: Address, modality: str, blob: Buffer, chunk_size: int) -> Address:
@@ -253,11 +204,3 @@ def _as_entries(items: MediaItems) -> IndexEntries:
         column.astype(np.uint64) for column in (items.anchors, items.stops, items.sizes, items.offsets)
     ]
     return IndexEntries(MEDIA, (*unsigned[:3], items.addresses, items.chunked, unsigned[3]), members)
-
-
-def _inline(track: Track, entries: IndexEntries) -> Track | None:
-    """Return the Track with its entries inline, None when it is too large for that."""
-    if len(entries) > _INLINE_ENTRIES_MAX:
-        return None
-    inline = replace(track, object_index=lists_of_entries(entries))
-    return inline if len(encode_track(inline)) <= INLINE_TRACK_BYTES_MAX else None  # 0007-R1

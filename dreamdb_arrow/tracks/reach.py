@@ -22,20 +22,20 @@ from dreamdb_arrow.objects.index_entries import CELLS, MEDIA, IndexEntries, entr
 from dreamdb_arrow.objects.index_page import IndexNode, decode_index_page
 from dreamdb_arrow.objects.media_items import decode_items
 from dreamdb_arrow.objects.scalar_values import value_type_of
-from dreamdb_arrow.objects.shape import expect_address, expect_closed_map, expect_list
+from dreamdb_arrow.objects.shape import expect_list
 from dreamdb_arrow.objects.track import Track, decode_track
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch, fetch_many
 from dreamdb_arrow.tracks.arrays import TIME_BATCH, storage_of
 from dreamdb_arrow.tracks.btree import btree_of
 from dreamdb_arrow.tracks.cells import SIDECAR
+from dreamdb_arrow.tracks.hot import overlay_of
 from dreamdb_arrow.tracks.kinds import TrackForm, form_of, scalar_type_of
 from dreamdb_arrow.tracks.layout import index_directory, items_directory, paths_in, track_directory
 from dreamdb_arrow.tracks.pages import paged_tree, shape_of
 
 _FETCHED_TOGETHER: Final = 256
 _REFERENCE_VENDOR: Final = "ai.dreamlake."  # items of video and geometry
-_HOT_KEYS: Final = frozenset({"form", "hot_shard", "base_track"})
 
 
 @dataclass(slots=True)
@@ -83,9 +83,8 @@ def reach_track(store: Store, path: str, address: Address, reached: Reached) -> 
 
 def _reach_hot(track: Track, reached: Reached) -> tuple[str, Address]:
     """Add the buffer, and return the Track below it."""
-    index = expect_closed_map(track.object_index, "hot overlay", _HOT_KEYS)
-    reached.live.add(expect_address(index["hot_shard"], "hot shard"))
-    base = expect_address(index["base_track"], "base of a hot overlay")
+    shard, base = overlay_of(track)
+    reached.live.add(shard)
     return f"{track_directory(track.timeline, track.modality)}/{base}", base
 
 

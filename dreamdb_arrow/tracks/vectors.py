@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from dreamdb_arrow.objects.index_entries import (
     IndexEntries,
     entries_of_lists,
     join_index_entries,
-    lists_of_entries,
 )
 from dreamdb_arrow.objects.spatial_bucket import (
     ANCHOR_BYTES,
@@ -28,18 +27,17 @@ from dreamdb_arrow.objects.spatial_bucket import (
     VectorSidecar,
     decode_spatial_bucket,
     decode_vector_sidecar,
-    encode_spatial_bucket,
-    encode_vector_sidecar,
     record_bytes,
 )
 from dreamdb_arrow.objects.spatial_index import SpatialIndex
-from dreamdb_arrow.objects.track import Track, encode_track
+from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.objects.vector_compressor import VectorCompressor, decode_vector_compressor
 from dreamdb_arrow.spatial.compressors import decode_codes, encode_vectors
 from dreamdb_arrow.spatial.partitioners import Cells, assign_cells
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch, fetch_many
+from dreamdb_arrow.tracks.cell_rows import CellRows, add_rows
 from dreamdb_arrow.tracks.cells import (
     CellEntry,
     Origin,
@@ -56,15 +54,15 @@ from dreamdb_arrow.tracks.layout import (
     paths_in,
     widen,
 )
-from dreamdb_arrow.tracks.pages import build_index, read_index
+from dreamdb_arrow.tracks.pages import read_index
+from dreamdb_arrow.tracks.placing import place_entries
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
+Coder = tuple[Address, VectorCompressor]
 
 BUCKET_MAX_BYTES: Final = 100 << 20
 COMPRESSORS: Final = "vector-compressor"  # the directory
-INLINE_BYTES_MAX: Final = 1_042_000  # of a Track; the reference goes over to pages just above
-_ENTRY_BYTES_MIN: Final = 40  # of an inline entry, without its key
 _FETCHED_BYTES: Final = 64 << 20  # of buckets that are decoded together
 _FETCHED_BUCKETS: Final = 1024
 
@@ -270,17 +268,11 @@ def write_vectors(
     cells = assign_cells(index, vectors)
     if not len(anchors):
         return Written(track)
-    writer = _CellWriter(
-        batch,
-        track.modality,
-        field_directory(track),
-        sidecar_directory(track) if rerank else None,
-        index_address,
-        None if compressor is None else (compressor, load_compressor(store, compressor)),
-    )
-    most = max(1, bucket_max_bytes // writer.record_bytes(index.dim))
+    coder = None if compressor is None else (compressor, load_compressor(store, compressor))
+    most = max(1, bucket_max_bytes // _row_bytes(index.dim, coder))
+    like = SpatialBucket(index_address, track.modality, anchors, vectors)
     rows = [
-        writer.add(key, anchors[part], np.asarray(vectors[part], np.float32))
+        add_rows(batch, track, key, _cell_rows(like, part, coder, rerank=rerank))
         for key, part in _bucket_rows(cells, most)
     ]
     return _with_entries(store, batch, track, entries_of_lists(CELLS, rows))
@@ -295,36 +287,21 @@ def _bucket_rows(cells: Cells, most: int) -> Iterator[tuple[str, I64]]:
             yield key, rows[start : start + most]
 
 
-@dataclass(frozen=True, slots=True)
-class _CellWriter:
-    batch: Batch
-    modality: str
-    directory: str
-    sidecars: str | None
-    index_address: Address
-    compressor: tuple[Address, VectorCompressor] | None
+def _row_bytes(dim: int, coder: Coder | None) -> int:
+    """Return the size of one row of a bucket."""
+    return record_bytes(dim) if coder is None else ANCHOR_BYTES + coder[1].code_bytes
 
-    def record_bytes(self, dim: int) -> int:
-        """Return the size of one record of a bucket."""
-        return record_bytes(dim) if self.compressor is None else ANCHOR_BYTES + self.compressor[1].code_bytes
 
-    def add(self, key: str, anchors: I64, vectors: F32) -> list[Any]:
-        """Add one bucket, and its sidecar, to the batch and return the entry of the index."""
-        # 0006-R7
-        bucket = encode_spatial_bucket(self._bucket(anchors, vectors))
-        address = self.batch.add_payload(f"{self.directory}/{key}", bucket)
-        entry = [key, int(anchors.min()), int(anchors.max()) + 1, len(bucket), address]
-        if self.sidecars is None:
-            return entry
-        sidecar = encode_vector_sidecar(VectorSidecar(self.modality, vectors))
-        return [*entry, 0, self.batch.add_payload(self.sidecars, sidecar)]  # 0007-R11
-
-    def _bucket(self, anchors: I64, vectors: F32) -> SpatialBucket:
-        if self.compressor is None:
-            return SpatialBucket(self.index_address, self.modality, anchors, vectors)
-        address, compressor = self.compressor
-        codes = encode_vectors(compressor, vectors)
-        return SpatialBucket(self.index_address, self.modality, anchors, None, address, codes)
+def _cell_rows(given: SpatialBucket, part: I64, coder: Coder | None, *, rerank: bool) -> CellRows:
+    """Return some of the rows that are given, with their codes if the field is a compressed one."""
+    assert given.vectors is not None
+    anchors, vectors = given.anchors[part], np.asarray(given.vectors[part], np.float32)  # 0006-R7
+    exact = vectors if rerank else None
+    if coder is None:
+        return CellRows(given, anchors, vectors, exact)
+    address, compressor = coder
+    codes = encode_vectors(compressor, vectors)
+    return CellRows(replace(given, vectors=None, compressor=address, codes=codes), anchors, codes, exact)
 
 
 def _with_entries(store: Store, batch: Batch, track: Track, added: IndexEntries) -> Written:
@@ -337,15 +314,7 @@ def _with_entries(store: Store, batch: Batch, track: Track, added: IndexEntries)
             replace(held, object_index=insert_in_index(store, batch, track, new)), addresses_of(added)
         )
     entries = join_index_entries(CELLS, [check_keys(read_index(store, track)), new])
-    return Written(_inline_or_paged(batch, held, sort_index_entries(entries)), addresses_of(added))
-
-
-def _inline_or_paged(batch: Batch, track: Track, entries: IndexEntries) -> Track:
-    if len(entries) * (_ENTRY_BYTES_MIN + len(entries.keys[0])) <= INLINE_BYTES_MAX:
-        inline = replace(track, object_index=lists_of_entries(entries))
-        if len(encode_track(inline)) <= INLINE_BYTES_MAX:  # 0007-R1
-            return inline
-    return replace(track, object_index=build_index(batch, track.timeline, track.modality, entries))
+    return Written(replace(held, object_index=place_entries(batch, held, entries)), addresses_of(added))
 
 
 def _check_anchors(anchors: I64, count: int) -> I64:

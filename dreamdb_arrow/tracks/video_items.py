@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Final
 
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.errors import LayoutError, UnsupportedError
-from dreamdb_arrow.objects.shape import expect_closed_map
+from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.objects.video_item import (
     VideoChild,
@@ -35,9 +33,7 @@ from dreamdb_arrow.tracks.layout import (
     paths_in,
     payload_directory,
 )
-from dreamdb_arrow.tracks.pages import FORM, read_tree, walk_tree
-
-_TREE_KEYS: Final = frozenset({"form", "root", "fanout", "page_count", "total_items", "tree_height"})
+from dreamdb_arrow.tracks.pages import paged_tree, walk_tree
 
 
 def read_video_entries(store: Store, track: Track) -> list[VideoEntry]:
@@ -60,9 +56,7 @@ def _iterate_leaves(store: Store, track: Track) -> Iterator[tuple[VideoEntry, ..
     if not isinstance(track.object_index, dict):
         yield decode_video_entries(track.object_index)
         return
-    if track.object_index.get("form") != FORM:
-        raise UnsupportedError(f"an index of form {track.object_index.get('form')!r:.80} cannot be read yet")
-    tree = read_tree(expect_closed_map(track.object_index, "index", _TREE_KEYS), "total_items")
+    tree = paged_tree(track)
     directory = index_directory(track.timeline, track.modality)
     leaves = walk_tree(
         store, directory, tree, lambda data: decode_video_page(data, track.modality), _check_page

@@ -10,7 +10,7 @@ import dreamdb_arrow as vd
 from dreamdb_arrow.columnar.projection import row_entry
 from dreamdb_arrow.columnar.vendor import read_track
 from dreamdb_arrow.objects import index_page
-from dreamdb_arrow.tracks import btree_pages, index_pages, media, vectors
+from dreamdb_arrow.tracks import btree_pages, index_pages, placing
 
 OPERATORS = {"==": operator.eq, "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
 DIM = 8
@@ -24,8 +24,7 @@ def small_pages(monkeypatch):
     for module in (index_page, index_pages):
         monkeypatch.setattr(module, "LEAF_BYTES", 700)
     monkeypatch.setattr(index_pages, "CHILDREN_MAX", 5)
-    monkeypatch.setattr(media, "INLINE_TRACK_BYTES_MAX", 1500)
-    monkeypatch.setattr(vectors, "INLINE_BYTES_MAX", 1500)
+    monkeypatch.setattr(placing, "INLINE_BYTES_MAX", 1500)
 
 
 def row(anchor: int, n: int) -> dict:

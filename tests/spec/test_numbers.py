@@ -59,7 +59,7 @@ from dreamdb_arrow.objects.media_items import Chunk, encode_items, items_object_
 from dreamdb_arrow.objects.scalar_index import encode_scalar_index, scalar_index_of
 from dreamdb_arrow.spatial import partitioners
 from dreamdb_arrow.store import names
-from dreamdb_arrow.tracks import btree, layout, media, pages, reach, vectors
+from dreamdb_arrow.tracks import btree, hot, layout, pages, placing, vectors
 from dreamdb_arrow.tracks import tombstones as stored_tombstones
 
 ZEROS = Address(b"\x1e" + bytes(32))
@@ -120,8 +120,7 @@ LIMITS = {
         "rows that one commit of a flush takes": flush.FLUSH_ROWS_MAX,
     },
     "0007": {
-        "bytes of a Track with an inline media index": media.INLINE_TRACK_BYTES_MAX,
-        "bytes of a Track with an inline index of cells": vectors.INLINE_BYTES_MAX,
+        "bytes of a Track with an inline index of media or cells": placing.INLINE_BYTES_MAX,
         "bytes to which leaves are filled": index_page.LEAF_BYTES,
         "children of an internal page": index_page.CHILDREN_MAX,
         "bytes of an index page that are read": index_page.PAGE_BYTES_MAX,
@@ -545,7 +544,7 @@ KEYS = {
             geometry_item.GeometryItem("point", "m", 1, (0.0,) * 3, (1.0,) * 3, ())
         )
     ),
-    ("0016", "Overlay"): [dict.fromkeys(reach._HOT_KEYS)],
+    ("0016", "Overlay"): [dict.fromkeys(hot._OVERLAY_KEYS)],
     ("0016", "Scalar hot shard"): cover(hot_shard.encode_hot_shard(shard("int", bytes(8)))),
     ("0016", "Embedding hot shard"): [cbor2.loads(hot_shard.encode_hot_shard(shard(None, bytes(8))))],
     ("0020", "Index"): [INDEX],

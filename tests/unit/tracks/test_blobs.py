@@ -27,7 +27,7 @@ def put(store, directory, data):
 
 def everything(store, track, kind):
     items = read_blobs(store, track, kind)
-    blobs = fetch_blobs(store, TIMELINE, track.modality, kind, items, np.arange(len(items)))
+    blobs = fetch_blobs(store, TIMELINE, track.modality, kind, items, np.arange(len(items))).tolist()
     return dict(zip(items.anchors.tolist(), blobs, strict=True)), items
 
 

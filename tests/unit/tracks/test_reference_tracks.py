@@ -17,7 +17,8 @@ from dreamdb_arrow.store.local import LocalStore
 from dreamdb_arrow.store.memory import MemoryStore
 from dreamdb_arrow.tracks import scalars
 from dreamdb_arrow.tracks.layout import bucket_directory, payload_directory, track_directory
-from dreamdb_arrow.tracks.media import fetch_media, pack_media, read_media_items, write_media
+from dreamdb_arrow.tracks.media import pack_media, read_media_items, write_media
+from dreamdb_arrow.tracks.media_bytes import fetch_media
 from dreamdb_arrow.tracks.scalars import bucket_addresses, read_scalars, write_scalars
 from dreamdb_arrow.tracks.tombstones import read_tombstones
 
@@ -65,7 +66,7 @@ def read_column(store, entry):
         }
     if entry.modality.split(".")[0] in MEDIA:
         items = read_media_items(store, track)
-        blobs = fetch_media(store, track.timeline, track.modality, items, np.arange(len(items)))
+        blobs = fetch_media(store, track.timeline, track.modality, items, np.arange(len(items))).tolist()
         return {a: {"$hex": blob.hex()} for a, blob in zip(items.anchors.tolist(), blobs, strict=True)}
     return None
 
@@ -168,7 +169,7 @@ def test_media_appends_have_the_same_address(reference_space, reference_expected
         )
         known = frozenset(as_address(row[3]) for row in before.object_index)
         items = read_media_items(store, after, known=known)
-        blobs = fetch_media(store, entry.timeline, entry.modality, items, np.arange(len(items)))
+        blobs = fetch_media(store, entry.timeline, entry.modality, items, np.arange(len(items))).tolist()
         field = schema[entry.field]
         way = {"pack_items": field.get("pack_items"), "chunk_size": field.get("chunk_size")}
         added = MemoryStore()

@@ -28,6 +28,7 @@ from dreamdb_arrow.spatial.compressors import decode_codes, encode_vectors
 from dreamdb_arrow.spatial.partitioners import assign_cells
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.memory import MemoryStore
+from dreamdb_arrow.tracks import placing
 from dreamdb_arrow.tracks import vectors as tv
 from dreamdb_arrow.tracks.cells import Origin, iterate_cells
 from dreamdb_arrow.tracks.pages import read_index
@@ -182,7 +183,7 @@ def test_what_was_written_is_read(parts, rerank):
 def test_pages_when_the_track_would_be_too_large(monkeypatch):
     store = MemoryStore()
     inline = write(store, EMPTY, ANCHORS[:200], VECTORS[:200]).track
-    monkeypatch.setattr(tv, "INLINE_BYTES_MAX", 1000)
+    monkeypatch.setattr(placing, "INLINE_BYTES_MAX", 1000)
     paged = write(store, EMPTY, ANCHORS[:200], VECTORS[:200]).track
     assert paged.object_index["form"] == "paged"
     assert paged.object_index["total_items"] == len(inline.object_index)
@@ -217,7 +218,7 @@ class CountingStore(MemoryStore):
 
 
 def test_only_pages_that_can_hold_a_wanted_key_are_read(monkeypatch):
-    monkeypatch.setattr(tv, "INLINE_BYTES_MAX", 1000)
+    monkeypatch.setattr(placing, "INLINE_BYTES_MAX", 1000)
     store = CountingStore()
     track, cells, vectors = many_cells(store)
     assert track.object_index["tree_height"] >= 2
@@ -415,7 +416,7 @@ def test_indexes_of_other_forms():
 
 
 def test_a_tree_of_another_height_is_refused(monkeypatch):
-    monkeypatch.setattr(tv, "INLINE_BYTES_MAX", 1000)
+    monkeypatch.setattr(placing, "INLINE_BYTES_MAX", 1000)
     store = MemoryStore()
     track, cells, _ = many_cells(store)
     for height in (1, track.object_index["tree_height"] + 1, 0, 1 << 40):
