@@ -138,9 +138,9 @@ def change_fragments(
 ) -> TrackEntry:
     """Return the entry of a vendor Track with fragments added, and those of some addresses taken out."""
     if not removed:
-        return swap_fragments(store, batch, manifest, modality, added, (), field)
+        return swap_fragments(store, batch, manifest, modality, field, added)
     gone = [f for f in read_fragments(store, manifest, modality, field) if f.address in removed]
-    return swap_fragments(store, batch, manifest, modality, added, gone, field)
+    return swap_fragments(store, batch, manifest, modality, field, added, gone)
 
 
 def swap_fragments(
@@ -148,9 +148,9 @@ def swap_fragments(
     batch: Batch,
     manifest: Manifest,
     modality: str,
+    field: str,
     added: Iterable[Fragment],
-    removed: Collection[Fragment],
-    field: str = "",
+    removed: Collection[Fragment] = (),
 ) -> TrackEntry:
     """Do as change_fragments does; of a paged Track only the pages that change are read and written."""  # 0021-R8
     entry = vendor_entry(manifest, modality, field)
