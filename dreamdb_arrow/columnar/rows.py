@@ -24,13 +24,13 @@ from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.columnar.vendor import (
     STRIPE,
     VECTORS,
-    fragment_path,
     read_fragments,
 )
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.objects.schema import Field, decode_schema
 from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.tracks.layout import payload_directory
 from dreamdb_arrow.tracks.tombstones import NO_TOMBSTONES, Tombstones, read_tombstones
 
 TOMBSTONES_KEY = "dreamdb.tombstones"
@@ -85,8 +85,6 @@ def read_tombstone_list(store: Store, manifest: Manifest) -> Tombstones:
 
 def space_stripes(store: Store, manifest: Manifest, modality: str, name: str = "") -> tuple[Stripe, ...]:
     """Return the stripes that a vendor Track lists, by first anchor."""
-    timeline = manifest.timeline
+    directory = payload_directory(manifest.timeline, modality)
     held = read_fragments(store, manifest, modality, name)
-    return tuple(
-        Stripe(f.address, f.t0, f.t1, fragment_path(timeline, modality, f.address), f.size) for f in held
-    )
+    return tuple(Stripe(f.address, f.t0, f.t1, directory, f.size) for f in held)

@@ -23,17 +23,22 @@ from dreamdb_arrow.store.interface import Store
 
 @dataclass(frozen=True, slots=True)
 class Stripe:
-    """A file of rows: where it is in the store (`path`), or in the local cache (`path` is empty); `size` in bytes, if known."""
+    """A file of rows: in which directory of the store it is, none if in the local cache; `size` in bytes, if known."""
 
     address: Address
     t0: int
     t1: int
-    path: str = ""
+    directory: str = ""
     size: int = 0
+
+    @property
+    def path(self) -> str:
+        """Where it is in the store; empty if it is in the local cache."""
+        return f"{self.directory}/{self.address}" if self.directory else ""
 
     def local(self, store: Store, cache: LocalCache) -> Path:
         """Return a verified local file of it."""
-        return cache.hold(store, self.path, self.address) if self.path else cache.local(self.address)
+        return cache.hold(store, self.path, self.address) if self.directory else cache.local(self.address)
 
     def meets(self, t0: int, t1: int) -> bool:
         """Whether it may hold an anchor in [t0, t1)."""
@@ -73,7 +78,7 @@ class RowSet:
     def whole(self) -> bool:
         """Whether the local cache still has what was put there for this version; all of it may be deleted."""
         stripes = itertools.chain(self.stripes, *self.vectors.values())
-        return all(s.path or self.cache.has_whole(s.address) for s in stripes)
+        return all(s.directory or self.cache.has_whole(s.address) for s in stripes)
 
     def hidden_between(self, t0: int, t1: int) -> I64:
         """Return the deleted anchors in [t0, t1), ascending."""

@@ -8,14 +8,16 @@ lies inside the fragments (0021-R2).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dreamdb_arrow.codec.address import Address, as_address
+import numpy as np
+
+from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.index_entries import MEDIA as MEDIA_ENTRIES
-from dreamdb_arrow.objects.index_entries import IndexEntries, entries_of_lists, lists_of_entries
+from dreamdb_arrow.objects.index_entries import IndexEntries, entries_of_lists
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
 from dreamdb_arrow.objects.track import EMPTY_COVERAGE, Track, decode_track, encode_track
 from dreamdb_arrow.store.batch import Batch
@@ -86,7 +88,7 @@ def read_fragments(
     if entry is None:
         return []
     leaves = iterate_index(store, read_track(store, entry), near)
-    fragments = [_as_fragment(raw) for leaf in leaves for raw in lists_of_entries(leaf)]
+    fragments = [f for leaf in leaves for f in _fragments_of(leaf)]
     return sorted(fragments, key=_place)
 
 
@@ -190,8 +192,9 @@ def _lists(fragments: Iterable[Fragment]) -> list[list[Any]]:
     return [[f.t0, f.t1, f.size, f.address] for f in fragments]
 
 
-def _as_fragment(raw: Any) -> Fragment:
-    if not isinstance(raw, list) or len(raw) != 4:
-        raise LayoutError(f"not a fragment of a vendor track: {raw!r:.80}")
-    t0, t1, size, address = raw
-    return Fragment(int(t0), int(t1), int(size), as_address(address))
+def _fragments_of(entries: IndexEntries) -> Iterator[Fragment]:
+    if np.any(entries.members != MEDIA_ENTRIES.required):
+        raise LayoutError("an entry of a vendor track has four items")
+    columns = (c.tolist() for c in (entries.firsts, entries.stops, entries.sizes))
+    names = np.ascontiguousarray(entries.addresses).view(f"V{ADDRESS_BYTES}").reshape(-1).tolist()
+    return map(Fragment, *columns, map(Address, names))
