@@ -7,13 +7,14 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+PEERS  := $(VENV)/.peers
 
 # What the user may add: make demo DEMO_ARGS="...", make test TEST_ARGS="-k layers -x"
 DEMO_ARGS ?=
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-full bench-flush conformance interop soak docs clean
+.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush conformance interop soak docs clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,11 +36,15 @@ format: $(STAMP)  ## let ruff write what `make check` asks for
 	@$(RUN) -m ruff check --fix-only .
 	@$(RUN) -m ruff format .
 
-bench: $(STAMP)  ## beside plain Parquet in one run: a million rows in 100 commits, as a table
-	@$(RUN) benchmarks/run.py
+bench: $(PEERS)  ## beside Parquet, Lance, DuckDB and Delta in one run, as tables with ratios; under five minutes
+	@$(RUN) -m benchmarks
 
-bench-full: $(STAMP)  ## the same with five million rows in 500 commits
-	@$(RUN) benchmarks/run.py --rows 5000000 --commits 500
+bench-full: $(PEERS)  ## the same in full size, for an hour and 40 GB of disk; then docs/performance.md from it
+	@$(RUN) -m benchmarks --size full
+	@$(RUN) -m benchmarks.document --write
+
+bench-docs: $(STAMP)  ## write docs/performance.md again from benchmarks/results/full.jsonl
+	@$(RUN) -m benchmarks.document --write
 
 bench-flush: $(STAMP)  ## flush a million rows and then a thousand, field by field, with the limits beside
 	@$(RUN) benchmarks/flush.py
@@ -70,6 +75,11 @@ $(STAMP): pyproject.toml
 	@$(new_venv)
 	@echo "installing into $(VENV); the first time this takes a few minutes"
 	@$(RUN) -m pip install -qq --disable-pip-version-check -e '.[all,test]'
+	@touch $@
+
+$(PEERS): $(STAMP)
+	@echo "installing what the benchmarks measure beside us"
+	@$(RUN) -m pip install -qq --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
 # Debian keeps ensurepip in a package of its own. Root fetches it; others lend the pip that they have.

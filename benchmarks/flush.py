@@ -80,7 +80,7 @@ class CountingStore(LocalStore):
         """Put objects."""
         fresh = [item for item in items if not self.exists(item.path)]
         self.pages_written += sum("/index/" in item.path and "org.dreamdb" not in item.path for item in fresh)
-        self.size_bytes += sum(memoryview(item.data).nbytes for item in fresh)
+        self.size_bytes += sum(item.size for item in fresh)
         super().put_many(items)
 
 

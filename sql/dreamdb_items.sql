@@ -7,7 +7,5 @@
 --
 -- Example: SELECT _anchor, t1 - _anchor AS lasts_ns, size FROM dreamdb_items('drive', 'camera');
 CREATE OR REPLACE MACRO dreamdb_items(ref, field, as_of := NULL) AS TABLE
-  FROM query(list_transform(
-    [__dreamdb_plan('items', ref, to_json({field: field, as_of: as_of})::VARCHAR, current_transaction_id(),
-                    getvariable('__dreamdb')::VARCHAR)],
-    lambda p: CASE WHEN p[1] = '!' THEN error(p[2:]) ELSE p END)[1]);
+  FROM query(__dreamdb_plan('items', ref, field, as_of::VARCHAR, NULL, NULL,
+                            current_transaction_id(), getvariable('__dreamdb')::VARCHAR));

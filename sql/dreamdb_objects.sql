@@ -4,7 +4,5 @@
 --
 -- Example: SELECT kind, count(*) FROM dreamdb_objects('hello') GROUP BY kind;
 CREATE OR REPLACE MACRO dreamdb_objects(ref, as_of := NULL) AS TABLE
-  FROM query(list_transform(
-    [__dreamdb_plan('objects', ref, to_json({as_of: as_of})::VARCHAR, current_transaction_id(),
-                    getvariable('__dreamdb')::VARCHAR)],
-    lambda p: CASE WHEN p[1] = '!' THEN error(p[2:]) ELSE p END)[1]);
+  FROM query(__dreamdb_plan('objects', ref, NULL, as_of::VARCHAR, NULL, NULL,
+                            current_transaction_id(), getvariable('__dreamdb')::VARCHAR));

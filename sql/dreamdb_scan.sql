@@ -8,7 +8,5 @@
 --
 -- Example: SELECT label, avg(n) FROM dreamdb_scan('hello') WHERE _time >= '2026-01-01' GROUP BY label;
 CREATE OR REPLACE MACRO dreamdb_scan(ref, as_of := NULL, t0 := NULL, t1 := NULL) AS TABLE
-  FROM query(list_transform(
-    [__dreamdb_plan('scan', ref, to_json({as_of: as_of, t0: t0, t1: t1})::VARCHAR,
-                    current_transaction_id(), getvariable('__dreamdb')::VARCHAR)],
-    lambda p: CASE WHEN p[1] = '!' THEN error(p[2:]) ELSE p END)[1]);
+  FROM query(__dreamdb_plan('scan', ref, NULL, as_of::VARCHAR, t0::VARCHAR, t1::VARCHAR,
+                            current_transaction_id(), getvariable('__dreamdb')::VARCHAR));

@@ -4,7 +4,5 @@
 --
 -- Example: SELECT field, modality FROM dreamdb_tracks('hello');
 CREATE OR REPLACE MACRO dreamdb_tracks(ref, as_of := NULL) AS TABLE
-  FROM query(list_transform(
-    [__dreamdb_plan('tracks', ref, to_json({as_of: as_of})::VARCHAR, current_transaction_id(),
-                    getvariable('__dreamdb')::VARCHAR)],
-    lambda p: CASE WHEN p[1] = '!' THEN error(p[2:]) ELSE p END)[1]);
+  FROM query(__dreamdb_plan('tracks', ref, NULL, as_of::VARCHAR, NULL, NULL,
+                            current_transaction_id(), getvariable('__dreamdb')::VARCHAR));

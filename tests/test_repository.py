@@ -186,6 +186,7 @@ def test_help_lists_exactly_the_targets():
         "check",
         "bench",
         "bench-full",
+        "bench-docs",
         "bench-flush",
         "conformance",
         "interop",

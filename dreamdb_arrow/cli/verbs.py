@@ -100,9 +100,12 @@ def _merge(parser: ArgumentParser) -> None:
 
 
 def _compact(parser: ArgumentParser) -> None:
-    parser.add_argument("--modality", metavar="M", help="of one Track; else all scalar fields and embeddings")
+    parser.add_argument("--modality", metavar="M", help="this one Track, and no stripes")
     threshold = "leave columns and cells with no more than N buckets (1)"
     parser.add_argument("--threshold", metavar="N", type=whole_number, default=1, help=threshold)
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--stripes-only", action="store_true", help="leave the Tracks as they are")
+    only.add_argument("--tracks-only", action="store_true", help="leave the stripes as they are")
     _json(parser)
 
 
@@ -220,12 +223,15 @@ VERBS: Final = MappingProxyType(
             _json,
         ),
         "compact": Verb(
-            "BACKEND REF [--modality M] [--threshold N] [--json]",
-            "bring the small buckets of many appends together",
-            "Each scalar column becomes one bucket, each crowded cell of vectors too. No row changes, and older\n"
-            "versions stay as they are.",
+            "BACKEND REF [--stripes-only | --tracks-only] [--modality M] [--threshold N] [--json]",
+            "make few large pieces of what many appends left",
+            "Stripes become large ones without deleted rows and with just the columns of the schema, so that scans are\n"
+            "fast. Of the Tracks, which other SDKs read, each scalar column becomes one bucket, each crowded cell of\n"
+            "vectors too. No row changes, and older versions stay as they are; gc frees what only they need. After an\n"
+            "interruption the same command goes on.",
             (
                 "dreamdb compact space hello",
+                "dreamdb compact space hello --stripes-only",
                 "dreamdb compact space hello --modality scalar.i64.field=n --json",
             ),
             ("backend", "ref"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import blake3
@@ -22,7 +23,8 @@ BLAKE3_CODE: Final = 0x1E
 ADDRESS_BYTES: Final = 33
 ADDRESS_CHARACTERS: Final = 53
 _PREFIX: Final = bytes([BLAKE3_CODE])
-_THREADED_BYTES: Final = 1 << 20  # below this, starting threads costs more than it saves
+_THREADED_BYTES: Final = 16 << 20  # below this, threads save less than what else they could do meanwhile
+_LOADED_BY: Final = os.getpid()
 
 
 class Address(bytes):
@@ -46,11 +48,15 @@ class Address(bytes):
         return f"Address({str(self)!r})"
 
 
-def address_of(data: Buffer) -> Address:
-    """Return the Address of these bytes: of anything with a contiguous buffer, which is not copied."""
-    view = memoryview(data).cast("B")
-    threads = blake3.blake3.AUTO if len(view) > _THREADED_BYTES else 1
-    return Address(_PREFIX + blake3.blake3(view, max_threads=threads).digest())  # 0002-R1
+def address_of(*parts: Buffer) -> Address:
+    """Return the Address of these bytes, one part after the other: contiguous buffers, which are not copied."""
+    views = [memoryview(part).cast("B") for part in parts]
+    # The threads of the hash do not live on in a fork, which would wait for them for ever.
+    many = max(map(len, views), default=0) > _THREADED_BYTES and os.getpid() == _LOADED_BY
+    hasher = blake3.blake3(max_threads=blake3.blake3.AUTO if many else 1)
+    for view in views:
+        hasher.update(view)
+    return Address(_PREFIX + hasher.digest())  # 0002-R1
 
 
 def parse_address(text: str) -> Address:

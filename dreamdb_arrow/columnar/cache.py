@@ -7,30 +7,42 @@ files. Everything in it comes from immutable objects, so nothing in it can be st
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
+import shutil
 import tempfile
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import pyarrow.dataset as pads
 
 from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of
-from dreamdb_arrow.columnar.stripe import stripe_columns
-from dreamdb_arrow.columnar.vectors import VectorStripe, open_vectors
+from dreamdb_arrow.columnar.row_cache import RowCache
+from dreamdb_arrow.columnar.stripe import open_stripe, stripe_columns, stripe_fragment
+from dreamdb_arrow.columnar.vectors import I64, VectorStripe, open_vectors
 from dreamdb_arrow.errors import CorruptDataError, NotFoundError, ObjectNotFoundError
+from dreamdb_arrow.store.files import temporary_name
+from dreamdb_arrow.store.forks import renew_in_child
 from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.store.names import TEMPORARY
 from dreamdb_arrow.store.urls import open_store
-from dreamdb_arrow.store.verified import Verifier, fetch
+from dreamdb_arrow.store.verified import Verifier, Watched, call_each, fetch
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 MAPPED_MAX: Final = 4096
+FRAGMENTS_MAX: Final = 1024
+ROWS: Final = "rows"
 DEFAULT_ROOT: Final = Path("~/.cache/dreamdb-arrow")
 
 
 _NOWHERE: Final = ("", Path())
+Files: TypeAlias = Watched  # local files that were checked, for whoever has an engine open them
 
 
 class LocalCache:
@@ -41,19 +53,36 @@ class LocalCache:
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = DEFAULT_ROOT) -> None:
+        self.is_temporary = root is None
         if root is None:
-            folder = tempfile.TemporaryDirectory(prefix="dreamdb-arrow-", ignore_cleanup_errors=True)
-            weakref.finalize(self, folder.cleanup)
-            root = folder.name
+            root = tempfile.mkdtemp(prefix="dreamdb-arrow-")
+            self._cleanup = weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
         self.root = Path(root).expanduser().absolute()
-        self._files = open_store(self.root, create=True, sync=False)
-        self._verifier = Verifier()
+        self._files = open_store(self.root, create=True, durability="os")
+        self.verifier = Verifier()
+        self.groups = RowCache(self.root / ROWS)
         self._mapped: OrderedDict[Address, tuple[tuple[int, int], VectorStripe]] = OrderedDict()
         self._lock = Lock()
+        self.making = Lock()  # held by who makes copies, so that two threads do not make the same
         self._columns: dict[Address, frozenset[str]] = {}
+        self._num_rows: dict[Address, int] = {}
+        self.apart: dict[Address, frozenset[Address]] = {}  # what `columnar.apart` knows of stripes
+        # By version and stripe, what `columnar.runs` reads in its place, less which anchors.
+        self.live: dict[tuple[Address, Address], tuple[Any, I64]] = {}
         self._held: dict[
             Address, tuple[str, Path]
         ] = {}  # where `hold` found an object; small, and checked before use
+
+        self._fragments: OrderedDict[Address, pads.ParquetFileFragment] = OrderedDict()
+        renew_in_child(self)
+
+    def after_fork(self) -> None:
+        """Take a lock of its own, leave a temporary folder to the parent, and let go of what Arrow may have locked."""
+        self._lock = Lock()
+        self.making = Lock()
+        self._fragments = OrderedDict()
+        if self.is_temporary:
+            self._cleanup.detach()
 
     def __repr__(self) -> str:
         return f"LocalCache({str(self.root)!r})"
@@ -65,10 +94,34 @@ class LocalCache:
             self._replace(_object_path(address), data)
         return address
 
+    def adopt(self, file: Path) -> Address:
+        """Keep a file that was made under `work_file`, and return its address; it goes from where it was."""
+        with file.open("rb") as held, mmap.mmap(held.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            address = address_of(data)
+        place = self.root / _object_path(address)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(place)
+        return address
+
+    @contextlib.contextmanager
+    def work_file(self) -> Iterator[Path]:
+        """Give the name of a file to write, for `adopt`; what is left there at the end is removed."""
+        folder = self.root / TEMPORARY
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / temporary_name()
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def remove(self, address: Address) -> None:
+        """Forget a kept object; no error when there is none."""
+        self._files.delete(_object_path(address))
+
     def local(self, address: Address) -> Path:
         """Return the verified file of a kept object. Raises ObjectNotFoundError, DigestMismatchError."""
         path = _object_path(address)
-        found = self._verifier.verified_path(self._files, path, address)
+        found = self.verifier.verified_path(self._files, path, address)
         if found is None:
             raise ObjectNotFoundError(path)
         return found
@@ -76,13 +129,18 @@ class LocalCache:
     def hold(self, store: Store, path: str, address: Address) -> Path:
         """Return a verified local file with the bytes of a store's object, copied here if need be."""
         name, found = self._held.get(address, _NOWHERE)
-        if not self._verifier.is_unchanged(name, address):
+        if not self.verifier.is_unchanged(name, address):
             found = self._find(store, path, address)
             self._held[address] = (str(found), found)
         return found
 
+    def hold_all(self, store: Store, wanted: Sequence[tuple[str, Address]]) -> Files:
+        """Return verified local files of several objects, in order; an empty path names one that is kept here."""
+        found = call_each(lambda w: self.hold(store, *w) if w[0] else self.local(w[1]), wanted)
+        return self.verifier.watch([(str(f), a) for f, (_, a) in zip(found, wanted, strict=True)])
+
     def _find(self, store: Store, path: str, address: Address) -> Path:
-        in_store = self._verifier.verified_path(store, path, address)  # 0021-R11
+        in_store = self.verifier.verified_path(store, path, address)  # 0021-R11
         if in_store is not None:
             return in_store
         if not self.has_whole(address):
@@ -114,10 +172,39 @@ class LocalCache:
             known = self._columns[address] = stripe_columns(file)
         return known
 
+    def knows_columns(self, addresses: Sequence[Address]) -> bool:
+        """Whether `columns` has been told of all of these."""
+        return all(address in self._columns for address in addresses)
+
+    def learn_columns(self, addresses: Sequence[Address], columns: Sequence[frozenset[str]]) -> None:
+        """Have `columns` know these, too."""
+        self._columns.update(zip(addresses, columns, strict=True))
+
+    def num_rows(self, file: Path, address: Address) -> int:
+        """Return how many rows a verified stripe has; kept as `columns` are."""
+        known = self._num_rows.get(address)
+        if known is None:
+            known = self._num_rows[address] = open_stripe(file).metadata.num_rows
+        return known
+
+    def fragment(self, file: Path, address: Address) -> pads.ParquetFileFragment:
+        """Return a verified stripe as Arrow scans it; it remembers its footer, so those used last are kept."""
+        with self._lock:
+            known = self._fragments.get(address)
+            if known is None or known.path != str(file):
+                known = self._fragments[address] = stripe_fragment(file)
+            self._fragments.move_to_end(address)
+            while len(self._fragments) > FRAGMENTS_MAX:
+                self._fragments.popitem(last=False)
+        return known
+
     def forget(self) -> None:
-        """Unmap the vector stripes that are mapped."""
+        """Unmap the vector stripes that are mapped, and let go of footers."""
         with self._lock:
             self._mapped.clear()
+            self._fragments.clear()
+            self.live.clear()
+        self.groups.forget()
 
     def has_whole(self, address: Address) -> bool:
         """Whether `local` would succeed."""

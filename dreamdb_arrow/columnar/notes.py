@@ -1,4 +1,9 @@
-"""Cover notes in a store: read and written as the vendor Track lists them. Spec 0021."""
+"""Cover notes in a store: read and written as the vendor Track lists them. Spec 0021.
+
+Each flush adds a note. When they are many they become one, which leaves out the flushed stripes that are not in the version
+any more. A branch that still has such a stripe may bring it back by a union: it then looks as if it had not been flushed,
+and a flush finds that the Tracks hold its rows. What is said of dropped columns stays for ever, as nothing else tells it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,8 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cover_note import CoverNote, decode_cover_note, encode_cover_note, merge_notes
 from dreamdb_arrow.columnar.vendor import (
     COVER,
+    STRIPE,
+    VECTORS,
     Fragment,
     fragment_path,
     read_fragments,
@@ -49,14 +56,23 @@ def still_covered(manifest: Manifest, note: CoverNote) -> dict[str, Address]:
     return {name: address for name, address in note.tracks.items() if active.get(name) == address}  # 0021-R9
 
 
+def held_stripes(store: Store, manifest: Manifest) -> frozenset[Address]:
+    """Return the addresses of all stripes and vector stripes of a version."""
+    names = [e.field.partition(":") for e in manifest.tracks.active if e.modality in (STRIPE, VECTORS)]
+    tracks = [(modality, field) for modality, _, field in names]
+    return frozenset(f.address for track in tracks for f in read_fragments(store, manifest, *track))
+
+
 def add_note(
     store: Store, batch: Batch, versions: Sequence[Manifest], note: CoverNote, after_ns: int
 ) -> TrackEntry:
     """Put a note into the batch as the newest after all those of some versions; when they are many, in their place."""
     kept = list(dict.fromkeys(f for version in versions for f in read_fragments(store, version, COVER)))
     if len(kept) >= NOTES_MAX:
-        before = [held for version in versions for held in read_notes(store, version)]
-        note, kept = replace(merge_notes([*before, note]), tracks=note.tracks), []
+        before = merge_notes(held for version in versions for held in read_notes(store, version))
+        there = frozenset[Address]().union(*(held_stripes(store, version) for version in versions))
+        before = replace(before, stripes=before.stripes & there)
+        note, kept = replace(merge_notes([before, note]), tracks=note.tracks), []
     return write_note(batch, versions[0].timeline, note, kept, after_ns)
 
 

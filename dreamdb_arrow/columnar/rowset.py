@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from dreamdb_arrow.columnar.vectors import I64, VectorStripe
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.objects.schema import Field
 from dreamdb_arrow.store.interface import Store
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,14 @@ class RowSet:
     vectors: Mapping[str, tuple[Stripe, ...]]
     hidden: I64
     unavailable: Mapping[str, str] = field(default_factory=dict)
+    _worked_out: dict[Any, Any] = field(init=False, default_factory=dict, compare=False, repr=False)
+
+    def once(self, key: Any, make: Callable[[], T]) -> T:
+        """Return what the function gives, which depends on this version and the key alone, and is kept with it."""
+        found = self._worked_out.get(key)
+        if found is None:
+            found = self._worked_out[key] = make()
+        return cast("T", found)
 
     @property
     def timeline(self) -> Address:
@@ -74,11 +84,23 @@ class RowSet:
         held = (s for s in self.vectors.get(name, ()) if s.meets(t0, t1))
         return [self.cache.vectors(self.store, s.path, s.address, dim) for s in held]
 
+    def holders(self, wanted: I64, name: str = "") -> list[tuple[Stripe, int, int]]:
+        """Return the stripes, or the vector stripes of a field, that may hold some of these anchors, int64 (n,) ascending.
+
+        (stripe, low, high): the anchors in question are wanted[low:high].
+        """
+        stripes = self.vectors.get(name, ()) if name else self.stripes
+        spans = self.once(("spans", name), lambda: np.array([(s.t0, s.t1) for s in stripes]).reshape(-1, 2))
+        lows, highs = np.searchsorted(wanted, spans).T
+        met = np.flatnonzero(highs > lows)
+        return [(stripes[i], int(lows[i]), int(highs[i])) for i in met.tolist()]
+
     @property
     def whole(self) -> bool:
         """Whether the local cache still has what was put there for this version; all of it may be deleted."""
         stripes = itertools.chain(self.stripes, *self.vectors.values())
-        return all(s.directory or self.cache.has_whole(s.address) for s in stripes)
+        local = self.once("local", lambda: tuple(s.address for s in stripes if not s.directory))
+        return all(map(self.cache.has_whole, local))
 
     def hidden_between(self, t0: int, t1: int) -> I64:
         """Return the deleted anchors in [t0, t1), ascending."""

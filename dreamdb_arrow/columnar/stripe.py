@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from dreamdb_arrow.columnar.arrays import column_type
@@ -44,6 +47,15 @@ SCALAR_TYPES: Final[Mapping[str, pa.DataType]] = {
     "timestamp": pa.timestamp("ns"),
 }
 DELTA_TYPES: Final = (pa.int64(), pa.timestamp("ns"))
+REPEATING_TYPES: Final = (pa.string(), pa.float64())
+# Why these and no others: docs/adr/0016-parquet-settings-and-durability.md
+ENCODINGS: Final[Mapping[pa.DataType, str]] = {
+    **dict.fromkeys(DELTA_TYPES, "DELTA_BINARY_PACKED"),
+    pa.string(): "DELTA_LENGTH_BYTE_ARRAY",
+}
+ZSTD_LEVEL: Final = 3
+SAMPLE_ROWS: Final = 4096
+RAW_SHARE: Final = 0.9  # of its size, above which a float column is not worth undoing zstd in every scan
 
 
 def field_id(name: str) -> int:
@@ -92,30 +104,68 @@ def _with_id(name: str, kind: pa.DataType, path: str = "") -> pa.Field:
 def encode_stripe(table: pa.Table) -> pa.Buffer:
     """Return the Parquet bytes of a table that has the columns of `stripe_schema`, sorted by anchor."""
     sink = pa.BufferOutputStream()
-    delta = [f.name for f in table.schema if f.type in DELTA_TYPES]
-    pq.write_table(
-        table,
-        sink,
-        row_group_size=ROW_GROUP_ROWS,
-        compression="zstd",
-        use_dictionary=_dictionary_columns(table),
-        column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
-        write_statistics=_told_columns(table),
-        store_schema=False,
-        write_page_index=False,
-    )
+    with stripe_writer(sink, table) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
     return sink.getvalue()
 
 
+def stripe_writer(sink: Any, sample: pa.Table, untold: Iterable[str] = ()) -> pq.ParquetWriter:
+    """Return a writer of a stripe whose rows come in parts.
+
+    `sample` are some of the rows, by which encodings are chosen. Of columns that are `untold`, the least and the largest
+    values are not told, as for those of the sample that have NaN.
+    """
+    raw = [name for name in sample.column_names if _stays_raw(sample[name])]
+    repeated = _dictionary_columns(sample.drop_columns(raw))
+    rest = [f for f in sample.schema if f.name not in repeated]
+    squeezed = [name for name in _leaves(sample.schema) if name not in raw]
+    return pq.ParquetWriter(
+        sink,
+        sample.schema,
+        compression={**dict.fromkeys(raw, "none"), **dict.fromkeys(squeezed, "zstd")},
+        compression_level=dict.fromkeys(squeezed, ZSTD_LEVEL),
+        use_dictionary=repeated,
+        column_encoding={f.name: ENCODINGS[f.type] for f in rest if f.type in ENCODINGS},
+        write_statistics=[name for name in _told_columns(sample) if name not in set(untold)],
+        store_schema=False,
+        write_page_index=False,
+    )
+
+
 def _dictionary_columns(table: pa.Table) -> list[str]:
-    """Name the leaves worth a dictionary: addresses of packs, and texts that repeat (judged by a sample)."""
+    """Name the leaves worth a dictionary: addresses of packs, texts and floats that repeat (judged by a sample)."""
     leaves = []
     for field in table.schema:
         if field.type.equals(MEDIA_REF):
             leaves += [f"{field.name}.address", f"{field.name}.chunked"]
-        elif pa.types.is_string(field.type) and _repeats(table[field.name]):
+        elif field.type in REPEATING_TYPES and _repeats(table[field.name]):
             leaves.append(field.name)
     return leaves
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """Return the Parquet paths of all leaves."""
+    found, pending = [], [(f.name, f.type) for f in reversed(schema)]
+    while pending:
+        path, kind = pending.pop()
+        if pa.types.is_struct(kind):
+            pending += [(f"{path}.{f.name}", f.type) for f in kind]
+        elif pa.types.is_nested(kind):
+            pending.append((f"{path}.list.element", kind.value_type))
+        else:
+            found.append(path)
+    return found
+
+
+def _stays_raw(column: pa.ChunkedArray) -> bool:
+    """Whether zstd has little to take: of what is packed by its differences, and of floats without a pattern."""
+    if column.type in DELTA_TYPES:
+        return True
+    if column.type != pa.float64():
+        return False
+    sample = np.asarray(column.slice(0, SAMPLE_ROWS))
+    small = pa.compress(sample.tobytes(), codec="zstd", asbytes=True)
+    return len(small) > RAW_SHARE * sample.nbytes
 
 
 def _told_columns(table: pa.Table) -> list[str]:
@@ -137,8 +187,8 @@ def _has_nan(column: pa.ChunkedArray) -> bool:
     return bool(pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py())
 
 
-def _repeats(column: pa.ChunkedArray, sample: int = 4096) -> bool:
-    head = column.slice(0, sample)
+def _repeats(column: pa.ChunkedArray) -> bool:
+    head = column.slice(0, SAMPLE_ROWS // 2)
     return bool(pc.count_distinct(head).as_py() * 2 <= len(head))
 
 
@@ -170,6 +220,22 @@ def decode_stripe(source: Any, columns: Sequence[str] | None = None) -> pa.Table
         raise LayoutError(f"not a stripe: {name}: {str(error).splitlines()[0]}") from error
 
 
+def stripe_fragment(path: Path) -> pads.ParquetFileFragment:
+    """Return a verified stripe as a fragment of Arrow's datasets. Raises LayoutError when it is none."""
+    fragment = _PARQUET.make_fragment(str(path), _FILES)
+    try:
+        fragment.ensure_complete_metadata()
+    except (pa.ArrowException, OSError) as error:
+        raise LayoutError(f"not a stripe: {path.name}: {str(error).splitlines()[0]}") from error
+    if ANCHOR not in fragment.physical_schema.names:
+        raise LayoutError(f"not a stripe: {path.name} has no column {ANCHOR}")
+    return fragment
+
+
+_PARQUET: Final = pads.ParquetFileFormat()
+_FILES: Final = pafs.LocalFileSystem()
+
+
 def stripe_columns(path: Any) -> frozenset[str]:
     """Return the names of the columns that a stripe has."""
     return frozenset(open_stripe(path).schema_arrow.names)
@@ -180,13 +246,15 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
     So does a column of another type: it is of an earlier field of that name.
     """
-    columns = [
-        table[f.name].cast(f.type)
-        if f.name in table.column_names and table[f.name].type.id == f.type.id
-        else pa.nulls(len(table), f.type)
-        for f in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+    return pa.Table.from_arrays([_conformed(table, f) for f in schema], schema=schema)
+
+
+def _conformed(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+    at = table.schema.get_field_index(field.name)
+    if at < 0 or table.field(at).type.id != field.type.id:
+        return pa.nulls(len(table), field.type)
+    column = table.column(at)
+    return column if column.type.equals(field.type) else column.cast(field.type)
 
 
 def anchors_of(table: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -111,7 +111,7 @@ def _neighbours(
     start, stop = choose([f.size for f in held], at, size, tiers)
     if start == stop:
         return []
-    note = merge_notes(read_notes(store, parent))
+    note = merge_notes(read_notes(store, parent))  # 0021-R14
     alike = [f.size if _is_plain(f.address, parent, note) else tiers[-1] for f in held]
     start, stop = choose(alike, at, size, tiers)
     return held[start:stop]

@@ -6,7 +6,7 @@ a reader maps the file and works on the very bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,34 +33,62 @@ class VectorStripe:
 
 def encode_vectors(anchors: I64, vectors: F32) -> pa.Buffer:
     """Return the Arrow IPC bytes of vectors float32 (n, d) with their anchors int64 (n,), ascending."""
+    return pa.py_buffer(b"".join(vector_parts(anchors, vectors)))
+
+
+def vector_parts(anchors: I64, vectors: F32) -> tuple[memoryview, ...]:
+    """Return the same bytes in parts, so that nothing is copied: one of them is the very memory of the vectors."""
     n, d = vectors.shape
     assert anchors.shape == (n,)
     # 0021-R7
     values = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).reshape(-1)), d)
     batch = pa.record_batch([pa.array(anchors, pa.int64()), values], names=[ANCHOR, VECTOR])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, batch.schema) as writer:
+    sink = _Parts()
+    with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), batch.schema) as writer:
         writer.write_batch(batch)
-    return sink.getvalue()
+    return tuple(sink.parts)
+
+
+class _Parts:
+    """A file for Arrow to write to, that keeps what it is handed."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.parts: list[memoryview] = []
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        self.parts.append(view)
+        return len(view)
 
 
 def open_vectors(path: Path, dim: int) -> VectorStripe:
     """Map a verified vector stripe into memory. Raises LayoutError when it is none, or of another dimension."""
+    return _stripe_in(lambda: pa.memory_map(str(path)), path.name, dim)
+
+
+def decode_vectors(data: bytes, dim: int) -> VectorStripe:
+    """Return the vector stripe of verified bytes. Raises as open_vectors does."""
+    return _stripe_in(lambda: pa.BufferReader(data), "a buffer", dim)
+
+
+def _stripe_in(opened: Callable[[], pa.NativeFile], name: str, dim: int) -> VectorStripe:
     try:
-        file = pa.ipc.open_file(pa.memory_map(str(path)))
+        file = pa.ipc.open_file(opened())
         batch = file.get_batch(0) if file.num_record_batches == 1 else None
         if batch is not None:
             batch.validate(full=True)
         columns = [] if batch is None else [(f.name, f.type) for f in batch.schema]
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise LayoutError(f"not a vector stripe: {path.name}: {str(error).splitlines()[0]}") from error
+        raise LayoutError(f"not a vector stripe: {name}: {str(error).splitlines()[0]}") from error
     if batch is None or columns != [(ANCHOR, pa.int64()), (VECTOR, pa.list_(pa.float32(), dim))]:
-        raise LayoutError(f"not a stripe of vectors of {dim} dimensions: {path.name}")
+        raise LayoutError(f"not a stripe of vectors of {dim} dimensions: {name}")
     anchors, values = batch.column(0), batch.column(1).flatten()
     if anchors.null_count or values.null_count or len(values) != len(anchors) * dim:
-        raise LayoutError(f"a vector stripe must have no nulls: {path.name}")
+        raise LayoutError(f"a vector stripe must have no nulls: {name}")
     held = VectorStripe(anchors.to_numpy(), values.to_numpy().reshape(-1, dim))
-    check_ascending(held.anchors, path.name)
+    check_ascending(held.anchors, name)
     return held
 
 

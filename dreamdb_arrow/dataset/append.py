@@ -1,37 +1,47 @@
-"""Append: new rows as one commit. Spec 0006."""
+"""Append: new rows as one commit. Spec 0006.
+
+Rows that fit into one buffer are checked, and only then written. Of more rows, each chunk is checked and written as stripes
+while the next is read; until the Manifest at the end names them all, nobody sees them, and after an error nobody ever does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.apart import remember_new
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.rows import resolve_rows
+from dreamdb_arrow.columnar.rowset import RowSet, Stripe
+from dreamdb_arrow.columnar.tiers import absorb_rows, absorb_vectors
 from dreamdb_arrow.columnar.vendor import (
-    change_fragments,
+    STRIPE,
+    VECTORS,
     flush_mode,
     has_columnar_layer,
+    swap_fragments,
 )
-from dreamdb_arrow.dataset.anchors import settle_anchors
-from dreamdb_arrow.dataset.flush import flush_rows
-from dreamdb_arrow.dataset.incoming import check_rows, refuse_bare_rows
-from dreamdb_arrow.dataset.outgoing import store_rows, write_stripes
+from dreamdb_arrow.dataset.anchors import Earlier, check_free, settle_anchors
+from dreamdb_arrow.dataset.chunks import Source
+from dreamdb_arrow.dataset.flush import flush_rows, flush_stripes
+from dreamdb_arrow.dataset.incoming import Incoming, check_rows, refuse_bare_rows
+from dreamdb_arrow.dataset.outgoing import Made, Rows, store_rows, write_stripes
 from dreamdb_arrow.dataset.writable import check_appendable
-from dreamdb_arrow.history.commit import Change, Clock, commit
-from dreamdb_arrow.objects.manifest import Manifest
+from dreamdb_arrow.errors import ConflictError
+from dreamdb_arrow.history.commit import Change, Clock, apply_change, commit
+from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
 from dreamdb_arrow.objects.schema import Field, decode_schema
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
-
-Tabulate = Callable[[tuple[Field, ...]], pa.Table]
+from dreamdb_arrow.tracks.layout import payload_directory
 
 
 def append_rows(
-    store: Store, cache: LocalCache, name: str, tabulate: Tabulate, time: str | None, clock: Clock
+    store: Store, cache: LocalCache, name: str, source: Source, time: str | None, clock: Clock
 ) -> tuple[int, Address, Manifest]:
     """Append rows to a Ref as one commit; return their number, the new version and its Manifest.
 
@@ -39,54 +49,186 @@ def append_rows(
         store: where the Space lives.
         cache: for what has to be looked at.
         name: the Ref.
-        tabulate: gives the rows as a table, once it is told the fields.
+        source: the rows.
         time: a column whose times become the anchors.
         clock: nanoseconds since 1970.
 
     Raises InvalidInputError or AnchorConflict before anything is published. A race that is lost to another commit
-    is run again on the new tip.
+    is run again on the new tip; of rows in many chunks, only what they have to fit to is looked at again.
     """
-    counted: list[int] = []
+    append = _Append(source, time, clock)
 
     def build(parent: Manifest, address: Address, batch: Batch) -> Change:
-        fields = decode_schema(parent.registry)
-        rows = check_rows(tabulate(fields), fields, time)  # 0006-R1
-        counted[:] = [rows.n]
-        if rows.n == 0:
-            return Change("commit")
-        if not has_columnar_layer(parent):
-            refuse_bare_rows(rows)
-        given = rows.given()
-        check_appendable(store, parent, [f for f in fields if f.name in given])
-        now = max(clock(), parent.ts)
-        anchors = settle_anchors(
-            rows, store, parent, lambda: resolve_rows(store, cache, parent, address), now
-        )
-        stored = store_rows(rows, anchors, fields, parent.timeline, batch)
-        if not has_columnar_layer(parent):  # 0006-R10, 0021-R3
-            return replace(flush_rows(store, parent, batch, stored), operation="commit")
-        made = write_stripes(stored, parent.timeline, batch)
-        entries = tuple(
-            change_fragments(store, batch, parent, modality, new, field=field)
-            for (modality, field), new in made.items()
-        )
-        if flush_mode(parent) != "commit":
-            return Change("commit", entries)
-        named = frozenset(f.address for new in made.values() for f in new)
-        flushed = flush_rows(store, parent, batch, stored, named)
-        return Change("commit", entries + flushed.entries, flushed.registry)
+        return append.build(_Target(store, cache, parent, address, batch, decode_schema(parent.registry)))
 
     address, manifest = commit(store, name, build, clock=clock)
-    return counted[0], address, manifest
+    return append.rows, address, manifest
 
 
-def samples_writer(samples: Any, convert: Callable[[Any, tuple[Field, ...]], pa.Table]) -> Tabulate:
-    """Return a `tabulate` that converts once, however often the commit is tried."""
-    made: list[tuple[tuple[Field, ...], pa.Table]] = []
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The version that rows are appended to, and where new objects go."""
 
-    def tabulate(fields: tuple[Field, ...]) -> pa.Table:
-        if not made or made[0][0] != fields:
-            made[:] = [(fields, convert(samples, fields))]
-        return made[0][1]
+    store: Store
+    cache: LocalCache
+    parent: Manifest
+    address: Address
+    batch: Batch
+    fields: tuple[Field, ...]
 
-    return tabulate
+    def resolve(self) -> RowSet:
+        return resolve_rows(self.store, self.cache, self.parent, self.address)
+
+    def name(self, made: Made, gone: Made) -> tuple[TrackEntry, ...]:
+        """Return the entries of the vendor Tracks that name new fragments, and some old ones no more."""
+        return tuple(
+            swap_fragments(
+                self.store, self.batch, self.parent, modality, field, new, gone.get((modality, field), ())
+            )
+            for (modality, field), new in made.items()
+        )
+
+    def remember(self, made: Made, gone: Made) -> None:
+        """Keep for later what the checks of the new rows have shown: where stripes overlap, they share no anchor."""
+        for (modality, field), (new, *_) in made.items():
+            if modality in (STRIPE, VECTORS) and not gone.get((modality, field)):
+                remember_new(self.store, self.cache, self.parent, modality, field, new)
+
+
+class _Append:
+    """What is known of one append, from one try to the next: how many rows it has, and the chunks that lie in the store."""
+
+    def __init__(self, source: Source, time: str | None, clock: Clock) -> None:
+        self._source, self._time, self._clock = source, time, clock
+        self._fields: tuple[Field, ...] = ()
+        self._given: frozenset[str] = frozenset()
+        self._written: Made = {}
+        self._earlier: Earlier | None = None
+        self.rows = 0
+
+    def build(self, to: _Target) -> Change:
+        """Return the change that appends all rows."""
+        if self._written:
+            return self._try_again(to)
+        self.rows = 0
+        # Tracks alone, without stripes, are written in one go: 0006-R10, 0021-R3
+        chunks = self._source.chunks(to.fields, whole=not has_columnar_layer(to.parent))
+        first, second = next(chunks), next(chunks, None)
+        if second is None:
+            return self._append_whole(to, first)
+        return self._append_chunks(to, _one_by_one(first, second, chunks))
+
+    # ------------------------------------------------------------ one chunk
+
+    def _append_whole(self, to: _Target, table: pa.Table) -> Change:
+        rows = self._check(to, table)
+        if rows.n == 0:
+            return Change("commit")
+        stored = self._store(to, rows, None)
+        if not has_columnar_layer(to.parent):
+            return replace(flush_rows(to.store, to.parent, to.batch, stored), operation="commit")
+        stripes, gone = _absorb(to, stored)
+        made = write_stripes(stripes, to.parent.timeline, to.batch)
+        to.remember(made, gone)
+        entries = to.name(made, gone)
+        if flush_mode(to.parent) != "commit":
+            return Change("commit", entries)
+        named = frozenset(f.address for new in made.values() for f in new)
+        flushed = flush_rows(to.store, to.parent, to.batch, stored, named)
+        return Change("commit", entries + flushed.entries, flushed.registry)
+
+    def _check(self, to: _Target, table: pa.Table) -> Incoming:
+        rows = check_rows(table, to.fields, self._time, self.rows)  # 0006-R1
+        self.rows += rows.n
+        if rows.n and not has_columnar_layer(to.parent):
+            refuse_bare_rows(rows)
+        given = rows.given()
+        check_appendable(to.store, to.parent, [f for f in to.fields if f.name in given])
+        self._given |= given
+        return rows
+
+    def _store(self, to: _Target, rows: Incoming, earlier: Earlier | None) -> Rows:
+        now = max(self._clock(), to.parent.ts)
+        anchors = settle_anchors(rows, to.store, to.parent, to.resolve, now, earlier)
+        return store_rows(rows, anchors, to.fields, to.parent.timeline, to.batch)
+
+    # ------------------------------------------------------------ many chunks
+
+    def _append_chunks(self, to: _Target, chunks: Iterator[pa.Table]) -> Change:
+        """Write each chunk while the next is read."""
+        self._fields, self._earlier = to.fields, Earlier(to.store)
+        written: Made = {}
+        with ThreadPoolExecutor(1) as writer:
+            pending = writer.submit(self._write_chunk, to, next(chunks), written)
+            for chunk in chunks:
+                pending.result()
+                pending = writer.submit(self._write_chunk, to, chunk, written)
+                del chunk
+            pending.result()
+        self._written = written
+        return self._publish(to)
+
+    def _write_chunk(self, to: _Target, table: pa.Table, written: Made) -> None:
+        assert self._earlier is not None
+        rows = self._check(to, table)
+        if rows.n == 0:
+            return
+        made = write_stripes(self._store(to, rows, self._earlier), to.parent.timeline, to.batch)
+        to.batch.flush()
+        for key, new in made.items():
+            written.setdefault(key, []).extend(new)
+        (stripe,) = made[STRIPE, ""]
+        self._earlier.add(stripe, payload_directory(to.parent.timeline, STRIPE))
+
+    def _try_again(self, to: _Target) -> Change:
+        """Publish chunks that were written when somebody else moved the Ref, if they still fit."""
+        assert self._earlier is not None
+        gone = [f.name for f in self._fields if f not in to.fields]
+        wanted = [f.name for f in to.fields if f.required and f not in self._fields]
+        if gone or wanted:
+            raise ConflictError(
+                f"field {(gone + wanted)[0]!r} was changed while the rows were read; append them again"
+            )
+        check_appendable(to.store, to.parent, [f for f in to.fields if f.name in self._given])
+        check_free(self._earlier, to.store, to.parent, to.resolve)
+        return self._publish(to)
+
+    def _publish(self, to: _Target) -> Change:
+        change = Change("commit", to.name(self._written, {}))
+        if flush_mode(to.parent) == "commit":
+            return _flush_chunks(to, change, self._earlier.stripes if self._earlier else ())
+        return change
+
+
+def _absorb(to: _Target, rows: Rows) -> tuple[Rows, Made]:
+    """Return rows with those of small stripes beside them, and these stripes, which go."""
+    table, taken = absorb_rows(to.store, to.parent, rows.table)
+    gone: Made = {(STRIPE, ""): taken}
+    vectors = {}
+    for name, held in rows.vectors.items():
+        anchors, joined, gone[VECTORS, name] = absorb_vectors(to.store, to.parent, name, *held)
+        vectors[name] = anchors, joined
+    return replace(rows, table=table, vectors=vectors), gone
+
+
+def _one_by_one(first: pa.Table, second: pa.Table, rest: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield tables, and let go of each."""
+    held = [second, first]
+    del first, second
+    while held:
+        yield held.pop()
+    yield from rest
+
+
+def _flush_chunks(to: _Target, change: Change, stripes: Sequence[Stripe]) -> Change:
+    """Return a change that also has the rows of its stripes in the Tracks, one stripe in memory at a time."""
+    entries = {e.field: e for e in change.entries}
+    registry: dict[str, object] = {}
+    for nth, stripe in enumerate(stripes):
+        to.batch.flush()  # what is read next
+        so_far = replace(change, entries=tuple(entries.values()), registry=registry)
+        parent = apply_change(to.parent, to.address, so_far, to.parent.ts)
+        flushed = flush_stripes(to.store, to.cache, parent, to.batch, [stripe], stripes[nth + 1 :])
+        entries |= {e.field: e for e in flushed.entries}
+        registry |= flushed.registry or {}
+    return replace(change, entries=tuple(entries.values()), registry=registry)

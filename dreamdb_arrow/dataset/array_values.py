@@ -36,8 +36,11 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 # --- columns ------------------------------------------------------------------------------------------------
 
 
-def check_array(f: Field, column: pa.Array) -> pa.Array:
-    """Return the values of an array field in the stored type. Raises InvalidInputError, naming field and row."""
+def check_array(f: Field, column: pa.Array, first: int = 0) -> pa.Array:
+    """Return the values of an array field in the stored type.
+
+    `first` is the number of the first row. Raises InvalidInputError, naming field and row.
+    """
     of = item_type_of(f)
     kind = arrow_type(of)
     if pa.types.is_null(column.type):
@@ -47,8 +50,9 @@ def check_array(f: Field, column: pa.Array) -> pa.Array:
         raise InvalidInputError(f"field {f.name!r}: a column of {column.type} holds no {kind}")
     present = np.asarray(column.is_valid())
     held = column.filter(column.is_valid()) if column.null_count else column
-    values = _cast_struct(f, held, kind) if of.family == CSR else cast(held, kind, f"field {f.name!r}")
-    _check_items(f, of, held, values, np.flatnonzero(present))
+    name = f"field {f.name!r}"
+    values = _cast_struct(f, held, kind) if of.family == CSR else cast(held, kind, name, first)
+    _check_items(f, of, held, values, first + np.flatnonzero(present))
     return values if present.all() else values.take(pa.array(np.cumsum(present) - 1, mask=~present))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from dreamdb_arrow.dataset.compact import as_dict, compact_tracks
+from dreamdb_arrow.dataset.compact import compact_ref
+from dreamdb_arrow.dataset.compact_stripes import Progress
 from dreamdb_arrow.dataset.handle import Handle
 from dreamdb_arrow.dataset.merge import FAST_FORWARD, merge_ref, merge_refs
 from dreamdb_arrow.errors import InvalidInputError
@@ -42,19 +43,48 @@ class Branching(Handle):
             raise
         return str(self._version)
 
-    def compact(self, modality: str | None = None, threshold: int = 1) -> dict[str, Any]:
-        """Bring the many small buckets of many appends together; no row changes.
+    def compact(
+        self,
+        modality: str | None = None,
+        threshold: int = 1,
+        *,
+        stripes: bool = True,
+        tracks: bool = True,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Bring together what many appends have left in many small pieces; no row changes.
+
+        Stripes become few large ones in the order of time, with just the columns of the schema: values of layers and rows
+        that others appended lie in them then, deleted rows do not. Of Tracks, the small buckets become one. Older versions
+        keep what they had until `gc`. What is compact stays as it is, so calling again goes on after an interruption.
 
         Args:
-            modality: of one Track; None for all scalar fields and embeddings.
-            threshold: leave columns and cells that have no more buckets than that.
+            modality: compact this one Track only, and no stripes.
+            threshold: leave columns and cells of Tracks that have no more buckets than that.
+            stripes: compact stripes, if the dataset has any.
+            tracks: compact the Tracks of all scalar fields and embeddings.
+            progress: is told how many stripes of how many have been written anew.
 
-        Returns `manifest` (None when nothing was over the threshold: then nothing is written), `cells_examined`,
-        `cells_compacted` and `fragments_collapsed`.
+        Returns `manifest` (None when nothing was written); of Tracks `cells_examined`, `cells_compacted` and
+        `fragments_collapsed`; and `stripes_before`, `stripes_after` (those of vectors among them), `rows_dropped` (deleted
+        ones) and `bytes_written`.
+
+        Raises UnsupportedError while a field has rows in a hot buffer, AnchorConflict for two vectors at one anchor; with
+        `tracks=False` these do not matter.
         """
-        report = compact_tracks(self.space.store, self._ref, modality, threshold, self._clock)
-        self._version = self.space.resolve(self._ref)
-        return as_dict(report)
+        try:
+            return compact_ref(
+                self.space,
+                self._ref,
+                modality,
+                threshold,
+                stripes=stripes,
+                tracks=tracks,
+                progress=progress,
+                clock=self._clock,
+            )
+        finally:
+            self._version = self.space.resolve(self._ref)
 
     def delete_ref(self, name: str) -> None:
         """Delete a branch or a snapshot; what only it named can then be collected by `gc`.

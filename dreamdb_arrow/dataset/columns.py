@@ -8,7 +8,7 @@ import pyarrow as pa
 from dreamdb_arrow.columnar.media_refs import items_of_refs
 from dreamdb_arrow.columnar.projection import dim_of, row_entry
 from dreamdb_arrow.columnar.rowset import RowSet
-from dreamdb_arrow.columnar.vectors import I64, gather_vectors
+from dreamdb_arrow.columnar.vectors import I64, VectorStripe, gather_vectors
 from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
 from dreamdb_arrow.objects.schema import Field
 from dreamdb_arrow.tracks.blobs import fetch_blobs
@@ -29,11 +29,24 @@ def find_field(rows: RowSet, name: str, kinds: tuple[str, ...] = ()) -> Field:
 
 def vector_column(rows: RowSet, name: str, anchors: I64) -> pa.Array:
     """Return the vectors of these anchors, FixedSizeList<float32> with null where there is none."""
-    f = find_field(rows, name, ("embedding",))
-    dim = dim_of(f)
-    low, high = (int(anchors.min()), int(anchors.max()) + 1) if len(anchors) else (0, 0)
-    vectors, found = gather_vectors(rows.vector_stripes(name, low, high), anchors, dim)
+    dim = dim_of(find_field(rows, name, ("embedding",)))
+    order = None if _ascends(anchors) else np.argsort(anchors, kind="stable")
+    wanted = anchors if order is None else anchors[order]
+    vectors, found = gather_vectors(_vector_stripes(rows, name, wanted, dim), wanted, dim)
+    if order is not None:
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        vectors, found = vectors[back], found[back]
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim, mask=pa.array(~found))
+
+
+def _ascends(anchors: I64) -> bool:
+    return bool((anchors[1:] >= anchors[:-1]).all())
+
+
+def _vector_stripes(rows: RowSet, name: str, wanted: I64, dim: int) -> list[VectorStripe]:
+    held = (s for s, _, _ in rows.holders(wanted, name))
+    return [rows.cache.vectors(rows.store, s.path, s.address, dim) for s in held]
 
 
 def media_column(rows: RowSet, name: str, refs: pa.Array) -> pa.Array:
@@ -45,5 +58,10 @@ def media_column(rows: RowSet, name: str, refs: pa.Array) -> pa.Array:
     held = refs.filter(refs.is_valid()) if refs.null_count else refs
     wanted = np.arange(len(held))
     items = items_of_refs(held, wanted)
-    blobs = fetch_blobs(rows.store, entry.timeline, entry.modality, kind, items, wanted) if len(held) else []
-    return pa.array(blobs, pa.large_binary()).take(pa.array(np.cumsum(present) - 1, mask=~present))
+    verifier = rows.cache.verifier
+    blobs = fetch_blobs(rows.store, entry.timeline, entry.modality, kind, items, wanted, verifier)
+    offsets = np.zeros(len(refs) + 1, dtype=np.int64)
+    offsets[1:][present] = blobs.lengths
+    valid = pa.array(present).buffers()[1] if refs.null_count else None
+    buffers = [valid, pa.py_buffer(offsets.cumsum()), pa.py_buffer(blobs.data)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(refs), buffers)

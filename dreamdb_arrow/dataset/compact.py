@@ -1,21 +1,23 @@
-"""Compact: the buckets that many appends have left of each Track become one again. Specs 0006 and 0021.
+"""Compact Tracks: the buckets that many appends have left of each become one again. Specs 0006 and 0021.
 
-Scalar columns and cells of vectors; media lie well as they are. Stripes stay too: a cover note says of the new Tracks
-what was known of the old ones.
+Scalar columns and cells of vectors; media lie well as they are. A cover note says of the new Tracks what was known of the
+old ones. Stripes are another matter: see `dataset.compact_stripes`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
-from dreamdb_arrow.columnar.notes import add_note, read_notes, still_covered
+from dreamdb_arrow.columnar.notes import held_stripes, read_notes, still_covered, write_note
 from dreamdb_arrow.columnar.projection import row_entry
 from dreamdb_arrow.columnar.vendor import add_track, has_columnar_layer, read_track
+from dreamdb_arrow.dataset.compact_stripes import Progress, Rewritten, compact_stripes
+from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
@@ -131,8 +133,17 @@ def _note(
         field: _known(done, covers=field in covered, known=merged.payloads.get(field, frozenset()))
         for field, done in changed.items()
     }
-    note = CoverNote({**covered, **fresh}, payloads, frozenset(), merged.dropped)
-    return add_note(store, batch, (parent,), note, parent.ts)
+    gone = {field: _replaced(done) for field, done in changed.items()}
+    kept = {field: held - gone.get(field, frozenset()) for field, held in merged.payloads.items()}
+    stripes = merged.stripes & held_stripes(store, parent)
+    before = replace(merged, payloads=kept, stripes=stripes)
+    note = merge_notes([before, CoverNote({**covered, **fresh}, payloads)])
+    return write_note(batch, parent.timeline, note, [], parent.ts)
+
+
+def _replaced(done: Compacted) -> frozenset[Address]:
+    """Return the buckets that the Track does not name any more."""
+    return frozenset[Address]().union(*(before for _, before in done.replaced))
 
 
 def _known(done: Compacted, *, covers: bool, known: frozenset[Address]) -> frozenset[Address]:
@@ -140,11 +151,22 @@ def _known(done: Compacted, *, covers: bool, known: frozenset[Address]) -> froze
     return frozenset(bucket for bucket, before in done.replaced if covers or before <= known)
 
 
-def as_dict(report: Report) -> dict[str, Any]:
-    """Return a report under the reference's names."""
-    return {
-        "manifest": report.manifest,
-        "cells_examined": report.cells_examined,
-        "cells_compacted": report.cells_compacted,
-        "fragments_collapsed": report.fragments_collapsed,
-    }
+def compact_ref(
+    space: Space,
+    name: str,
+    modality: str | None,
+    threshold: int,
+    *,
+    stripes: bool,
+    tracks: bool,
+    progress: Progress | None,
+    clock: Clock,
+) -> dict[str, Any]:
+    """Compact the Tracks and the stripes of a Ref, as `Dataset.compact` says, and return its report."""
+    of_tracks, of_stripes = Report(None, 0, 0, 0), Rewritten()
+    if tracks:
+        of_tracks = compact_tracks(space.store, name, modality, threshold, clock)
+    if stripes and modality is None:
+        of_stripes = compact_stripes(space.store, space.cache, name, progress, clock)
+    manifest = of_stripes.manifest or of_tracks.manifest
+    return {**asdict(of_tracks), **asdict(of_stripes), "manifest": manifest}

@@ -20,8 +20,9 @@ from dreamdb_arrow.columnar.vendor import (
 )
 from dreamdb_arrow.dataset.spatial import registry_of_new_field
 from dreamdb_arrow.errors import InvalidInputError, RefExistsError, UnsupportedError
-from dreamdb_arrow.history.commit import Clock, writer_tag
+from dreamdb_arrow.history.commit import Clock
 from dreamdb_arrow.history.manifests import MANIFESTS
+from dreamdb_arrow.history.writer import writer_tag
 from dreamdb_arrow.objects.genesis import Genesis, encode_genesis
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, encode_manifest, order_tracks
 from dreamdb_arrow.objects.scalar_index import encode_scalar_index, scalar_index_of

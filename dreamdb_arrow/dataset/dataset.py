@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
 
@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 from dreamdb_arrow.codec.address import parse_address
 from dreamdb_arrow.columnar.cache import DEFAULT_ROOT
 from dreamdb_arrow.columnar.stripe import ANCHOR, TIME
-from dreamdb_arrow.dataset.append import append_rows, samples_writer
+from dreamdb_arrow.dataset.append import append_rows
 from dreamdb_arrow.dataset.arrays import Arrays
 from dreamdb_arrow.dataset.branching import Branching
+from dreamdb_arrow.dataset.chunks import BUFFER_BYTES, Source, source_of_samples
 from dreamdb_arrow.dataset.create import create_dataset
 from dreamdb_arrow.dataset.delete import check_anchors, delete_rows
 from dreamdb_arrow.dataset.evolving import Evolving
@@ -28,11 +29,12 @@ from dreamdb_arrow.dataset.flush import Progress, flush
 from dreamdb_arrow.dataset.inspect import history, refs
 from dreamdb_arrow.dataset.items import init_segment, list_items
 from dreamdb_arrow.dataset.lookup import where_anchors
-from dreamdb_arrow.dataset.scan import TIME_MAX, count_rows, plan_scan, scan_batches, take_rows
+from dreamdb_arrow.dataset.scan import TIME_MAX, count_rows, plan_scan, scan_batches
 from dreamdb_arrow.dataset.schema import Schema, arrow_schema, describe, row_fields
 from dreamdb_arrow.dataset.search import search
 from dreamdb_arrow.dataset.space import Backend, Space
-from dreamdb_arrow.dataset.tables import as_table, table_of_samples
+from dreamdb_arrow.dataset.tables import as_rows, table_of_samples
+from dreamdb_arrow.dataset.take import row_as_dict, take_rows
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.commit import Clock
 from dreamdb_arrow.history.refs import create_branch, create_snapshot
@@ -59,7 +61,7 @@ class Dataset(Evolving, Branching, Arrays):
         *,
         flush: str = "manual",
         cache_dir: str | os.PathLike[str] | None = DEFAULT_ROOT,
-        sync: bool = True,
+        durability: str = "fsync",
         clock: Clock = time.time_ns,
     ) -> Self:
         """Create an empty dataset.
@@ -71,12 +73,13 @@ class Dataset(Evolving, Branching, Arrays):
             flush: `manual` (when `flush()` is called) or `commit` (with each append): when the Tracks, which other
                 SDKs read, are brought up to date.
             cache_dir: where projections are kept.
-            sync: flush writes to the disk before they count as done.
+            durability: `fsync` (a commit is on the disk before it counts) or `os` (it survives a killed process, not a
+                power cut).
             clock: nanoseconds since 1970.
 
         Raises RefExistsError when the name is taken.
         """
-        space = Space(backend, create=True, cache_dir=cache_dir, sync=sync)
+        space = Space(backend, create=True, cache_dir=cache_dir, durability=durability)
         version = create_dataset(space.store, name, schema.fields, flush, clock)
         return cls(space, name, version, clock)
 
@@ -89,13 +92,13 @@ class Dataset(Evolving, Branching, Arrays):
         *,
         as_of: str | datetime | int | None = None,
         cache_dir: str | os.PathLike[str] | None = DEFAULT_ROOT,
-        sync: bool = True,
+        durability: str = "fsync",
     ) -> Self:
         """Open a dataset at the tip of its Ref, or at a snapshot label, version or time.
 
         Raises RefNotFoundError, with the Refs there are; InvalidInputError when a schema is given and differs.
         """
-        space = Space(backend, cache_dir=cache_dir, sync=sync)
+        space = Space(backend, cache_dir=cache_dir, durability=durability)
         opened = cls(space, name, space.resolve(name, as_of))
         if schema is not None and sorted(map(describe, schema.fields)) != sorted(
             map(describe, opened._rows.fields)
@@ -199,20 +202,26 @@ class Dataset(Evolving, Branching, Arrays):
 
     # ---------------------------------------------------------------- writing
 
-    def append(self, data: Any, *, time: str | None = None) -> int:
-        """Append a table as one commit and return how many rows it had.
+    def append(self, data: Any, *, time: str | None = None, buffer_bytes: int = BUFFER_BYTES) -> int:
+        """Append rows as one commit and return how many there were.
+
+        A stream may be larger than memory: it is written a chunk at a time, and shows only when all of it is there.
 
         Args:
-            data: anything with an Arrow stream (pyarrow, Polars, pandas, a DuckDB relation), or a dict of columns.
+            data: anything with an Arrow stream (pyarrow, Polars, pandas, a DuckDB relation), a lazy frame of Polars, or a
+                dict of columns.
                 Anchors are its `_anchor` column (int64 nanoseconds) or `_time`; without either they are assigned
                 from now on, a microsecond apart.
             time: a column whose times become the anchors. Rows that share a time are spread by one nanosecond each,
                 in the order of the rows, after any that the Space already holds at that time.
+            buffer_bytes: how many bytes of rows wait in memory: one half is read while the other is checked and written, for
+                which it may be copied once. In a Space without a columnar layer all rows are in memory.
 
-        Raises InvalidInputError, naming field and row, or AnchorConflict; nothing is written then.
+        Raises InvalidInputError, naming field and row, or AnchorConflict; nothing is published then. Raises
+        ConflictError when the fields are changed while a stream is read.
         """
-        table = as_table(data)  # a stream is read but once; a commit may have to be built twice
-        return self._append(lambda _: table, time)
+        rows = as_rows(data)
+        return self._append(Source(lambda _: rows, buffer_bytes), time)
 
     def append_many(self, samples: Iterable[Mapping[str, Any]]) -> int:
         """Append dicts, one a row, keyed by field, as one commit; return how many.
@@ -220,11 +229,11 @@ class Dataset(Evolving, Branching, Arrays):
         Each may carry `_anchor`, in nanoseconds; all of them or none.
         """
         rows = list(samples)
-        return self._append(samples_writer(rows, table_of_samples), None)
+        return self._append(source_of_samples(rows, table_of_samples), None)
 
-    def _append(self, tabulate: Callable[[Any], pa.Table], time: str | None) -> int:
+    def _append(self, source: Source, time: str | None) -> int:
         n, self._version, _ = append_rows(
-            self.space.store, self.space.cache, self._ref, tabulate, time, self._clock
+            self.space.store, self.space.cache, self._ref, source, time, self._clock
         )
         return n
 
@@ -312,8 +321,19 @@ class Dataset(Evolving, Branching, Arrays):
         return [_as_lists(b, field if as_numpy else None) for b in table.to_batches(max_chunksize=batch_size)]
 
     def take(self, anchors: Any, fields: Sequence[str] | None = None) -> pa.Table:
-        """Return the live rows of these anchors, in their order; anchors without a row are left out."""
+        """Return the live rows of these anchors, in their order; anchors without a row are left out.
+
+        An anchor that is named twice gives its row twice. `_anchor` comes first, then the fields, all unless named.
+        """
         return self._take(check_anchors(anchors), fields)
+
+    def get_by_anchor(self, anchor: int, fields: Sequence[str] | None = None) -> dict[str, Any] | None:
+        """Return the row of an anchor as a dict, in the form that `append_many` takes; None when there is none.
+
+        Under `_anchor` the anchor, under each field its value as in `iter_stream`: a vector is a list of floats, media are
+        bytes, a timestamp is nanoseconds since 1970, None stands for no value.
+        """
+        return row_as_dict(self._take(check_anchors(anchor), fields))
 
     def _take(self, anchors: np.ndarray[Any, np.dtype[np.int64]], fields: Sequence[str] | None) -> pa.Table:
         return take_rows(plan_scan(self._rows, self._columns(fields)), anchors)

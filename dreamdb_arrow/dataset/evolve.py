@@ -97,12 +97,6 @@ def cover_new(store: Store, parent: Manifest, batch: Batch, entries: Sequence[Tr
     return add_note(store, batch, [parent], note, parent.ts)
 
 
-def is_noted(store: Store, parent: Manifest, field: str) -> bool:
-    """Tell whether cover notes say anything of a field of this name."""
-    note = merge_notes(read_notes(store, parent))
-    return field in note.tracks or field in note.payloads
-
-
 def _without_gone(store: Store, parent: Manifest, note: CoverNote) -> CoverNote:
     """Return a note that drops the columns of fields that somebody else took away: their names may come back."""
     there = {f.name for f in decode_schema(parent.registry)}
@@ -133,7 +127,8 @@ def decommission(store: Store, name: str, field: str, clock: Clock) -> Address:
         )
         if not has_columnar_layer(parent):
             return change
-        return replace(change, entries=(drop_column(store, parent, batch, field),))
+        said = merge_notes(read_notes(store, parent))
+        return replace(change, entries=(drop_column(store, parent, batch, field, said),))
 
     return commit(store, name, build, clock=clock)[0]
 
@@ -149,12 +144,13 @@ def _modality_of(parent: Manifest, field: str) -> str:
     return "" if entry is None else entry.modality
 
 
-def drop_column(store: Store, parent: Manifest, batch: Batch, field: str) -> TrackEntry:
+def drop_column(store: Store, parent: Manifest, batch: Batch, field: str, said: CoverNote) -> TrackEntry:
     """Write the one cover note which says that nothing there is of a later field of this name.
 
-    It takes the place of all notes: what they list as covered of the old field must not hide rows of the new one.
+    It takes the place of all notes, which together say `said`: what they list as covered of the old field must not hide
+    rows of the new one.
     """
-    merged = _without_gone(store, parent, merge_notes(read_notes(store, parent)))
+    merged = _without_gone(store, parent, said)
     note = replace(merged, tracks=still_covered(parent, merged))
     note = drop_field(note, field, _stripes(store, parent))
     return write_note(batch, parent.timeline, note, [], parent.ts)

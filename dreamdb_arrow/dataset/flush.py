@@ -14,33 +14,33 @@ from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.columnar.arrays import items_of_arrow
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
-from dreamdb_arrow.columnar.dropped import drop_columns, dropped_from
 from dreamdb_arrow.columnar.media_refs import items_of_refs
-from dreamdb_arrow.columnar.notes import read_notes, write_note
-from dreamdb_arrow.columnar.overlaps import drop_repeated, fold_tables, shared_anchors
-from dreamdb_arrow.columnar.projection import dim_of, row_entry
-from dreamdb_arrow.columnar.rebirth import forget_reborn
-from dreamdb_arrow.columnar.rows import read_hidden, space_stripes
+from dreamdb_arrow.columnar.notes import add_note, still_covered, write_note
+from dreamdb_arrow.columnar.projection import row_entry
+from dreamdb_arrow.columnar.rows import read_hidden
 from dreamdb_arrow.columnar.rowset import Stripe
 from dreamdb_arrow.columnar.stripe import (
     ANCHOR,
     MEDIA_KINDS,
     anchors_of,
-    conform,
-    decode_stripe,
-    stripe_schema,
+    open_stripe,
 )
-from dreamdb_arrow.columnar.vectors import F32, I64, open_vectors
+from dreamdb_arrow.columnar.vectors import F32, I64
 from dreamdb_arrow.columnar.vendor import (
-    COVER,
-    STRIPE,
-    VECTORS,
     add_track,
     has_columnar_layer,
-    read_fragments,
     read_track,
 )
 from dreamdb_arrow.dataset.outgoing import Rows
+from dreamdb_arrow.dataset.pending import (
+    Known,
+    Round,
+    pending_rows,
+    pending_stripes,
+    pending_vectors,
+    read_known,
+    without_held,
+)
 from dreamdb_arrow.dataset.spatial import load_spatial_index, publish_spatial_index, trained_index
 from dreamdb_arrow.dataset.writable import check_cells, check_plain_media, check_unbound, index_address
 from dreamdb_arrow.history.commit import Change, Clock, commit
@@ -57,7 +57,6 @@ from dreamdb_arrow.tracks.scalars import write_scalars
 from dreamdb_arrow.tracks.vectors import write_vectors
 
 FLUSH_ROWS_MAX: Final = 1_000_000  # in one commit: what a flush holds in memory
-NOTES_MAX: Final = 16  # cover notes beyond this are united into one
 BUCKET_MAX_BYTES: Final = 100 << 20
 BUCKETED: Final = (
     "scalar.",
@@ -84,9 +83,11 @@ def flush(
 
         def build(parent: Manifest, _: Address, batch: Batch, seen: list[int] = seen) -> Change:
             pending = pending_stripes(store, parent)
-            chosen = _next_round(store, cache, pending)
-            seen[:] = [len(chosen), len(pending)]
-            return flush_stripes(store, cache, parent, batch, chosen) if chosen else Change("flush")
+            count = _next_round(store, cache, pending)
+            seen[:] = [count, len(pending)]
+            if not count:
+                return Change("flush")
+            return flush_stripes(store, cache, parent, batch, pending[:count], pending[count:])
 
         commit(store, name, build, clock=clock)
         done += seen[0]
@@ -96,89 +97,54 @@ def flush(
             return done
 
 
-def pending_stripes(store: Store, manifest: Manifest) -> list[Stripe]:
-    """Return the stripes whose rows the Tracks do not hold yet, by first anchor."""
-    if not has_columnar_layer(manifest):
-        return []
-    flushed = merge_notes(read_notes(store, manifest)).stripes
-    return [s for s in space_stripes(store, manifest, STRIPE) if s.address not in flushed]
-
-
-def _next_round(store: Store, cache: LocalCache, pending: Sequence[Stripe]) -> list[Stripe]:
-    chosen: list[Stripe] = []
+def _next_round(store: Store, cache: LocalCache, pending: Sequence[Stripe]) -> int:
+    """Return how many of the pending stripes to flush now."""
     rows = 0
-    for stripe in pending:
-        rows += len(decode_stripe(stripe.local(store, cache), [ANCHOR]))
-        if chosen and rows > FLUSH_ROWS_MAX:
-            break
-        chosen.append(stripe)
-    return chosen
+    for nth, stripe in enumerate(pending):
+        rows += open_stripe(stripe.local(store, cache)).metadata.num_rows
+        if nth and rows > FLUSH_ROWS_MAX:
+            return nth
+    return len(pending)
 
 
 def flush_stripes(
-    store: Store, cache: LocalCache, parent: Manifest, batch: Batch, stripes: Sequence[Stripe]
+    store: Store,
+    cache: LocalCache,
+    parent: Manifest,
+    batch: Batch,
+    stripes: Sequence[Stripe],
+    later: Sequence[Stripe] = (),
 ) -> Change:
-    """Return the change that brings these stripes into the Tracks, but for rows deleted since."""
-    fields = decode_schema(parent.registry)
-    schema = stripe_schema(fields)
-    hidden = read_hidden(store, parent)
-    notes = merge_notes(read_notes(store, parent))
-    dropped = forget_reborn(store, parent, fields, notes).dropped
-    tables = [
-        conform(drop_columns(decode_stripe(s.local(store, cache)), dropped_from(s.address, dropped)), schema)
-        for s in stripes
-    ]
-    shared = shared_anchors(
-        [anchors_of(t) for t in tables]
-    )  # branches that a merge brought together may share some
-    whole = fold_tables(tables, shared) if len(shared) else tables
-    table = pa.concat_tables(whole).combine_chunks().sort_by(ANCHOR)
-    rows = Rows(_alive(table, hidden))
+    """Return the change that brings these stripes into the Tracks, but for rows deleted since and what is there already."""
+    known = read_known(store, parent)
+    now = Round(store, cache, parent, known, stripes, later, read_hidden(store, parent))
+    table = pending_rows(now)
+    rows = Rows(without_held(now, table))
     names = [s.address for s in stripes]
-    for f in fields:
+    for f in decode_schema(parent.registry):
         if f.kind == "embedding":
-            vectors, used = _pending_vectors(store, cache, parent, f, table, hidden)
+            vectors, used = pending_vectors(now, f, anchors_of(table))
             names += used
             if len(vectors[0]):
                 rows.vectors[f.name] = vectors
-    return flush_rows(store, parent, batch, rows, frozenset(names))
-
-
-def _alive(table: pa.Table, hidden: I64) -> pa.Table:
-    if len(hidden) == 0:
-        return table
-    return table.filter(pa.array(~np.isin(np.asarray(table[ANCHOR].combine_chunks()), hidden)))
-
-
-def _pending_vectors(
-    store: Store, cache: LocalCache, parent: Manifest, f: Field, table: pa.Table, hidden: I64
-) -> tuple[tuple[I64, F32], list[Address]]:
-    """Return the vectors of the rows that are being flushed, and the vector stripes they came from."""
-    wanted = np.asarray(table[ANCHOR].combine_chunks())
-    anchors, vectors, used = [np.empty(0, np.int64)], [np.empty((0, dim_of(f)), np.float32)], []
-    for stripe in space_stripes(store, parent, VECTORS, f.name):
-        if len(wanted) == 0 or not stripe.meets(int(wanted[0]), int(wanted[-1]) + 1):
-            continue
-        held = open_vectors(stripe.local(store, cache), dim_of(f))
-        ours = np.isin(held.anchors, wanted)
-        if ours.any():
-            used.append(stripe.address)
-            alive = ours & ~np.isin(held.anchors, hidden)
-            anchors.append(held.anchors[alive])
-            vectors.append(held.vectors[alive])
-    first = np.concatenate(drop_repeated(anchors, shared_anchors(anchors)))
-    joined = np.concatenate(anchors)[first]
-    order = np.argsort(joined, kind="stable")
-    return (joined[order], np.concatenate(vectors)[first][order]), used
+    return flush_rows(store, parent, batch, rows, frozenset(names), known)
 
 
 # ---------------------------------------------------------------- rows -> Tracks
 
 
 def flush_rows(
-    store: Store, parent: Manifest, batch: Batch, rows: Rows, stripes: frozenset[Address] = frozenset()
+    store: Store,
+    parent: Manifest,
+    batch: Batch,
+    rows: Rows,
+    stripes: frozenset[Address] = frozenset(),
+    known: Known | None = None,
 ) -> Change:
-    """Return the change that appends rows to the Tracks of their fields, with a cover note if there are stripes."""
+    """Return the change that appends rows to the Tracks of their fields, with a cover note if there are stripes.
+
+    `known` is what notes say of the parent, if somebody has read them.
+    """
     written: dict[str, Written] = {}
     registry: dict[str, Any] = {}
     for f in decode_schema(parent.registry):
@@ -189,7 +155,8 @@ def flush_rows(
             written[f.name] = done
     entries = [_new_entry(batch, row_entry(parent, name), done.track) for name, done in written.items()]
     if has_columnar_layer(parent):
-        entries.append(_write_note(store, parent, batch, written, entries, stripes))
+        known = known or read_known(store, parent)
+        entries.append(_write_note(store, parent, batch, written, entries, stripes, known))
     return Change("flush", tuple(entries), registry)
 
 
@@ -298,23 +265,18 @@ def _write_note(
     written: Mapping[str, Written],
     entries: Sequence[TrackEntry],
     stripes: frozenset[Address],
+    known: Known,
 ) -> TrackEntry:
     """Write what this flush brought together, and return the new entry of the Track of cover notes."""
-    before = merge_notes(read_notes(store, parent))
-    merged = forget_reborn(store, parent, decode_schema(parent.registry), before)
-    new_tracks = {e.field: e.address for e in entries}
-    covered = {
-        name: new_tracks.get(name, address)
-        for name, address in merged.tracks.items()
-        if (entry := row_entry(parent, name)) is not None and entry.address == address  # 0021-R9
-    }
+    covered = still_covered(parent, known.note)
+    covered |= {e.field: e.address for e in entries if e.field in covered}  # 0021-R9
     payloads = {
         name: frozenset(done.payloads)
         for name, done in written.items()
         if done.track.modality.startswith(BUCKETED)
     }
-    note = CoverNote(covered, payloads, stripes, merged.dropped)  # 0021-R9
-    kept = read_fragments(store, parent, COVER)
-    if len(kept) >= NOTES_MAX or merged != before:
-        note, kept = replace(merge_notes([merged, note]), tracks=covered), []
-    return write_note(batch, parent.timeline, note, kept, parent.ts)
+    note = CoverNote(covered, payloads, stripes, known.note.dropped)
+    if known.changed:
+        note = replace(merge_notes([known.note, note]), tracks=covered)
+        return write_note(batch, parent.timeline, note, [], parent.ts)
+    return add_note(store, batch, [parent], note, parent.ts)

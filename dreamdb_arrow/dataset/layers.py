@@ -12,10 +12,12 @@ from typing import Any, Final
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.cover_note import merge_notes
+from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.projection import row_entry
 from dreamdb_arrow.columnar.stripe import ANCHOR
 from dreamdb_arrow.columnar.vendor import VECTORS, add_track, has_columnar_layer, read_track, write_fragments
-from dreamdb_arrow.dataset.evolve import check_beside, drop_column, is_noted, place_field, schema_with
+from dreamdb_arrow.dataset.evolve import check_beside, drop_column, place_field, schema_with
 from dreamdb_arrow.dataset.flush import write_column
 from dreamdb_arrow.dataset.incoming import check_rows
 from dreamdb_arrow.dataset.outgoing import Rows, store_rows
@@ -144,6 +146,7 @@ def _columnar_entries(store: Store, parent: Manifest, batch: Batch, new: Field) 
     entries = []
     if new.kind == "embedding":
         entries.append(write_fragments(batch, parent.timeline, VECTORS, [], new.name))
-    if row_entry(parent, new.name) is not None or is_noted(store, parent, new.name):
-        entries.append(drop_column(store, parent, batch, new.name))
+    said = merge_notes(read_notes(store, parent))
+    if row_entry(parent, new.name) is not None or new.name in said.tracks or new.name in said.payloads:
+        entries.append(drop_column(store, parent, batch, new.name, said))
     return entries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,17 +12,19 @@ import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.columnar.media_refs import refs_of_items
-from dreamdb_arrow.columnar.stripe import ANCHOR, TIME, encode_stripe, stripe_schema
-from dreamdb_arrow.columnar.vectors import F32, I64, encode_vectors
+from dreamdb_arrow.columnar.stripe import ANCHOR, TIME, anchors_of, encode_stripe, stripe_schema
+from dreamdb_arrow.columnar.vectors import F32, I64, vector_parts
 from dreamdb_arrow.columnar.vendor import MEDIA, STRIPE, VECTORS, Fragment
 from dreamdb_arrow.dataset.incoming import Incoming
 from dreamdb_arrow.objects.schema import Field, modality_of
-from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.batch import LARGE_BYTES, Batch
 from dreamdb_arrow.tracks.layout import payload_directory
 from dreamdb_arrow.tracks.media import MediaItems, pack_media
 
 PACK_ITEMS_MAX: Final = 256
 PACK_BYTES: Final = 1 << 20  # who looks at one item reads and verifies its pack
+
+Made = dict[tuple[str, str], list[Fragment]]  # by vendor modality and field
 
 
 @dataclass(slots=True)
@@ -116,17 +119,37 @@ def _chunk_payloads(anchors: I64, blobs: Sequence[memoryview], chunk_size: int) 
     return chunks
 
 
-def write_stripes(rows: Rows, timeline: Address, batch: Batch) -> dict[tuple[str, str], list[Fragment]]:
-    """Put the stripes of one commit into the batch; return their fragments by vendor modality and field."""
-    anchors = np.asarray(rows.table[ANCHOR].combine_chunks())
-    made = {(STRIPE, ""): [_put(batch, timeline, STRIPE, encode_stripe(rows.table), anchors)]}
-    for name, (held, vectors) in rows.vectors.items():
-        made[VECTORS, name] = [_put(batch, timeline, VECTORS, encode_vectors(held, vectors), held)]
+def write_stripes(rows: Rows, timeline: Address, batch: Batch) -> Made:
+    """Put the stripes of one commit into the batch; return their fragments by vendor modality and field.
+
+    Large vectors are hashed and written by a thread while the other columns are encoded.
+    """
+    if sum(v.nbytes for _, v in rows.vectors.values()) < LARGE_BYTES:
+        held = _put_vectors(rows, timeline, batch)
+        made: Made = {(STRIPE, ""): [_put_stripe(rows, timeline, batch)], **held}
+    else:
+        with ThreadPoolExecutor(1) as beside:
+            vectors = beside.submit(_put_vectors, rows, timeline, batch)
+            stripe = _put_stripe(rows, timeline, batch)
+            made = {(STRIPE, ""): [stripe], **vectors.result()}
     if rows.payloads:
         made[MEDIA, ""] = rows.payloads  # 0001-R14, 0021-R6
     return made
 
 
-def _put(batch: Batch, timeline: Address, modality: str, data: Any, anchors: I64) -> Fragment:
-    address = batch.add(payload_directory(timeline, modality), data)
-    return Fragment(int(anchors[0]), int(anchors[-1]) + 1, memoryview(data).nbytes, address)
+def _put_vectors(rows: Rows, timeline: Address, batch: Batch) -> Made:
+    return {
+        (VECTORS, name): [_put(batch, timeline, VECTORS, anchors, vector_parts(anchors, vectors))]
+        for name, (anchors, vectors) in rows.vectors.items()
+    }
+
+
+def _put_stripe(rows: Rows, timeline: Address, batch: Batch) -> Fragment:
+    return _put(batch, timeline, STRIPE, anchors_of(rows.table), (memoryview(encode_stripe(rows.table)),))
+
+
+def _put(
+    batch: Batch, timeline: Address, modality: str, anchors: I64, parts: tuple[memoryview, ...]
+) -> Fragment:
+    address = batch.add(payload_directory(timeline, modality), *parts)
+    return Fragment(int(anchors[0]), int(anchors[-1]) + 1, sum(p.nbytes for p in parts), address)

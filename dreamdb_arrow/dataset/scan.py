@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from dreamdb_arrow.columnar.overlaps import overlapping
+from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
-from dreamdb_arrow.columnar.stripe import ANCHOR, TIME, conform, open_stripe, stripe_schema
+from dreamdb_arrow.columnar.runs import live_parts, runs_of
+from dreamdb_arrow.columnar.stripe import ANCHOR, BLOB_KINDS, TIME, open_stripe, stripe_schema
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import find_field, media_column, vector_column
 from dreamdb_arrow.dataset.schema import arrow_schema
@@ -20,6 +21,7 @@ from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.spatial.partitioners import check_count
 
 TIME_MAX = 2**63 - 1
+LATE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,10 @@ class ScanPlan:
     @property
     def schema(self) -> pa.Schema:
         """The schema of the batches."""
-        full = arrow_schema(self.rows.fields, self.rows.unavailable)
-        return pa.schema([full.field(name) for name in self.columns])
+        full = public_schema(self.rows)
+        return self.rows.once(
+            ("shown", self.columns), lambda: pa.schema([full.field(name) for name in self.columns])
+        )
 
     @property
     def stripes(self) -> list[Stripe]:
@@ -43,11 +47,16 @@ class ScanPlan:
         return [s for s in self.rows.stripes if s.meets(self.t0, self.t1)]
 
 
+def public_schema(rows: RowSet) -> pa.Schema:
+    """Return the schema of a scan of all columns."""
+    return rows.once("schema", lambda: arrow_schema(rows.fields, rows.unavailable))
+
+
 def plan_scan(
     rows: RowSet, columns: Sequence[str] | None = None, t0: int = 0, t1: int = TIME_MAX
 ) -> ScanPlan:
     """Return the plan of a scan of [t0, t1). Raises InvalidInputError for an unknown column or an empty range."""
-    known = arrow_schema(rows.fields, rows.unavailable).names
+    known = public_schema(rows).names
     for name in columns or ():
         if name not in known:
             find_field(rows, name)
@@ -66,33 +75,35 @@ def scan_batches(
     are not fetched.
     """
     check_count("batch_size", batch_size)
-    for table in _stored_tables(plan, batch_size):
-        alive = _alive(plan, table)
-        alive = alive if where is None else alive.filter(where)
-        for batch in alive.to_batches(max_chunksize=batch_size):
-            if batch.num_rows:
-                yield _complete(plan, batch)
+    schema = stored_schema(plan)
+    for run in runs_of(plan.rows, plan.stripes, schema, plan.t0, plan.t1, most=1):
+        for batch in run.batches(schema.names, where, batch_size):
+            for part in _slices(plan, batch):
+                yield complete(plan, part)
 
 
-def _stored_tables(plan: ScanPlan, batch_size: int) -> Iterator[pa.Table]:
-    """Yield what stripes hold of the plan's columns; stripes that overlap in time are read together and sorted."""
-    schema = _stored_schema(plan)
-    for group in overlapping(plan.stripes):
-        files = [open_stripe(s.local(plan.rows.store, plan.rows.cache)) for s in group]
-        if len(files) == 1:
-            for batch in files[0].iter_batches(batch_size, columns=_held(files[0], schema)):
-                yield conform(pa.Table.from_batches([batch]), schema)
-        else:
-            tables = [conform(file.read(columns=_held(file, schema)), schema) for file in files]
-            yield pa.concat_tables(tables).sort_by(ANCHOR).combine_chunks()
+def _slices(plan: ScanPlan, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Cut a batch so that the embeddings and media of each part have about `LATE_BYTES`."""
+    sizes = np.zeros(batch.num_rows, dtype=np.int64)
+    for f in plan.rows.fields:
+        if f.name in plan.columns and f.kind == "embedding":
+            sizes += 4 * dim_of(f)
+        elif f.name in plan.columns and f.kind in BLOB_KINDS:
+            sizes += np.asarray(pc.fill_null(pc.struct_field(batch[f.name], "size"), 0))
+    for start, stop in cut_by_bytes(sizes):
+        yield batch.slice(start, stop - start)
 
 
-def _stored_schema(plan: ScanPlan) -> pa.Schema:
-    return stripe_schema(f for f in plan.rows.fields if f.name in plan.columns)
+def cut_by_bytes(sizes: I64) -> Iterator[tuple[int, int]]:
+    """Cut rows of these sizes, int64 (n,), into ranges of about `LATE_BYTES`; none for no rows."""
+    parts = np.cumsum(sizes) // LATE_BYTES
+    yield from pairwise([*np.flatnonzero(np.diff(parts, prepend=-1)).tolist(), len(sizes)])
 
 
-def _held(file: pq.ParquetFile, schema: pa.Schema) -> list[str]:
-    return [name for name in schema.names if name in set(file.schema_arrow.names)]
+def stored_schema(plan: ScanPlan) -> pa.Schema:
+    """Return the anchors, and which columns stripes hold of those of the plan."""
+    make = lambda: stripe_schema(f for f in plan.rows.fields if f.name in plan.columns)  # noqa: E731
+    return plan.rows.once(("stored", plan.columns), make)
 
 
 def _alive(plan: ScanPlan, table: pa.Table) -> pa.Table:
@@ -109,7 +120,7 @@ def _alive(plan: ScanPlan, table: pa.Table) -> pa.Table:
     return table if keep.all() else table.filter(pa.array(keep))
 
 
-def _complete(plan: ScanPlan, batch: pa.RecordBatch) -> pa.RecordBatch:
+def complete(plan: ScanPlan, batch: pa.RecordBatch) -> pa.RecordBatch:
     """Give a batch the plan's columns: embeddings and media are fetched now."""
     if not plan.columns:
         return batch.select([])  # which still knows how many rows it has
@@ -126,51 +137,14 @@ def _complete(plan: ScanPlan, batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=plan.schema)
 
 
-def take_rows(plan: ScanPlan, anchors: I64) -> pa.Table:
-    """Return the live rows of these anchors that are in the plan's range, in the order of `anchors`."""
-    wanted = np.unique(anchors)
-    full = _with_anchor(plan)
-    found = [_complete(full, b) for t in _tables_with(plan, wanted) for b in _alive(plan, t).to_batches()]
-    table = pa.Table.from_batches(found, schema=full.schema).combine_chunks()
-    held = np.asarray(table[ANCHOR].combine_chunks())
-    order = np.argsort(held, kind="stable")
-    at = np.minimum(np.searchsorted(held[order], anchors), max(len(held) - 1, 0))
-    there = held[order][at] == anchors if len(held) else np.zeros(len(anchors), dtype=bool)
-    return table.take(pa.array(order[at[there]] if len(held) else at[there])).select(plan.columns)
-
-
-def _tables_with(plan: ScanPlan, wanted: I64) -> Iterator[pa.Table]:
-    """Yield the rows of stripes that have one of the wanted anchors, and only those rows."""
-    plan = _with_anchor(plan)
-    schema = _stored_schema(plan)
-    for stripe in plan.stripes:
-        low, high = np.searchsorted(wanted, [stripe.t0, stripe.t1])
-        if low == high:
-            continue
-        file = open_stripe(stripe.local(plan.rows.store, plan.rows.cache))
-        held = np.asarray(file.read(columns=[ANCHOR])[ANCHOR].combine_chunks())
-        rows = np.flatnonzero(np.isin(held, wanted[low:high]))
-        if len(rows):
-            yield conform(
-                file.read(columns=_held(file, schema)).take(pa.array(rows)), schema
-            ).combine_chunks()
-
-
-def _with_anchor(plan: ScanPlan) -> ScanPlan:
-    return plan if ANCHOR in plan.columns else replace(plan, columns=(ANCHOR, *plan.columns))
-
-
 def count_rows(rows: RowSet, t0: int = 0, t1: int = TIME_MAX) -> int:
-    """Return how many rows a scan of [t0, t1) would give, from footers alone where no row is hidden or cut off."""
+    """Return how many rows a scan of [t0, t1) would give, from footers alone but for stripes that stick out of it."""
     total = 0
-    for stripe in rows.stripes:
-        if not stripe.meets(t0, t1):
-            continue
-        file = open_stripe(stripe.local(rows.store, rows.cache))
-        whole = t0 <= stripe.t0 and stripe.t1 <= t1 and not len(rows.hidden_between(stripe.t0, stripe.t1))
-        if whole:
-            total += file.metadata.num_rows
+    for stripe, hidden in live_parts(rows, [s for s in rows.stripes if s.meets(t0, t1)], t0, t1):
+        file = stripe.local(rows.store, rows.cache)
+        if t0 <= stripe.t0 and stripe.t1 <= t1:
+            total += rows.cache.num_rows(file, stripe.address) - len(hidden)
         else:
             plan = ScanPlan(rows, (ANCHOR,), t0, t1)
-            total += len(_alive(plan, file.read(columns=[ANCHOR])))
+            total += len(_alive(plan, open_stripe(file).read(columns=[ANCHOR])))
     return total

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
 from threading import Lock
 from typing import Final
 
@@ -11,12 +13,15 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cache import DEFAULT_ROOT, LocalCache
 from dreamdb_arrow.columnar.rows import resolve_rows
 from dreamdb_arrow.columnar.rowset import RowSet
+from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.history.refs import resolve_as_of, resolve_ref
+from dreamdb_arrow.store.forks import Forked, renew_in_child
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.urls import open_store
 
 VERSIONS_KEPT: Final = 64
+SPACES_SHARED: Final = 8
 
 Backend = str | os.PathLike[str] | Store
 
@@ -28,7 +33,8 @@ class Space:
         backend: a URL, a path or a store.
         create: make the directory when it is missing.
         cache_dir: where projections and copies are kept; None for a temporary folder.
-        sync: flush writes to the disk before they count as done.
+        durability: `fsync` (what is written is on the disk before it counts) or `os` (it survives a killed process,
+            not a power cut).
     """
 
     def __init__(
@@ -37,12 +43,31 @@ class Space:
         *,
         create: bool = False,
         cache_dir: str | os.PathLike[str] | None = DEFAULT_ROOT,
-        sync: bool = True,
+        durability: str = "fsync",
     ) -> None:
-        self.store = open_store(backend, create=create, sync=sync)
+        self.store = open_store(backend, create=create, durability=durability)
         self.cache = LocalCache(cache_dir)
         self._versions: OrderedDict[Address, RowSet] = OrderedDict()
         self._lock = Lock()
+        self._durability = durability
+        renew_in_child(self)
+
+    def after_fork(self) -> None:
+        """Take a lock of its own."""
+        self._lock = Lock()
+
+    def renew_in_child(self, owner: Forked) -> None:
+        """Have `owner.after_fork` called in every child process: for what holds locks or connections on this Space."""
+        renew_in_child(owner)
+
+    def __reduce__(self) -> tuple[Callable[..., Space], tuple[str, str | None, str]]:
+        """Pickle to where it is. Raises InvalidInputError for a store that another process cannot open."""
+        if not self.store.url.startswith("file://"):
+            raise InvalidInputError(
+                f"{self.store.url} ends with this process; only a Space in files is pickled"
+            )
+        kept = None if self.cache.is_temporary else str(self.cache.root)
+        return shared_space, (self.store.url, kept, self._durability)
 
     def __repr__(self) -> str:
         return f"Space({self.store.url!r})"
@@ -71,3 +96,9 @@ class Space:
     def resolve(self, ref: str, as_of: object = None) -> Address:
         """Return the version that a Ref, and perhaps `as_of`, name."""
         return resolve_ref(self.store, ref) if as_of is None else resolve_as_of(self.store, ref, as_of)
+
+
+@lru_cache(SPACES_SHARED)
+def shared_space(url: str, cache_dir: str | None, durability: str) -> Space:
+    """Return the Space that all handles unpickled in this process share, so that a worker checks each file once."""
+    return Space(url, cache_dir=cache_dir, durability=durability)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -39,6 +40,29 @@ def as_table(data: Any) -> pa.Table:
         f"cannot append {type(data).__name__}: give an Arrow, Polars or pandas table, a DuckDB relation, "
         "a dict of columns, or use append_many for a list of dicts"
     )
+
+
+def as_rows(data: Any) -> pa.Table | pa.RecordBatchReader:
+    """Return the same as a table or, of what may be larger than memory, as a stream. Raises as `as_table` does."""
+    if hasattr(data, "collect_batches"):  # a lazy frame of Polars
+        return _stream_of_frames(data)
+    if isinstance(data, pa.RecordBatchReader) or not hasattr(data, "__arrow_c_stream__"):
+        return data if isinstance(data, pa.RecordBatchReader) else as_table(data)
+    if isinstance(data, pa.Table):
+        return data
+    stream = pa.RecordBatchReader.from_stream(data)
+    pandas = any(_INDEX.fullmatch(name) for name in stream.schema.names)
+    return _without_index(stream.read_all()) if pandas else stream
+
+
+def _stream_of_frames(lazy: Any) -> pa.Table | pa.RecordBatchReader:
+    frames = iter(lazy.collect_batches())
+    first = next(frames, None)
+    if first is None:
+        return as_table(lazy.collect())
+    head = pa.table(first)
+    batches = (b for frame in chain([head], frames) for b in pa.table(frame).cast(head.schema).to_batches())
+    return pa.RecordBatchReader.from_batches(head.schema, batches)
 
 
 def _without_index(table: pa.Table) -> pa.Table:

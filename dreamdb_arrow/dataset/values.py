@@ -23,8 +23,11 @@ STRING_BYTES_MAX: Final = 8192  # 0011: what a B-tree key may have; 0006-R6
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def check_scalar(f: Field, column: pa.Array) -> pa.Array:
-    """Return the values of a scalar field in the stored type. Raises InvalidInputError, naming field and row."""
+def check_scalar(f: Field, column: pa.Array, first: int = 0) -> pa.Array:
+    """Return the values of a scalar field in the stored type.
+
+    `first` is the number of the first row. Raises InvalidInputError, naming field and row.
+    """
     value_type = str(f.options["value_type"])
     kind = SCALAR_TYPES[value_type]
     if pa.types.is_null(column.type):
@@ -32,29 +35,32 @@ def check_scalar(f: Field, column: pa.Array) -> pa.Array:
     if not _ACCEPTED[value_type](column.type):
         raise InvalidInputError(f"field {f.name!r}: a column of {column.type} is no {value_type}")
     if pa.types.is_timestamp(column.type) and column.type.tz:  # the same instant, told without a zone
-        column = cast(column, pa.timestamp("ns", column.type.tz), f"field {f.name!r}").cast(pa.int64())
+        column = cast(column, pa.timestamp("ns", column.type.tz), f"field {f.name!r}", first).cast(pa.int64())
     if _is_text(column.type):
-        _check_unicode(f, column)
-    values = cast(column, kind, f"field {f.name!r}")
-    if value_type == "float":
-        _refuse(f, pc.invert(pc.is_finite(values)), values, "is not a finite number")  # 0006-R6, 0011-R2
+        _check_unicode(f, column, first)
+    values = cast(column, kind, f"field {f.name!r}", first)
+    if value_type == "float" and not _is_finite(values):
+        wrong = pc.invert(pc.is_finite(values))  # 0006-R6, 0011-R2
+        _refuse(f, wrong, values, "is not a finite number", first)
     elif value_type == "string":
-        _refuse(
-            f,
-            pc.greater(pc.binary_length(values), STRING_BYTES_MAX),
-            values,
-            f"has over {STRING_BYTES_MAX} bytes",
-        )
+        too_long = pc.greater(pc.binary_length(values), STRING_BYTES_MAX)
+        _refuse(f, too_long, values, f"has over {STRING_BYTES_MAX} bytes", first)
     return values
 
 
-def _check_unicode(f: Field, column: pa.Array) -> None:
+def _is_finite(values: pa.Array) -> bool:
+    return bool(pc.all(pc.is_finite(values), min_count=0).as_py())
+
+
+def _check_unicode(f: Field, column: pa.Array, first: int) -> None:
     """Refuse text that is no UTF-8: Arrow hands on what another library put there, engines then stumble over it."""
     try:
         column.validate(full=True)
     except pa.ArrowInvalid as error:
         row = next(i for i in range(len(column)) if not _is_valid(column.slice(i, 1)))
-        raise InvalidInputError(f"field {f.name!r}, row {row}: {str(error).splitlines()[0]}") from None
+        raise InvalidInputError(
+            f"field {f.name!r}, row {first + row}: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _is_valid(column: pa.Array) -> bool:
@@ -85,13 +91,15 @@ _ACCEPTED: Final[Mapping[str, Callable[[pa.DataType], bool]]] = {
 }
 
 
-def cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
+def cast(column: pa.Array, kind: pa.DataType, name: str, first: int = 0) -> pa.Array:
     """Return a column in another type. Raises InvalidInputError, naming the first row that does not fit."""
+    if column.type == kind:
+        return column
     try:
         return column.cast(kind)  # 0006-R6
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         row = _first_failing(column, kind)
-        where = f"{name}, row {row}" if row is not None else name
+        where = f"{name}, row {first + row}" if row is not None else name
         raise InvalidInputError(f"{where}: {str(error).splitlines()[0]}") from None
 
 
@@ -109,10 +117,10 @@ def _first_failing(column: pa.Array, kind: pa.DataType) -> int | None:
     return low if high > low else None
 
 
-def _refuse(f: Field, wrong: pa.Array, values: pa.Array, why: str) -> None:
-    rows = np.flatnonzero(np.asarray(pc.fill_null(wrong, False)))
-    if len(rows):
-        raise InvalidInputError(f"field {f.name!r}, row {rows[0]}: {values[rows[0]].as_py()!r:.60} {why}")
+def _refuse(f: Field, wrong: pa.Array, values: pa.Array, why: str, first: int) -> None:
+    at = pc.index(wrong, True).as_py()
+    if at >= 0:
+        raise InvalidInputError(f"field {f.name!r}, row {first + at}: {values[at].as_py()!r:.60} {why}")
 
 
 def check_media(f: Field, column: pa.Array) -> pa.Array:
@@ -125,8 +133,11 @@ def check_media(f: Field, column: pa.Array) -> pa.Array:
     return column.cast(pa.large_binary())
 
 
-def check_vectors(f: Field, column: pa.Array) -> tuple[Bools, F32]:
-    """Return which rows have a vector, and the vectors, float32 (m, d). Raises InvalidInputError, naming the row."""
+def check_vectors(f: Field, column: pa.Array, first: int = 0) -> tuple[Bools, F32]:
+    """Return which rows have a vector, and the vectors, float32 (m, d): views of the column where it holds just them.
+
+    `first` is the number of the first row. Raises InvalidInputError, naming the row.
+    """
     dim = dim_of(f)
     if pa.types.is_null(column.type):
         return np.zeros(len(column), dtype=bool), np.empty((0, dim), dtype=np.float32)
@@ -139,36 +150,36 @@ def check_vectors(f: Field, column: pa.Array) -> tuple[Bools, F32]:
     if fixed and kind.list_size != dim:
         raise InvalidInputError(f"field {f.name!r} has {dim} dimensions, the rows have {kind.list_size}")
     if not fixed:
-        _refuse_lengths(f, column, dim)
+        _refuse_lengths(f, column, dim, first)
     present = np.asarray(column.is_valid())
     held = column.filter(column.is_valid()) if column.null_count else column
     flat = held.flatten()
     if flat.null_count:
-        raise InvalidInputError(
-            f"field {f.name!r}, row {_row_of(present, first_null(flat) // dim)}: a number is missing"
-        )
-    vectors = np.asarray(flat.cast(pa.float32(), safe=False)).reshape(-1, dim)
-    _check_numbers(f, vectors, present)
+        row = first + _row_of(present, first_null(flat) // dim)
+        raise InvalidInputError(f"field {f.name!r}, row {row}: a number is missing")
+    numbers = flat if flat.type == pa.float32() else flat.cast(pa.float32(), safe=False)
+    vectors = np.asarray(numbers).reshape(-1, dim)
+    _check_numbers(f, vectors, present, first)
     return present, vectors
 
 
-def _refuse_lengths(f: Field, column: pa.Array, dim: int) -> None:
+def _refuse_lengths(f: Field, column: pa.Array, dim: int, first: int) -> None:
     lengths = pc.list_value_length(column)
     wrong = np.flatnonzero(np.asarray(pc.fill_null(pc.not_equal(lengths, dim), False)))
     if len(wrong):
         row = int(wrong[0])
         raise InvalidInputError(
-            f"field {f.name!r}, row {row}: {lengths[row].as_py()} dimensions, expected {dim}"
+            f"field {f.name!r}, row {first + row}: {lengths[row].as_py()} dimensions, expected {dim}"
         )
 
 
-def _check_numbers(f: Field, vectors: F32, present: Bools) -> None:
+def _check_numbers(f: Field, vectors: F32, present: Bools, first: int) -> None:
     """Refuse NaN, infinities and (for cosine) vectors without a direction."""
     # One pass with BLAS: the squared length is finite and positive for every good vector, or nearly so.
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.einsum("ij,ij->i", vectors, vectors)
     for at in np.flatnonzero(~(np.isfinite(squares) & (squares > 0))):
-        row = _row_of(present, int(at))
+        row = first + _row_of(present, int(at))
         if not np.isfinite(vectors[at]).all():  # 0006-R6
             raise InvalidInputError(f"field {f.name!r}, row {row}: the vector holds NaN or an infinity")
         if np.linalg.norm(vectors[at].astype(np.float64)) > np.finfo(np.float32).max:

@@ -6,7 +6,7 @@ This is the only place where SQL text is put together. Names and paths go in quo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from dreamdb_arrow.columnar.arrays import column_type
+from dreamdb_arrow.columnar.cache import Files
+from dreamdb_arrow.columnar.columns import columns_of
+from dreamdb_arrow.columnar.hidden import SHARE, live_stripes
 from dreamdb_arrow.columnar.projection import dim_of, row_entry
-from dreamdb_arrow.columnar.rowset import RowSet
+from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.stripe import ANCHOR, BLOB_KINDS, TIME, find_clash
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import find_field
@@ -45,7 +48,11 @@ NUMBER_SQL: Final[Mapping[str, str]] = {
     "uint64": "UBIGINT",
 }
 MEDIA_REF_SQL: Final = 'STRUCT("address" BLOB, "offset" BIGINT, "size" BIGINT, "chunked" BOOLEAN)'
-LITERALS_MAX: Final = 8  # deleted anchors that a plain condition names; more are asked of a function
+FILES_SQL: Final = 'STRUCT("filename" VARCHAR, "file_size" BIGINT, "validate_external_file_cache" BOOLEAN)[]'
+FILES: Final = pa.struct(
+    [("filename", pa.string()), ("file_size", pa.int64()), ("validate_external_file_cache", pa.bool_())]
+)
+LITERALS_MAX: Final = 128  # deleted anchors that a plain condition names; more are asked of a function
 INTERVALS_MAX: Final = 16
 FILE: Final = "stripe file"  # no scalar can have this name
 
@@ -65,24 +72,50 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def scan_sql(rows: RowSet, prefix: str, t0: int, t1: int) -> str:
-    """Return the SELECT of a scan of [t0, t1): Parquet columns as they are, the others as late functions."""
-    source = source_of(rows, t0, t1)
+def error_sql(message: object) -> str:
+    """Return a query that cannot be bound, with an error of one line. `SELECT error(..)` would be bound."""
+    return f"FROM query(error({literal(' '.join(f'dreamdb: {message}'.split()))}))"
+
+
+def shape_sql(fields: Iterable[Field]) -> str:
+    """Return a SELECT without rows that has the columns of a scan."""
+    shown = [(f.name, _shown_sql(f)) for f in row_fields(fields, {})]
+    columns = [f"NULL::{kind} AS {identifier(name)}" for name, kind in (*_KEYS, *shown)]
+    return f"SELECT {', '.join(columns)} WHERE false"
+
+
+_KEYS: Final = ((ANCHOR, "BIGINT"), (TIME, "TIMESTAMP_NS"))
+
+
+def _shown_sql(f: Field) -> str:
+    if f.kind == "embedding":
+        return f"FLOAT[{dim_of(f)}]"
+    return "BLOB" if f.kind in BLOB_KINDS else _type_sql(f)
+
+
+def scan_sql(rows: RowSet, source: Source, prefix: str, dims: Collection[int] = ()) -> str:
+    """Return the SELECT of a scan: Parquet columns as they are, the others as late functions.
+
+    `dims`: for vectors of which dimensions there are functions of their own.
+    """
     version = literal(str(rows.address))
     fields = row_fields(rows.fields, rows.unavailable)
-    columns = [ANCHOR, TIME, *(_column_sql(f, prefix, version, source) for f in fields)]
-    return f"SELECT {', '.join(columns)} FROM {source.table}{where_sql(rows, prefix, t0, t1)}"
+    columns = [ANCHOR, TIME, *(_column_sql(f, prefix, version, source, dims) for f in fields)]
+    return f"SELECT {', '.join(columns)} FROM {source.table(prefix)}{where_sql(rows, source, prefix)}"
 
 
-def _column_sql(f: Field, prefix: str, version: str, source: Source) -> str:
+def _column_sql(f: Field, prefix: str, version: str, source: Source, dims: Collection[int]) -> str:
     name = identifier(f.name)
-    value = _value_sql(f, prefix, version, source)
+    value = _value_sql(f, prefix, version, source, dims)
     return value if value == name else f"{value} AS {name}"
 
 
-def _value_sql(f: Field, prefix: str, version: str, source: Source) -> str:
+def _value_sql(f: Field, prefix: str, version: str, source: Source, dims: Collection[int]) -> str:
     if f.kind == "embedding":
-        return f"{prefix}vector({version}, {literal(f.name)}, {ANCHOR})::FLOAT[{dim_of(f)}]"
+        dim, arguments = dim_of(f), f"({version}, {literal(f.name)}, {ANCHOR})"
+        return (
+            f"{prefix}vector_{dim}{arguments}" if dim in dims else f"{prefix}vector{arguments}::FLOAT[{dim}]"
+        )
     stored = _stored_sql(f, source)
     return f"{prefix}media({version}, {literal(f.name)}, {stored})" if f.kind in BLOB_KINDS else stored
 
@@ -110,33 +143,67 @@ def arrow_type_sql(kind: Any) -> str:
     return NUMBER_SQL[str(kind)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """What a scan reads: a table in SQL, and which columns it has; fields that no stripe has are null."""
+    """What a scan of [t0, t1) reads: verified files, and which columns they have; fields that no stripe has are null.
 
-    table: str
-    held: frozenset[str]
-
-
-def source_of(rows: RowSet, t0: int, t1: int, *, name_files: bool = False) -> Source:
-    """Return the stripes that meet a range as one table.
-
-    Stripes of one schema are read as they are. When fields came later, columns are matched by name. (Telling DuckDB the
-    schema would spare it that, but then it takes every scan for one row, and plans joins accordingly.)
+    `stripes` are what is read, `originals` what they are copies of (columnar.hidden); `hidden` are deleted anchors that
+    are still in these files. `key` tells a function of the engine which source is meant.
     """
+
+    key: str
+    t0: int
+    t1: int
+    originals: tuple[Stripe, ...]
+    stripes: tuple[Stripe, ...]
+    files: Files
+    columns: tuple[frozenset[str], ...]
+    hidden: I64
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The columns that at least one file has."""
+        return frozenset().union(*self.columns)
+
+    def table(self, prefix: str, *, name_files: bool = False) -> str:
+        """Return the files as a table in SQL.
+
+        Their names come out of a function, since DuckDB would take a millisecond to parse a hundred. Files of one schema
+        are read as they are. When fields came later, columns are matched by name. (Telling DuckDB the schema would spare
+        it that, but then it takes every scan for one row, and plans joins accordingly.)
+        """
+        if not self.stripes:
+            return _NOTHING
+        # A directory called `label=x` above the Space is no partition.
+        options = ", hive_partitioning = false"
+        options += "" if len(set(self.columns)) == 1 else ", union_by_name = true"
+        options += f", filename = {literal(FILE)}" if name_files else ""
+        return f"read_parquet({prefix}files({literal(self.key)}){options})"
+
+    def listing(self) -> pa.Array:
+        """Return the files as one row of FILES_SQL. DuckDB need not look whether they changed: their names tell."""
+        sizes = (size for _, size, _, _ in self.files.signatures)
+        listed = [
+            {"filename": name, "file_size": size, "validate_external_file_cache": False}
+            for name, size in zip(self.files.paths, sizes, strict=True)
+        ]
+        return pa.array([listed], pa.list_(FILES))
+
+
+def source_of(rows: RowSet, t0: int, t1: int, *, share: int = SHARE) -> Source:
+    """Return the stripes that meet a range, checked, in the place of some their local copies; `share` as there."""
     names = [f.name for f in row_fields(rows.fields, rows.unavailable)]
     if clash := find_clash(names):
         raise UnsupportedError(f"SQL cannot tell field {clash[1]!r} from {clash[0]!r}; read them with Python")
-    stripes = [s for s in rows.stripes if s.meets(t0, t1)]
-    files = [s.local(rows.store, rows.cache) for s in stripes]
-    if not files:
-        return Source(_NOTHING, frozenset())
-    columns = [rows.cache.columns(file, s.address) for file, s in zip(files, stripes, strict=True)]
-    same = all(held == columns[0] for held in columns)
-    # A directory called `label=x` above the Space is no partition.
-    options = ", hive_partitioning = false" + ("" if same else ", union_by_name = true")
-    options += f", filename = {literal(FILE)}" if name_files else ""
-    return Source(f"read_parquet({files_sql(files)}{options})", frozenset().union(*columns))
+    originals = tuple(s for s in rows.stripes if s.meets(t0, t1))
+    live = live_stripes(rows, t0, t1, share=share)
+    stripes = tuple(stripe for stripe, _ in live)
+    files = rows.cache.hold_all(rows.store, [(s.path, s.address) for s in stripes])
+    columns = columns_of(rows.cache, files, [s.address for s in stripes])
+    hidden = np.unique(np.concatenate([np.empty(0, np.int64), *(left for _, left in live)]))
+    low, high = np.searchsorted(hidden, [t0, t1])
+    key = f"{rows.address} {t0} {t1}"
+    return Source(key, t0, t1, originals, stripes, files, columns, hidden[low:high])
 
 
 def files_sql(files: Iterable[Path]) -> str:
@@ -148,18 +215,15 @@ def files_sql(files: Iterable[Path]) -> str:
 _PATTERN: Final = re.compile(r"[*?\[]")
 
 
-def where_sql(rows: RowSet, prefix: str, t0: int, t1: int) -> str:
-    """Return the condition that a scan of [t0, t1) needs: the range, where stripes stick out, and live anchors."""
-    met = [s for s in rows.stripes if s.meets(t0, t1)]
+def where_sql(rows: RowSet, source: Source, prefix: str) -> str:
+    """Return the condition that a scan needs: the range, where stripes stick out, and live anchors."""
     conditions = []
-    if any(s.t0 < t0 for s in met):
-        conditions.append(f"{ANCHOR} >= {t0}")
-    if any(s.t1 > t1 for s in met):
-        conditions.append(f"{ANCHOR} < {t1}")
-    parts = [rows.hidden_between(max(s.t0, t0), min(s.t1, t1)) for s in met] if len(rows.hidden) else []
-    hidden = np.unique(np.concatenate(parts)) if parts else rows.hidden
-    if len(hidden):
-        conditions.append(_alive_sql(hidden, prefix, str(rows.address)))
+    if any(s.t0 < source.t0 for s in source.originals):
+        conditions.append(f"{ANCHOR} >= {source.t0}")
+    if any(s.t1 > source.t1 for s in source.originals):
+        conditions.append(f"{ANCHOR} < {source.t1}")
+    if len(source.hidden):
+        conditions.append(_alive_sql(source.hidden, prefix, str(rows.address)))
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
@@ -185,30 +249,37 @@ def intervals(values: I64, most: int) -> list[tuple[int, int]]:
     return [(int(values[a]), int(values[b])) for a, b in zip(starts, ends, strict=True)]
 
 
-def track_sql(rows: RowSet, prefix: str, name: str, t0: int, t1: int) -> str:
-    """Return the SELECT of one field: `_anchor`, `value`, and the address of the object that holds it."""
+def track_sql(rows: RowSet, source: Source, prefix: str, name: str, dims: Collection[int] = ()) -> str:
+    """Return the SELECT of one field: `_anchor`, `value`, and the address of the object that holds it; `dims` as there."""
     f = find_field(rows, name)
     if public_type(f) is None:
         raise UnsupportedError(f"field {name!r} of kind {f.kind!r} is no column; see dreamdb_constants")
     stored = f.kind in ("scalar", "array")
-    version, source = literal(str(rows.address)), source_of(rows, t0, t1, name_files=stored)
+    version = literal(str(rows.address))
     if f.kind == "embedding":
         holder = f"{prefix}holder({version}, {literal(name)}, {ANCHOR})"
     elif stored:
-        holder = _stripe_sql(rows, name)
+        holder = _stripe_sql(source, prefix, name)
     else:
         holder = f"{prefix}address(struct_extract({_stored_sql(f, source)}, 'address'))"
-    inner = f"SELECT {ANCHOR}, {_value_sql(f, prefix, version, source)} AS value, {holder} AS object"
-    return f"FROM ({inner} FROM {source.table}{where_sql(rows, prefix, t0, t1)}) WHERE value IS NOT NULL"
+    inner = f"SELECT {ANCHOR}, {_value_sql(f, prefix, version, source, dims)} AS value, {holder} AS object"
+    table = source.table(prefix, name_files=stored)
+    return f"FROM ({inner} FROM {table}{where_sql(rows, source, prefix)}) WHERE value IS NOT NULL"
 
 
-def _stripe_sql(rows: RowSet, name: str) -> str:
-    """Return an expression for the stripe of a row: its file's name is its address, but for local projections."""
-    if not rows.stripes:
-        return "NULL::VARCHAR"
-    local = [literal(str(s.address)) for s in rows.stripes if not s.path]
+def _stripe_sql(source: Source, prefix: str, name: str) -> str:
+    """Return an expression for the object that holds a row: its file's name is its address, but for local files."""
     file = f"parse_filename({identifier(FILE)})"
-    entry = row_entry(rows.manifest, name)
-    if not local or entry is None:
+    if all(s.directory for s in source.stripes):
         return file
-    return f"CASE WHEN {file} IN ({', '.join(local)}) THEN {literal(str(entry.address))} ELSE {file} END"
+    return f"{prefix}origin({literal(source.key)}, {literal(name)}, {file})"
+
+
+def origins(rows: RowSet, source: Source, name: str) -> dict[str, str]:
+    """Return by file name which object holds a field's values: a stripe, or the Track of what only Tracks hold."""
+    entry = row_entry(rows.manifest, name)
+    track = None if entry is None else str(entry.address)
+    return {
+        Path(file).name: str(s.address) if s.directory or track is None else track
+        for file, s in zip(source.files.paths, source.originals, strict=True)
+    }

@@ -1,7 +1,8 @@
 """Ancestry: the versions behind a version, and where two of them part. Spec 0008.
 
-A version whose Manifest has been collected ends the line that leads to it (0008-R3). Walks that follow all parents go from
-the newest version down, so that they end soon when two branches have not been apart for long.
+A version whose Manifest has been collected ends the line that leads to it (0008-R3). Where two versions parted is asked of
+their lines of first parents, which takes few steps (`line`). Where merges may hide a newer base, all parents are followed,
+from the newest version down, so that the walk ends soon when two branches have not been apart for long.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.errors import ObjectNotFoundError
+from dreamdb_arrow.history.line import load_version, meeting
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.store.interface import Store
@@ -49,6 +51,22 @@ def merge_base(store: Store, ours: Address, theirs: Address) -> Address | None:
     Where several are as good, as after merges both ways, one of them. Raises ObjectNotFoundError when one of the two
     themselves is missing.
     """
+    met = _meeting_below_merges(store, ours, theirs)
+    return _walk_to_base(store, ours, theirs) if met is None else met
+
+
+def _meeting_below_merges(store: Store, ours: Address, theirs: Address) -> Address | None:
+    """Return where two lines of first parents meet, unless a merge above it may join them at a newer version."""
+    sides = [load_version(store, address) for address in (ours, theirs)]
+    met = meeting(store, *sides)
+    if met is None:
+        return None
+    merges = {None if version.place is None else version.place.merges for version in (*sides, met)}
+    one_lies_behind_the_other = met.address in (ours, theirs)
+    return met.address if one_lies_behind_the_other or (len(merges) == 1 and None not in merges) else None
+
+
+def _walk_to_base(store: Store, ours: Address, theirs: Address) -> Address | None:
     walk = _Walk(store)
     walk.reach(ours, _OURS, needed=True)
     walk.reach(theirs, _THEIRS, needed=True)

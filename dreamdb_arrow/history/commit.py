@@ -6,23 +6,23 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Any, Final, TypeVar
 
-from dreamdb_arrow._version import __version__
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.errors import (
     CommitError,
     InvalidInputError,
     RefConflictError,
-    RefNotFoundError,
     UnsupportedError,
 )
 from dreamdb_arrow.history.descent import lineage_after
-from dreamdb_arrow.history.manifests import MANIFESTS, load_manifest
+from dreamdb_arrow.history.line import load_version, place_after
+from dreamdb_arrow.history.manifests import MANIFESTS
+from dreamdb_arrow.history.refs import read_tip
+from dreamdb_arrow.history.writer import FIRST, Place, writer_tag
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, Tracks, encode_manifest, order_tracks
 from dreamdb_arrow.store.batch import Batch
-from dreamdb_arrow.store.interface import Absent, Store
+from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.names import check_ref_name
 from dreamdb_arrow.store.readback import swap_confirmed
 
@@ -33,6 +33,7 @@ PAUSE_SECONDS: Final = (
 PAUSE_SECONDS_MAX: Final = 0.25
 
 Clock = Callable[[], int]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,6 @@ class Change:
 Build = Callable[[Manifest, Address, Batch], Change]
 
 
-def writer_tag(operation: str) -> str:
-    """Return the `writer` text of our Manifests."""
-    sdk = quote("python/dreamdb-arrow", safe="")
-    return f"dreamdb-writer/1;sdk={sdk};version={__version__};operation={operation}"
-
-
 def commit(
     store: Store, name: str, build: Build, *, expect: Address | None = None, clock: Clock = time.time_ns
 ) -> tuple[Address, Manifest]:
@@ -94,26 +89,39 @@ def commit(
     Raises RefConflictError (with `expect`) or CommitError (without) when others were faster, InvalidInputError for
     a snapshot.
     """
+
+    def propose(tip: Address) -> tuple[Address, Manifest]:
+        if expect is not None and tip != expect:
+            raise RefConflictError(name, str(expect), str(tip))
+        parent = load_version(store, tip)
+        check_writable(parent.manifest)
+        batch = Batch(store)
+        change = build(parent.manifest, tip, batch)
+        if change.empty:
+            return tip, parent.manifest
+        place = place_after(store, parent, joins=change.joined is not None)
+        manifest = apply_change(parent.manifest, tip, change, clock(), place)
+        address = batch.add(MANIFESTS, encode_manifest(manifest))
+        batch.flush()  # 0005-R11, 0006-R2
+        return address, manifest
+
+    return move_ref(store, name, propose)
+
+
+def move_ref(store: Store, name: str, propose: Callable[[Address], tuple[Address, T]]) -> tuple[Address, T]:
+    """Move a Ref to the version that `propose` gives for its tip; return all that this gave.
+
+    It is asked again, about the new tip, when the race for the Ref is lost. When it gives the tip, nothing moves.
+    Raises CommitError when others were faster too often, and as `propose` does.
+    """
     check_movable(name)
     for attempt in range(ATTEMPTS):  # 0005-R12, 0006-R8
         if attempt:
             time.sleep(random.random() * min(PAUSE_SECONDS * 2**attempt, PAUSE_SECONDS_MAX))  # noqa: S311 - no secret
-        tip = store.read_ref(name)
-        if isinstance(tip, Absent):
-            raise RefNotFoundError(name, store.list_refs())
-        if expect is not None and tip.address != expect:
-            raise RefConflictError(name, str(expect), str(tip.address))
-        parent = load_manifest(store, tip.address)
-        check_writable(parent)
-        batch = Batch(store)
-        change = build(parent, tip.address, batch)
-        if change.empty:
-            return tip.address, parent
-        manifest = apply_change(parent, tip.address, change, clock())
-        address = batch.add(MANIFESTS, encode_manifest(manifest))
-        batch.flush()  # 0005-R11, 0006-R2
-        if swap_confirmed(store, name, tip, address):
-            return address, manifest
+        tip = read_tip(store, name)
+        address, told = propose(tip.address)
+        if address == tip.address or swap_confirmed(store, name, tip, address):
+            return address, told
     raise CommitError(name, ATTEMPTS)
 
 
@@ -130,7 +138,9 @@ def check_writable(parent: Manifest) -> None:
         raise UnsupportedError(f"this Space can be read but not written: {parent.tracks.refusal}")
 
 
-def apply_change(parent: Manifest, address: Address, change: Change, now_ns: int) -> Manifest:
+def apply_change(
+    parent: Manifest, address: Address, change: Change, now_ns: int, place: Place = FIRST
+) -> Manifest:
     """Return the Manifest after a change. Pure.
 
     Lineage and edges are what `descent` leaves of the parent's (ADR 0009).
@@ -145,7 +155,7 @@ def apply_change(parent: Manifest, address: Address, change: Change, now_ns: int
         parent,
         ts=max(now_ns, parent.ts + 1, 0 if other is None else other.ts + 1),  # 0001-R3, 0008-R6
         parents=(address,) if other is None else (address, other.address),  # 0008-R4
-        writer=writer_tag(change.operation),
+        writer=writer_tag(change.operation, place),
         registry={key: value for key, value in registry.items() if key not in change.unregistered},
         repeated={},
         tracks=order_tracks(active, *lineage_after(before, active)),  # 0001-R7

@@ -7,8 +7,6 @@ where they differ in that, it is refused.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -21,14 +19,13 @@ from dreamdb_arrow.columnar.vendor import (
     read_track,
     write_fragments,
 )
-from dreamdb_arrow.errors import CommitError, MergeError, RefNotFoundError
+from dreamdb_arrow.errors import MergeError
 from dreamdb_arrow.history.ancestry import is_ancestor
-from dreamdb_arrow.history.commit import ATTEMPTS, PAUSE_SECONDS_MAX, check_movable
+from dreamdb_arrow.history.commit import move_ref
 from dreamdb_arrow.objects.manifest import Edge, Manifest, TrackEntry, Tracks
 from dreamdb_arrow.objects.tombstones import TOMBSTONES_KEY, TombstoneIndex, encode_index
 from dreamdb_arrow.store.batch import Batch
-from dreamdb_arrow.store.interface import Absent, Store
-from dreamdb_arrow.store.readback import swap_confirmed
+from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.tombstones import DIRECTORY as TOMBSTONES
 from dreamdb_arrow.tracks.union import Sides, unite_tracks
 
@@ -61,22 +58,15 @@ def fast_forward(store: Store, name: str, target: Address) -> Address:
 
     Raises MergeError when the target does not descend from the tip, CommitError when the Ref keeps moving.
     """
-    check_movable(name)
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(random.random() * PAUSE_SECONDS_MAX)  # noqa: S311 - no secret
-        tip = store.read_ref(name)
-        if isinstance(tip, Absent):
-            raise RefNotFoundError(name, store.list_refs())
-        if tip.address == target:
-            return target
-        if not is_ancestor(store, tip.address, target):
+
+    def propose(tip: Address) -> tuple[Address, None]:
+        if not is_ancestor(store, tip, target):
             raise MergeError(
                 f"{name!r} cannot be fast-forwarded: {target} does not descend from its tip; use strategy='union-tracks'"
             )
-        if swap_confirmed(store, name, tip, target):  # 0008-R12
-            return target
-    raise CommitError(name, ATTEMPTS)
+        return target, None  # 0008-R12
+
+    return move_ref(store, name, propose)[0]
 
 
 # --- union --------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from dreamdb_arrow.errors import (
     RefNotFoundError,
     StoreError,
 )
-from dreamdb_arrow.history.ancestry import first_parents
+from dreamdb_arrow.history.line import newest_until
 from dreamdb_arrow.store.interface import Absent, Ref, Store, holds
 from dreamdb_arrow.store.names import check_ref_name, is_ref_name
 from dreamdb_arrow.store.readback import swap_confirmed
@@ -30,10 +30,15 @@ _SECOND_NS: Final = 1_000_000_000
 
 def resolve_ref(store: Store, name: str) -> Address:
     """Return what a Ref names. Raises RefNotFoundError with the names there are, InvalidInputError for no name."""
+    return read_tip(store, name).address
+
+
+def read_tip(store: Store, name: str) -> Ref:
+    """Return a Ref that must be there. Raises as resolve_ref does."""
     found = store.read_ref(check_ref_name(name))
     if isinstance(found, Absent):
         raise RefNotFoundError(name, store.list_refs())
-    return found.address
+    return found
 
 
 def create_branch(store: Store, name: str, address: Address) -> None:
@@ -61,9 +66,7 @@ def delete_ref(store: Store, name: str) -> None:
 
     Raises RefNotFoundError when there is none, RefConflictError when it moved meanwhile.
     """
-    found = store.read_ref(check_ref_name(name))
-    if isinstance(found, Absent):
-        raise RefNotFoundError(name, store.list_refs())
+    found = read_tip(store, name)
     if not swap_confirmed(store, name, found, Absent()):
         raise RefConflictError(name, str(found), str(store.read_ref(name)))
 
@@ -144,7 +147,7 @@ def _as_ns(time: datetime | int) -> int:
 
 
 def _at_time(store: Store, ref: str, time_ns: int) -> Address:
-    for address, manifest in first_parents(store, resolve_ref(store, ref)):
-        if manifest.ts <= time_ns:
-            return address
-    raise NotFoundError(f"ref {ref!r} has no version as old as {time_ns} ns")
+    found = newest_until(store, resolve_ref(store, ref), time_ns)  # 0008-R16
+    if found is None:
+        raise NotFoundError(f"ref {ref!r} has no version as old as {time_ns} ns")
+    return found

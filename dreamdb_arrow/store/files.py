@@ -1,6 +1,6 @@
 """Files as a store needs them: read at an offset, written whole or not at all, errors in one line. Spec 0005.
 
-What reads takes paths as strings: a `Path` costs more to make than a small object to read.
+Paths are strings here: a `Path` costs more to make than a small object to read.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -106,32 +106,48 @@ def read_at(fd: int, start: int, length: int) -> bytes:
     return b"".join(parts)
 
 
-def write_new(path: Path, data: Buffer, *, sync: bool) -> None:
-    """Create a file with these bytes, flushed to the disk if `sync`. Raises OSError, and then leaves no file."""
+def read_into(fd: int, start: int, buffer: memoryview) -> None:
+    """Fill a writable buffer of bytes with what lies from `start` on. Raises OSError, EOFError when the file ends earlier."""
+    while buffer:
+        read = os.preadv(fd, [buffer], start)
+        if not read:
+            raise EOFError
+        buffer, start = buffer[read:], start + read
+
+
+def write_new(path: str, parts: Iterable[Buffer], *, sync: bool) -> None:
+    """Create a file of these parts, flushed to the disk if `sync`. Raises OSError, and then leaves no file."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        rest = memoryview(data).cast("B")
-        while rest:
-            rest = rest[os.write(fd, rest) :]
+        for part in parts:
+            rest = memoryview(part).cast("B")
+            while rest:
+                rest = rest[os.write(fd, rest) :]
         if sync:
             os.fsync(fd)
     except BaseException:
-        path.unlink(missing_ok=True)
+        remove(path)
         raise
     finally:
         os.close(fd)
 
 
-def link_new(source: Path, path: Path) -> None:
+def link_new(source: str, path: str) -> None:
     """Give a file a second name, in one step. Raises FileExistsError when that name is taken, or OSError."""
     try:
-        path.hardlink_to(source)
+        os.link(source, path)
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
         if os.path.lexists(path):  # two writers may both pass here, with the same bytes
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-        source.rename(path)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+        os.rename(source, path)  # noqa: PTH104 - a Path costs more to make than a small object to write
+
+
+def remove(path: str) -> None:
+    """Remove a file, if it is there. Raises OSError."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - as above
 
 
 def temporary_name() -> str:
@@ -139,9 +155,9 @@ def temporary_name() -> str:
     return f"{os.getpid()}-{secrets.token_hex(8)}.tmp"  # 0005-R14
 
 
-def sync_path(path: Path) -> None:
+def sync_path(path: str) -> None:
     """Flush a file or a directory to the disk. Raises OSError."""
-    with opened(str(path)) as fd:
+    with opened(path) as fd:
         os.fsync(fd)
 
 

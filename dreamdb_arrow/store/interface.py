@@ -48,10 +48,24 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class NewObject:
-    """Bytes on their way to a path. `data` is any contiguous buffer; it must not change until it is written."""
+    """Bytes on their way to a path: one contiguous buffer, or several that follow one another.
+
+    They must not change until they are written.
+    """
 
     path: str
-    data: Buffer
+    data: Buffer | tuple[Buffer, ...]
+
+    @property
+    def parts(self) -> tuple[memoryview, ...]:
+        """The buffers, as bytes."""
+        data = self.data if isinstance(self.data, tuple) else (self.data,)
+        return tuple(memoryview(part).cast("B") for part in data)
+
+    @property
+    def size(self) -> int:
+        """How many bytes they are together."""
+        return sum(len(part) for part in self.parts)
 
 
 class Store(Protocol):

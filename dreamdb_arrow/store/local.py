@@ -31,7 +31,7 @@ class LocalStore:
     def __init__(self, root: str | os.PathLike[str], *, sync: bool = True, threads: int = 8) -> None:
         directory = Path(root).absolute()
         self._root = str(directory)
-        self._tree = DurableTree(directory, sync=sync, threads=threads)
+        self._tree = DurableTree(self._root, sync=sync, threads=threads)
 
     def __repr__(self) -> str:
         return f"LocalStore({self._root!r})"
@@ -79,7 +79,7 @@ class LocalStore:
     def delete(self, path: str) -> None:
         """Remove an object; no error when there is none."""
         with files.writing(path):
-            Path(self._file(path)).unlink(missing_ok=True)
+            files.remove(self._file(path))
 
     def size(self, path: str) -> int:
         """Return the length of an object in bytes."""

@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of, as_address
 from dreamdb_arrow.errors import (
@@ -28,6 +29,8 @@ from dreamdb_arrow.store import files
 from dreamdb_arrow.store.interface import Absent, Ref, holds
 from dreamdb_arrow.store.names import LOCKS, REFS, is_ref_name
 from dreamdb_arrow.store.tree import DurableTree
+
+_LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
 
 def read_ref(root: str, name: str) -> Ref | Absent:
@@ -54,26 +57,29 @@ def list_refs(root: str, prefix: str) -> list[str]:
 
 def swap_ref(tree: DurableTree, name: str, expect: Ref | Absent, new: Address | Absent) -> None:
     """Change a ref in one step, durably. Raises RefConflictError, CorruptDataError, StoreError."""
-    path = tree.root / REFS / name
+    path = f"{tree.root}/{REFS}/{name}"
     with files.writing(f"{REFS}/{name}"), _locked(tree.root, name) as lock:
-        found = read_ref(str(tree.root), name)
+        found = read_ref(tree.root, name)
         if not holds(found, expect):  # 0005-R8
             raise RefConflictError(name, str(expect), str(found))
         if isinstance(new, Absent):
-            path.unlink(missing_ok=True)
+            files.remove(path)
         else:
             # 0005-R10
-            _write(tree, name, path, lock.with_suffix(".lock.tmp"), new, exists=isinstance(found, Ref))
-        if path.parent.is_dir():
+            _write(tree, name, path, f"{lock}.tmp", new, exists=isinstance(found, Ref))
+        if Path(path).parent.is_dir():
             tree.settle([path])  # 0005-R8
 
 
 @contextmanager
-def _locked(root: Path, name: str) -> Iterator[Path]:
+def _locked(root: str, name: str) -> Iterator[str]:
     """Hold the lock of a ref, waiting for it; yield the path of the lock file. A killed process lets go of it."""
-    path = root / LOCKS / f"{address_of(f'{REFS}/{name}'.encode())}.lock"
-    path.parent.mkdir(exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    path = f"{root}/{LOCKS}/{address_of(f'{REFS}/{name}'.encode())}.lock"
+    try:
+        fd = os.open(path, _LOCK_FLAGS, 0o666)
+    except FileNotFoundError:
+        Path(path).parent.mkdir(exist_ok=True)
+        fd = os.open(path, _LOCK_FLAGS, 0o666)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)  # 0005-R13
         yield path
@@ -81,26 +87,24 @@ def _locked(root: Path, name: str) -> Iterator[Path]:
         os.close(fd)
 
 
-def _write(tree: DurableTree, name: str, path: Path, temporary: Path, new: Address, *, exists: bool) -> None:
-    temporary.unlink(
-        missing_ok=True
-    )  # never written over: a writer killed after its link left it as a name of the ref
-    files.write_new(temporary, new, sync=tree.sync)
+def _write(tree: DurableTree, name: str, path: str, temporary: str, new: Address, *, exists: bool) -> None:
+    files.remove(temporary)  # never written over: a writer killed after its link left it as a name of the ref
+    files.write_new(temporary, [new], sync=tree.sync)
     try:
         if exists:
-            temporary.replace(path)
+            os.replace(temporary, path)  # noqa: PTH105 - strings, as in `files`
         else:
             _create(tree, name, path, temporary)
     finally:
-        temporary.unlink(missing_ok=True)
+        files.remove(temporary)
 
 
-def _create(tree: DurableTree, name: str, path: Path, temporary: Path) -> None:
+def _create(tree: DurableTree, name: str, path: str, temporary: str) -> None:
     _remove_empty_directories(path)
     try:
         tree.with_directory(path, lambda: files.link_new(temporary, path))  # 0005-R13
     except FileExistsError:
-        found = read_ref(str(tree.root), name)
+        found = read_ref(tree.root, name)
         if isinstance(found, Ref):  # the reference SDK was faster
             raise RefConflictError(name, str(Absent()), str(found)) from None
         raise ConflictError(f"ref {name!r} cannot be made beside {name}/... or below a ref") from None
@@ -108,7 +112,7 @@ def _create(tree: DurableTree, name: str, path: Path, temporary: Path) -> None:
         raise ConflictError(f"ref {name!r} cannot be made beside {name}/... or below a ref") from None
 
 
-def _remove_empty_directories(path: Path) -> None:
+def _remove_empty_directories(path: str) -> None:
     """Remove what refs that were removed left behind, where a ref is to be."""
     for directory, _, _ in os.walk(path, topdown=False):
         with suppress(OSError):

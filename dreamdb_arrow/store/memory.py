@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.errors import CorruptDataError, ObjectNotFoundError, RefConflictError
+from dreamdb_arrow.store.forks import renew_in_child
 from dreamdb_arrow.store.interface import Absent, NewObject, Ref, holds
 from dreamdb_arrow.store.names import check_object_path, check_ranges, check_ref_name
 
@@ -18,18 +19,22 @@ if TYPE_CHECKING:
 
 # The one place where the package keeps state of its own: whoever opens memory://name in this process means this one.
 NAMED_SPACES: Final[dict[str, MemoryStore]] = {}
-_NAMING: Final = Lock()
 
 
 class MemoryStore:
     """A store that ends with the process. `open_store("memory://name")` shares one by name."""
 
-    __slots__ = ("_lock", "_objects", "_refs", "_url")
+    __slots__ = ("__weakref__", "_lock", "_objects", "_refs", "_url")
 
     def __init__(self, name: str = "") -> None:
         self._url = f"memory://{name}"
         self._objects: dict[str, bytes] = {}
         self._refs: dict[str, Address] = {}
+        self._lock = Lock()
+        renew_in_child(self)
+
+    def after_fork(self) -> None:
+        """Take a lock of its own."""
         self._lock = Lock()
 
     def __repr__(self) -> str:
@@ -73,7 +78,7 @@ class MemoryStore:
         for item in items:
             check_object_path(item.path)
         for item in items:
-            self.put(item.path, item.data)
+            self.put(item.path, b"".join(item.parts))
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Yield the paths of all objects that start with these characters."""
@@ -129,5 +134,4 @@ def named_space(name: str) -> MemoryStore:
     """Return the store that this process knows under a name, made on first use; a new one for the empty name."""
     if not name:
         return MemoryStore()
-    with _NAMING:
-        return NAMED_SPACES.setdefault(name, MemoryStore(name))
+    return NAMED_SPACES.setdefault(name, MemoryStore(name))

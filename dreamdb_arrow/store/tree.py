@@ -7,18 +7,18 @@ temporary file that nobody lists.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from dreamdb_arrow.errors import CorruptDataError
 from dreamdb_arrow.store import files
 from dreamdb_arrow.store.interface import NewObject
 from dreamdb_arrow.store.names import TEMPORARY
+from dreamdb_arrow.store.threads import Threads
 
-T = TypeVar("T")
 _ATTEMPTS: Final = 8  # at a step that another process can undo between two system calls
 
 
@@ -27,40 +27,42 @@ class DurableTree:
 
     __slots__ = ("_settled", "_threads", "root", "sync")
 
-    def __init__(self, root: Path, *, sync: bool, threads: int) -> None:
-        self.root, self.sync, self._threads = root, sync, threads
+    def __init__(self, root: str, *, sync: bool, threads: int) -> None:
+        self.root, self.sync = root, sync
+        self._threads = Threads(threads if sync else 1)  # they wait for the disk; copying needs none
         # Directories flushed together with all above them: of these, only they themselves need a flush again.
-        self._settled: frozenset[Path] = frozenset()
+        self._settled: frozenset[str] = frozenset()
 
     def write_all(self, items: Sequence[NewObject]) -> None:
         """Write files that are not there yet; durable on return. Raises StoreError, CorruptDataError."""
-        largest_first = sorted(items, key=lambda item: memoryview(item.data).nbytes, reverse=True)
-        self._together(self._write, largest_first)
-        self.settle(self.root / item.path for item in items)  # 0005-R2
+        largest_last = sorted(items, key=lambda item: item.size)  # the last needs no other thread
+        self._threads.run_all(self._write, largest_last)
+        self.settle(f"{self.root}/{item.path}" for item in items)  # 0005-R2
 
-    def with_directory(self, path: Path, step: Callable[[], None]) -> None:
+    def with_directory(self, path: str, step: Callable[[], None]) -> None:
         """Do what needs the directory of `path`, making it as often as it turns out to be missing."""
         for _ in range(_ATTEMPTS):
             try:
                 return step()
             except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
                 self._settled = frozenset()
         return step()
 
-    def settle(self, paths: Iterable[Path]) -> None:
+    def settle(self, paths: Iterable[str]) -> None:
         """Flush the directories of these files, and those above them not flushed before. Raises StoreError."""
         if not self.sync:
             return
-        chains = {directory for leaf in {path.parent for path in paths} for directory in self._chain(leaf)}
-        self._together(_flush_directory, sorted(chains))
+        leaves = {path.rpartition("/")[0] for path in paths}
+        chains = {directory for leaf in leaves for directory in self._chain(leaf)}
+        self._threads.run_all(_flush_directory, sorted(chains))
         self._settled |= chains
 
     def sweep(self, before_ns: int) -> int:
         """Remove temporary files last written before this time; return how many. Raises StoreError."""
         count = 0
         with files.writing(TEMPORARY), suppress(FileNotFoundError):
-            for left in (self.root / TEMPORARY).iterdir():
+            for left in Path(self.root, TEMPORARY).iterdir():
                 with suppress(FileNotFoundError):
                     if left.stat().st_mtime_ns < before_ns:
                         left.unlink()
@@ -68,7 +70,7 @@ class DurableTree:
         return count
 
     def _write(self, item: NewObject) -> None:
-        path = self.root / item.path
+        path = f"{self.root}/{item.path}"
         with files.writing(item.path):
             if self._lies_there(path, item):
                 return
@@ -78,50 +80,37 @@ class DurableTree:
             except FileExistsError:  # somebody wrote it meanwhile
                 self._lies_there(path, item)
             finally:
-                temporary.unlink(missing_ok=True)
+                files.remove(temporary)
 
-    def _write_temporary(self, item: NewObject) -> Path:
-        path = self.root / TEMPORARY / files.temporary_name()
+    def _write_temporary(self, item: NewObject) -> str:
+        path = f"{self.root}/{TEMPORARY}/{files.temporary_name()}"
         try:
-            files.write_new(path, item.data, sync=self.sync)  # 0005-R2
+            files.write_new(path, item.parts, sync=self.sync)  # 0005-R2
         except FileNotFoundError:
-            path.parent.mkdir(exist_ok=True)  # not the parents: a Space that was removed stays removed
-            files.write_new(path, item.data, sync=self.sync)
+            Path(path).parent.mkdir(exist_ok=True)  # not the parents: a Space that was removed stays removed
+            files.write_new(path, item.parts, sync=self.sync)
         return path
 
-    def _lies_there(self, path: Path, item: NewObject) -> bool:
+    def _lies_there(self, path: str, item: NewObject) -> bool:
         try:
-            found = path.stat().st_size
+            found = os.stat(path).st_size  # noqa: PTH116 - asked of every object that is written
         except FileNotFoundError:
             return False
-        wanted = memoryview(item.data).nbytes
-        if found != wanted:  # 0005-R1
+        if found != item.size:  # 0005-R1
             raise CorruptDataError(
-                f"damaged object: {item.path} has {found} bytes, not {wanted}; remove it, then write again"
+                f"damaged object: {item.path} has {found} bytes, not {item.size}; remove it, then write again"
             )
         if self.sync:  # its writer may not have flushed it: the reference SDK never does
             files.sync_path(path)
         return True
 
-    def _chain(self, directory: Path) -> Iterator[Path]:
+    def _chain(self, directory: str) -> Iterator[str]:
         yield directory
         while directory not in self._settled and directory != self.root:
-            directory = directory.parent
+            directory = directory.rpartition("/")[0]
             yield directory
 
-    def _together(self, work: Callable[[T], None], items: Sequence[T]) -> None:
-        threads = (
-            min(self._threads, len(items)) if self.sync else 1
-        )  # threads wait for the disk; copying needs none
-        if threads <= 1:
-            for item in items:
-                work(item)
-            return
-        with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(work, items):
-                pass
 
-
-def _flush_directory(path: Path) -> None:
-    with files.writing(str(path)):
+def _flush_directory(path: str) -> None:
+    with files.writing(path):
         files.sync_path(path)

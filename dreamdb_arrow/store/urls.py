@@ -14,19 +14,25 @@ from dreamdb_arrow.store.local import LocalStore
 from dreamdb_arrow.store.memory import named_space
 
 
-def open_store(url: str | os.PathLike[str] | Store, *, create: bool = False, sync: bool = True) -> Store:
+def open_store(
+    url: str | os.PathLike[str] | Store, *, create: bool = False, durability: str = "fsync"
+) -> Store:
     """Return the store that a URL names; a store is returned as it is.
 
         memory://name            shared by name within this process; without a name, a new one
         file:///data/space       a directory; `file://data/space` is relative, as in the reference SDK
         data/space, ~/space      a directory
 
-    create  make the directory when it is missing
-    sync    flush writes to the disk before they count as done
+    create      make the directory when it is missing
+    durability  `fsync`: what was written is on the disk before it counts as done. `os`: it was handed to the
+                operating system, which keeps it when the process is killed, but not when the power fails
 
     Raises NotFoundError for a directory that is missing, UnsupportedError for a scheme that is to come,
-    InvalidInputError for one that is unknown, StoreError when the directory cannot be used.
+    InvalidInputError for one that is unknown and for another durability, StoreError when the directory cannot be used.
     """
+    if durability not in DURABILITIES:
+        raise InvalidInputError(f"durability must be one of {', '.join(DURABILITIES)}, not {durability!r}")
+    sync = durability == "fsync"
     if isinstance(url, os.PathLike):
         return _open_directory(os.fspath(url), create, sync)
     if not isinstance(url, str):
@@ -72,6 +78,7 @@ def _not_yet(rest: str, _create: bool, _sync: bool) -> Store:
     raise UnsupportedError(f"stores over the network come with a later version: {rest!r}")
 
 
+DURABILITIES: Final = ("fsync", "os")
 SCHEMES: Final[MappingProxyType[str, Callable[[str, bool, bool], Store]]] = MappingProxyType(
     {"file": _open_directory, "memory": _open_memory, "http": _not_yet, "https": _not_yet, "s3": _not_yet}
 )

@@ -7,21 +7,27 @@ file once, and remembers that it did by the file's time, size and inode.
 from __future__ import annotations
 
 import mmap
+import operator
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from dreamdb_arrow.codec.address import Address, address_of
-from dreamdb_arrow.errors import DigestMismatchError
+from dreamdb_arrow.errors import DigestMismatchError, StoreError
 from dreamdb_arrow.store import files
+from dreamdb_arrow.store.forks import renew_in_child
 from dreamdb_arrow.store.interface import Store
 
 Signature: TypeAlias = tuple[int, int, int, int]  # mtime_ns, size, inode, device
+Part: TypeAlias = tuple[int, memoryview]
+T = TypeVar("T")
+R = TypeVar("R")
 
 THREADS: Final = 8
 REMEMBERED_FILES: Final = 1 << 16
@@ -45,17 +51,38 @@ def fetch_many(store: Store, wanted: Sequence[tuple[str, Address]], *, threads: 
     Starts alone, which is fastest for small objects in memory, and calls in `threads` once that turns out slow.
     Raises as fetch does.
     """
-    done: list[bytes] = []
+    return call_each(lambda item: fetch(store, *item), wanted, threads=threads)
+
+
+def call_each(work: Callable[[T], R], items: Sequence[T], *, threads: int = THREADS) -> list[R]:
+    """Return what the function gives for each item, in order: called alone while that is fast, then in `threads`."""
+    done: list[R] = []
     started = perf_counter()
-    for path, address in wanted:
-        done.append(fetch(store, path, address))
+    for item in items:
+        done.append(work(item))
         if perf_counter() - started > _PATIENCE_S + _SLOW_S * len(done):
             break
-    rest = wanted[len(done) :]
+    rest = items[len(done) :]
     if not rest:
         return done
     with ThreadPoolExecutor(min(threads, len(rest))) as pool:
-        return done + list(pool.map(lambda item: fetch(store, *item), rest))
+        return done + list(pool.map(work, rest))
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Files that were checked, and how they were then."""
+
+    paths: tuple[str, ...]
+    signatures: tuple[Signature, ...]
+
+    def unchanged(self) -> bool:
+        """Whether time, size and inode of every file are still what they were; one system call a file."""
+        try:
+            found = map(_signature_of, map(os.stat, self.paths))
+            return tuple(found) == self.signatures
+        except OSError:
+            return False
 
 
 class Verifier:
@@ -64,11 +91,17 @@ class Verifier:
     Whoever maps files into memory holds one; it forgets the longest unused of more than `capacity` files.
     """
 
-    __slots__ = ("_capacity", "_lock", "_seen")
+    __slots__ = ("__weakref__", "_capacity", "_lock", "_names", "_seen")
 
     def __init__(self, capacity: int = REMEMBERED_FILES) -> None:
         self._capacity = capacity
         self._seen: OrderedDict[tuple[str, Address], Signature] = OrderedDict()
+        self._names: dict[tuple[str, str, Address], str] = {}  # where read_parts found the file of an object
+        self._lock = Lock()
+        renew_in_child(self)
+
+    def after_fork(self) -> None:
+        """Take a lock of its own."""
         self._lock = Lock()
 
     def verified_path(self, store: Store, path: str, address: Address) -> Path | None:
@@ -79,13 +112,56 @@ class Verifier:
         local = store.local_path(path)
         if local is None:
             return None
-        key = (str(local), address)
-        with files.reading(path), files.opened(key[0]) as fd:
-            signature = _signature(fd)
+        with files.reading(path), files.opened(str(local)) as fd:
+            key, signature = (str(local), address), _signature(fd)
             if not self._remembers(key, signature):
                 _check(path, address, _address_of_file(fd, signature[1]))
                 self._remember(key, signature)
         return local
+
+    def read_parts(
+        self, store: Store, directory: str, address: Address, cut: Callable[[int], Sequence[Part]]
+    ) -> bool:
+        """Read parts of an object whose file is checked as `verified_path` does; False without files, and nothing is read.
+
+        `cut` is told the object's size, and returns its parts: where each starts, and the buffer that it fills; none
+        may end behind the object. Raises as `verified_path`, and what `cut` raises.
+        """
+        key = (store.url, directory, address)
+        if self._read_known(self._names.get(key, ""), address, cut):
+            return True
+        path = f"{directory}/{address}"
+        local = self.verified_path(store, path, address)
+        if local is None:
+            return False
+        if len(self._names) >= self._capacity:
+            self._names.clear()  # they are soon found again
+        self._names[key] = str(local)
+        if not self._read_known(self._names[key], address, cut):
+            raise StoreError(f"{path} changes while it is read", retryable=True)
+        return True
+
+    def has_read(self, store: Store, directory: str, address: Address) -> bool:
+        """Whether `read_parts` has found the file of an object before, so that it is likely to be quick."""
+        return (store.url, directory, address) in self._names
+
+    def _read_known(self, name: str, address: Address, cut: Callable[[int], Sequence[Part]]) -> bool:
+        """Read parts of a file that was checked as it is now; False for any other, or one that cannot be read."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            signature = _signature(fd)
+            if not self._remembers((name, address), signature):
+                return False
+            for start, buffer in cut(signature[1]):
+                files.read_into(fd, start, buffer)
+        except (OSError, EOFError):
+            return False
+        finally:
+            os.close(fd)
+        return True
 
     def is_unchanged(self, local: str, address: Address) -> bool:
         """Whether a file was checked, and its time, size and inode are still what they were; one system call."""
@@ -94,6 +170,11 @@ class Verifier:
         except OSError:
             return False
         return self._seen.get((local, address)) == _signature_of(status)
+
+    def watch(self, checked: Sequence[tuple[str, Address]]) -> Watched:
+        """Return files (name, address) that were checked as one thing to ask about again."""
+        found = tuple(self._seen.get(key, _FORGOTTEN) for key in checked)
+        return Watched(tuple(name for name, _ in checked), found)
 
     def _remembers(self, key: tuple[str, Address], signature: Signature) -> bool:
         with self._lock:
@@ -119,8 +200,10 @@ def _signature(fd: int) -> Signature:
     return _signature_of(os.fstat(fd))
 
 
-def _signature_of(status: os.stat_result) -> Signature:
-    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
+_signature_of: Callable[[os.stat_result], Signature] = operator.attrgetter(
+    "st_mtime_ns", "st_size", "st_ino", "st_dev"
+)
+_FORGOTTEN: Final[Signature] = (-1, -1, -1, -1)  # what no file has: whoever forgot must check again
 
 
 def _address_of_file(fd: int, size: int) -> Address:

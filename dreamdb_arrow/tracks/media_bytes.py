@@ -7,6 +7,7 @@ a payload that lies in a file, and was checked as it is now, only the parts them
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Self
 
 import numpy as np
@@ -21,7 +22,7 @@ from dreamdb_arrow.store.verified import Part, Verifier, call_each, fetch
 from dreamdb_arrow.tracks.layout import items_directory, paths_in, payload_directory
 from dreamdb_arrow.tracks.media import MediaItems
 
-TRUSTED_BYTES: Final = 1 << 30  # what an index may ask room for before the sizes of payloads are compared with it
+TRUSTED_BYTES: Final = 1 << 30  # for more, sizes of payloads are looked at before room is made
 
 
 def fetch_media(
@@ -38,8 +39,9 @@ def fetch_media(
     says, and as fetch does.
     """
     chosen = items.take(rows)
-    payloads = _payloads_of(_parts_of(store, timeline, modality, chosen), timeline, modality)
-    return Ragged(_read(store, payloads, int(chosen.sizes.sum()), verifier or Verifier()), chosen.sizes)
+    payloads = _payloads_of(_parts_of(store, timeline, modality, chosen))
+    source = _Source(store, payload_directory(timeline, modality), verifier or Verifier())
+    return Ragged(source.read_all(payloads, int(chosen.sizes.sum())), chosen.sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,9 @@ def _chunks_of(
     for row, name in zip(at, names, strict=True):
         sizes = np.array([chunk.size for chunk in held[name]], np.int64)
         if sum(sizes.tolist()) != items.sizes[row]:  # 0007-R2
-            raise LayoutError(f"media item in {name} has another size than its index says")
+            raise LayoutError(
+                f"media item in {name} has another size than listed: {sum(sizes.tolist())} bytes"
+            )
         addresses = np.frombuffer(b"".join(chunk.address for chunk in held[name]), np.uint8)
         ends = places[row] + sizes.cumsum()
         found.append(
@@ -112,50 +116,63 @@ def _chunks_of(
 class _Payload:
     """A payload, and the parts of it that are wanted: (start, size, place, whether it is all there is)."""
 
-    path: str
     address: Address
-    parts: tuple[tuple[int, int, int, bool], ...]
+    parts: list[tuple[int, int, int, bool]]
 
     def cut(self, size: int, out: memoryview) -> list[Part]:
         """Return the parts of a payload of this size, as Verifier.read_parts takes them."""
         for start, length, _, whole in self.parts:
             if (start + length != size) if whole else (start < 0 or start + length > size):  # 0007-R2
                 raise LayoutError(
-                    f"media item in {self.address} is {length} bytes from {start} on, by its index, of {size}"
+                    f"media item in {self.address} has another size than listed: {length} bytes from {start} on, of {size}"
                 )
         return [(start, out[place : place + length]) for start, length, place, _ in self.parts]
 
 
-def _payloads_of(parts: _Parts, timeline: Address, modality: str) -> list[_Payload]:
+def _payloads_of(parts: _Parts) -> list[_Payload]:
     """Group parts by payload, each payload's by where they begin."""
-    directory = payload_directory(timeline, modality)
     raw = np.ascontiguousarray(parts.addresses).view(f"V{ADDRESS_BYTES}").reshape(-1)
-    _, firsts, owners = np.unique(raw, return_index=True, return_inverse=True)
+    names, owners = np.unique(raw, return_inverse=True)
     order = np.lexsort((parts.starts, owners))
     columns = (parts.starts, parts.sizes, parts.places, parts.whole)
     rows = list(zip(*(column[order].tolist() for column in columns), strict=True))
-    stops = np.bincount(owners, minlength=len(firsts)).cumsum().tolist()
-    payloads, start = [], 0
-    for first, stop in zip(firsts.tolist(), stops, strict=True):
-        address = Address(parts.addresses[first].tobytes())
-        payloads.append(_Payload(f"{directory}/{address}", address, tuple(rows[start:stop])))
-        start = stop
-    return payloads
+    stops = np.bincount(owners, minlength=len(names)).cumsum().tolist()
+    spans = zip(names.tolist(), [0, *stops], stops, strict=False)
+    return [_Payload(Address(name), rows[start:stop]) for name, start, stop in spans]
 
 
-def _read(store: Store, payloads: list[_Payload], total: int, verifier: Verifier) -> Bytes:
-    if total > TRUSTED_BYTES:
-        for payload in payloads:
-            payload.cut(store.size(payload.path), memoryview(b""))
-    data = np.empty(total, np.uint8)
-    out = memoryview(data)
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where payloads lie: a directory of a store, whose files a verifier has checked."""
 
-    def read(payload: _Payload) -> None:
-        if verifier.read_parts(store, payload.path, payload.address, lambda size: payload.cut(size, out)):
+    store: Store
+    directory: str
+    verifier: Verifier
+
+    def read(self, payload: _Payload, out: memoryview) -> None:
+        """Put the parts of a payload where they belong."""
+        cut = partial(payload.cut, out=out)
+        if self.verifier.read_parts(self.store, self.directory, payload.address, cut):
             return
-        held = memoryview(fetch(store, payload.path, payload.address))
-        for start, buffer in payload.cut(len(held), out):
+        held = memoryview(fetch(self.store, self._path(payload), payload.address))
+        for start, buffer in cut(len(held)):
             buffer[:] = held[start : start + len(buffer)]
 
-    call_each(read, payloads)
-    return data
+    def read_all(self, payloads: list[_Payload], total: int) -> Bytes:
+        """Return the parts of payloads, `total` bytes; those whose files were never read go to threads if that pays."""
+        if total > TRUSTED_BYTES:
+            for payload in payloads:
+                payload.cut(self.store.size(self._path(payload)), memoryview(b""))
+        data = np.empty(total, np.uint8)
+        out = data.data
+        new = []
+        for payload in payloads:
+            if self.verifier.has_read(self.store, self.directory, payload.address):
+                self.read(payload, out)
+            else:
+                new.append(payload)
+        call_each(lambda payload: self.read(payload, out), new)
+        return data
+
+    def _path(self, payload: _Payload) -> str:
+        return f"{self.directory}/{payload.address}"

@@ -143,7 +143,7 @@ def own_space(tmp_path_factory) -> Path:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vendor, "INLINE_ENTRIES_MAX", 1)
-        ds = vd.Dataset.create("main", schema, root, cache_dir=None, sync=False)
+        ds = vd.Dataset.create("main", schema, root, cache_dir=None, durability="os")
         for start in range(0, 12, 4):
             ds.append(own_rows(start))
         ds.flush()

@@ -71,7 +71,8 @@ OPERATIONS = {
     "flush": Operation(lambda store: opened(store).flush()),
     "fast-forward": Operation(lambda store: opened(store).merge("ahead"), flush="ahead", stride=5),
     "union": Operation(lambda store: opened(store).merge("side", "union-tracks"), flush="parted", stride=5),
-    "compact": Operation(lambda store: opened(store).compact(), flush="parted", stride=5),
+    "compact Tracks": Operation(lambda store: opened(store).compact(stripes=False), flush="parted", stride=5),
+    "compact stripes": Operation(lambda store: opened(store).compact(tracks=False), flush="parted", stride=5),
     "delete ref": Operation(lambda store: opened(store).delete_ref("side"), vd.NotFoundError, flush="parted"),
     "gc": Operation(
         lambda store: vd.gc(store, 0, dry_run=False, writers_paused=True), flush="garbage", stride=5

@@ -63,7 +63,7 @@ def original(tmp_path_factory):
         .add_image("img")
         .add_embedding("v", 2, lsh_bits=2)
     )
-    ds = vd.Dataset.create("main", schema, place, flush="commit", cache_dir=None, sync=False)
+    ds = vd.Dataset.create("main", schema, place, flush="commit", cache_dir=None, durability="os")
     ds.append_many([row(a) for a in range(30)])
     for name, start in (("one", 100), ("two", 200), ("gone", 300)):
         branch = ds.branch(name)
@@ -100,7 +100,7 @@ def shown(root):
 
 def again(verb, root):
     """What was interrupted can simply be done again."""
-    ds = vd.Dataset.open("main", backend=root, cache_dir=None, sync=False)
+    ds = vd.Dataset.open("main", backend=root, cache_dir=None, durability="os")
     if verb == "merge":
         ds.merge_many(["one", "two"])
     elif verb == "compact":

@@ -118,7 +118,7 @@ class AlternatingWriters(RuleBasedStateMachine):
     # ------------------------------------------------------------ the two SDKs
 
     def ours(self, ref, cache="cache"):
-        return vd.Dataset.open(ref, backend=self.backend, cache_dir=self.root / cache, sync=False)
+        return vd.Dataset.open(ref, backend=self.backend, cache_dir=self.root / cache, durability="os")
 
     def theirs(self, ref):
         return dreamdb.Dataset.open_ref(ref, self.backend)
@@ -154,7 +154,7 @@ class AlternatingWriters(RuleBasedStateMachine):
             dreamdb.Dataset.create(MAIN, schema, backend=self.backend)
         else:
             vd.Dataset.create(
-                MAIN, schema, self.backend, flush=made, cache_dir=self.root / "cache", sync=False
+                MAIN, schema, self.backend, flush=made, cache_dir=self.root / "cache", durability="os"
             )
         self.manual = made == "manual"
         self.refs = {MAIN: Ref(fields=fields)}

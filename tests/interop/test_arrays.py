@@ -182,7 +182,7 @@ def test_what_the_reference_writes_we_read(theirs, backend, tmp_path):  # 0006-R
 def test_what_we_flush_the_reference_reads(backend, tmp_path, mode):  # 0000-R5
     cache = tmp_path / "cache"
     ours = vd.Dataset.create(
-        "main", declare(vd.Schema()), backend=backend, cache_dir=cache, flush=mode, sync=False
+        "main", declare(vd.Schema()), backend=backend, cache_dir=cache, flush=mode, durability="os"
     )
     given = [{k: 7 if isinstance(v, bytes) else v for k, v in row.items()} for row in samples(4)]
     ours.append_many(given[:1])

@@ -80,7 +80,7 @@ class SpaceMachine(RuleBasedStateMachine):
         self.backend = self.place / "space" if on_disk else MemoryStore()
         mode = "commit" if flush == "foreign" else flush
         self.ds = vd.Dataset.create(
-            "main", full_schema(), self.backend, flush=mode, cache_dir=self.fresh_cache(), sync=False
+            "main", full_schema(), self.backend, flush=mode, cache_dir=self.fresh_cache(), durability="os"
         )
         if flush == "foreign":
             strip_columnar_layer(self.ds)
@@ -180,6 +180,11 @@ class SpaceMachine(RuleBasedStateMachine):
         self.ds.flush()
         assert self.ds.flush() == 0
 
+    @rule(tracks=st.booleans())
+    def compact(self, tracks):
+        self.ds.compact(tracks=tracks)
+        assert self.ds.compact(tracks=tracks)["manifest"] is None
+
     # ------------------------------------------------------------ versions
 
     @precondition(lambda self: len(self.refs) < 8)
@@ -211,7 +216,9 @@ class SpaceMachine(RuleBasedStateMachine):
 
     @rule()
     def reopen_with_a_fresh_cache(self):
-        self.ds = vd.Dataset.open(self.name, backend=self.backend, cache_dir=self.fresh_cache(), sync=False)
+        self.ds = vd.Dataset.open(
+            self.name, backend=self.backend, cache_dir=self.fresh_cache(), durability="os"
+        )
         self.seen.clear()
         self.connect()
 

@@ -12,13 +12,13 @@ import pytest
 from dreamdb_arrow.codec import address, cbor, modality, outboard, time_key
 from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.codec.cbor import decode_cbor
-from dreamdb_arrow.columnar import stripe, vendor
+from dreamdb_arrow.columnar import notes, stripe, tiers, vendor
 from dreamdb_arrow.columnar.cover_note import CoverNote, encode_cover_note
 from dreamdb_arrow.dataset import anchors, flush, outgoing, search
 from dreamdb_arrow.dataset import schema as user_schema
 from dreamdb_arrow.dataset import values as incoming
 from dreamdb_arrow.errors import InvalidInputError
-from dreamdb_arrow.history import commit
+from dreamdb_arrow.history import commit, line
 from dreamdb_arrow.kernels import blake3_tree
 from dreamdb_arrow.kernels.rabitq import encode_rabitq, rotation
 from dreamdb_arrow.objects import (
@@ -136,7 +136,10 @@ LIMITS = {
         "dimensions of an array": DIMS_MAX,
         "numbers of an array": NUMBERS_MAX,
     },
-    "0008": {"tries of a commit before it gives up": commit.ATTEMPTS},
+    "0008": {
+        "tries of a commit before it gives up": commit.ATTEMPTS,
+        "versions without a place that are counted over": line.UNPLACED_MAX,
+    },
     "0010": {
         "rows of a codebook": vector_compressor.MAX_CODEBOOK_ROWS,
         "bytes of a seed": vector_compressor.SEED_BYTES,
@@ -189,7 +192,8 @@ LIMITS = {
         "rows of a row group": stripe.ROW_GROUP_ROWS,
         "items of a pack of media": outgoing.PACK_ITEMS_MAX,
         "bytes of a pack of media": outgoing.PACK_BYTES,
-        "cover notes before they are united": flush.NOTES_MAX,
+        "cover notes before they are united": notes.NOTES_MAX,
+        "stripes of a tier that become one": tiers.FANOUT,
     },
 }
 

@@ -162,7 +162,8 @@ def test_operations_of_our_verbs(documents, ours):
         manifest = load_manifest(store, pending.pop())
         seen.add(operation_of(manifest.writer))
         assert re.fullmatch(
-            r"dreamdb-writer/1;sdk=python%2Fdreamdb-arrow;version=[^;]+;operation=[a-z_-]+", manifest.writer
+            r"dreamdb-writer/1;sdk=python%2Fdreamdb-arrow;version=[^;]+;operation=[a-z_-]+;depth=\d+;merges=\d+(;skip=.+)?",
+            manifest.writer,
         )
         pending += manifest.parents
     assert seen == {row[1] for row in table.rows}

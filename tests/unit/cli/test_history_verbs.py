@@ -72,9 +72,18 @@ def test_merge_many_takes_all_refs_that_are_named(ok, space):
 def test_compact_tells_what_it_did(ok, space):
     count = opened(space).count()
     assert re.fullmatch(
-        r"compacted \d+ cells of hello, which had \d+ entries\n", ok("compact", space, "hello")
+        r"compacted \d+ cells of Tracks, which had \d+ entries\n",
+        ok("compact", space, "hello", "--tracks-only"),
+    )
+    assert ok("compact", space, "hello", "--tracks-only") == "hello has nothing to compact\n"
+    assert re.fullmatch(
+        r"4 stripes became 2: [\d.]+ KB written\n", ok("compact", space, "hello", "--stripes-only")
     )
     assert ok("compact", space, "hello") == "hello has nothing to compact\n"
+    opened(space).delete([opened(space).to_arrow()["_anchor"][0].as_py()])
+    report = json.loads(ok("compact", space, "hello", "--json"))
+    assert (report["stripes_before"], report["stripes_after"], report["rows_dropped"]) == (2, 2, 1)
+    count -= 1
     report = json.loads(
         ok("compact", space, "hello", "--modality", "scalar.i64.field=n", "--threshold", "2", "--json")
     )
@@ -123,6 +132,11 @@ def test_gc_keeps_the_young_and_named_versions(ok, space):
             ["compact", "SPACE", "hello", "--modality", "image.png"],
             1,
             r"no Track of modality 'image.png' can be",
+        ),
+        (
+            ["compact", "SPACE", "hello", "--stripes-only", "--tracks-only"],
+            2,
+            r"argument --tracks-only: not allowed with argument --stripes-only",
         ),
         (["compact", "SPACE", "hello", "--threshold", "0"], 1, r"threshold must be at least 1, not 0"),
         (

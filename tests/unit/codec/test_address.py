@@ -1,4 +1,6 @@
+import os
 import pickle
+import signal
 
 import numpy as np
 import pytest
@@ -31,6 +33,24 @@ def test_text_form_everywhere():
     assert isinstance(address, bytes)
     assert hash(address) == hash(bytes(address))
     assert pickle.loads(pickle.dumps(address)) == address
+
+
+def test_parts_in_a_row_have_the_address_of_the_whole():  # 0002-R1
+    whole = np.random.default_rng(1).bytes(17 << 20)
+    cuts = [whole[:5], b"", memoryview(whole)[5 : 1 << 20], memoryview(whole)[1 << 20 :]]
+    assert address_of(*cuts) == address_of(whole)
+    assert address_of() == address_of(b"") == address_of(b"", b"")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only Unix forks")
+def test_a_forked_process_hashes_large_bytes():
+    large = bytes(17 << 20)
+    wanted = address_of(large)  # starts the threads that a fork does not take along
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if address_of(large) == wanted else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_any_buffer_has_the_address_of_its_bytes():

@@ -4,6 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dreamdb_arrow.columnar.stripe import (
+    ANCHOR,
     MEDIA_REF,
     SCALAR_TYPES,
     anchors_of,
@@ -96,3 +97,46 @@ def test_names_that_engines_confuse():
     assert find_clash(["_TIME"]) == ("_time", "_TIME")
     assert field_id("f3985819") == field_id("f4420602")
     assert find_clash(["f3985819", "f4420602"]) == ("f3985819", "f4420602")
+
+
+def told(table):
+    """What Parquet says of each leaf: its encodings without those of levels, and its compression."""
+    group = pq.ParquetFile(pa.BufferReader(encode_stripe(table))).metadata.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    return {c.path_in_schema: (set(c.encodings) - {"RLE"}, c.compression) for c in columns}
+
+
+def test_each_column_has_the_settings_that_were_measured():
+    n, rng = 5000, np.random.default_rng(1)
+    table = pa.table(
+        {
+            ANCHOR: np.arange(n),
+            "noise": rng.standard_normal(n),
+            "degrees": np.round(rng.standard_normal(n) * 300) / 10,
+            "stars": rng.integers(1, 6, n).astype(float),
+            "gaps": pa.array([None if i % 2 else i / 3 for i in range(n)], pa.float64()),
+            "name": [f"name {i}" for i in rng.permutation(n)],
+            "label": [f"label {i % 7}" for i in range(n)],
+            "lists": pa.array([[i, i + 1] for i in range(n)], pa.list_(pa.int32())),
+            "parts": pa.array([{"values": [[1.5], []]} for _ in range(n)]),
+        }
+    )
+    found = told(table)
+    assert found[ANCHOR] == ({"DELTA_BINARY_PACKED"}, "UNCOMPRESSED")
+    assert found["noise"] == ({"PLAIN"}, "UNCOMPRESSED")
+    assert found["name"] == ({"DELTA_LENGTH_BYTE_ARRAY"}, "ZSTD")
+    for name in ("degrees", "stars", "label"):
+        assert "RLE_DICTIONARY" in found[name][0]
+        assert found[name][1] == "ZSTD"
+    assert {found[name][1] for name in found if name.startswith(("lists", "parts"))} == {"ZSTD"}
+    assert decode_stripe(pa.BufferReader(encode_stripe(table))).equals(table)
+
+
+def test_a_stripe_may_have_no_rows_and_no_values():
+    schema = pa.schema([(ANCHOR, pa.int64()), ("x", pa.float64()), ("s", pa.string())])
+    empty = schema.empty_table()
+    assert decode_stripe(pa.BufferReader(encode_stripe(empty))).equals(empty)
+    nulls = pa.Table.from_arrays(
+        [pa.array([1, 2]), pa.nulls(2, pa.float64()), pa.nulls(2, pa.string())], schema=schema
+    )
+    assert decode_stripe(pa.BufferReader(encode_stripe(nulls))).equals(nulls)

@@ -81,7 +81,7 @@ def test_old_versions_keep_their_stripes():
         assert shown(old) == rows_of([*range(k + 1)])
 
 
-def test_flushed_and_other_rows_stay_apart():  # 0021-R9
+def test_flushed_and_other_rows_stay_apart():  # 0021-R9, 0021-R14
     """A stripe with rows that the Tracks do not have is not taken for flushed, nor the other way round."""
     ds = make()
     for k in range(6):
@@ -97,7 +97,7 @@ def test_flushed_and_other_rows_stay_apart():  # 0021-R9
     assert shown(ds) == rows_of([*range(14)])
 
 
-def test_dropped_columns_are_not_brought_back():  # 0021-R12
+def test_dropped_columns_are_not_brought_back():  # 0021-R12, 0021-R14
     ds = make()
     for k in range(7):
         ds.append(rows_of([k]))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamdb_arrow.columnar.vectors import encode_vectors, gather_vectors, open_vectors
+from dreamdb_arrow.columnar.vectors import encode_vectors, gather_vectors, open_vectors, vector_parts
 from dreamdb_arrow.errors import LayoutError
 
 
@@ -99,3 +99,18 @@ def test_gathering_finds_each_anchor_in_any_order(tmp_path):
     assert vectors[:, 0].tolist() == [9, 0, 2, 2, 0, 1, 0]
     assert found.tolist() == [True, False, True, True, False, True, False]
     assert gather_vectors(stripes, np.empty(0, "i8"), 1)[0].shape == (0, 1)
+
+
+def test_the_parts_are_the_file_and_hold_the_very_vectors():
+    vectors = np.random.default_rng(1).standard_normal((100, 8), dtype=np.float32)
+    anchors = np.arange(100)
+    parts = vector_parts(anchors, vectors)
+    assert b"".join(parts) == bytes(encode_vectors(anchors, vectors))
+    sink = pa.BufferOutputStream()
+    batch = pa.record_batch(
+        [anchors, pa.FixedSizeListArray.from_arrays(vectors.reshape(-1), 8)], names=["_anchor", "vector"]
+    )
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    assert b"".join(parts) == bytes(sink.getvalue())
+    assert any(np.shares_memory(np.frombuffer(part, np.uint8), vectors) for part in parts if len(part))

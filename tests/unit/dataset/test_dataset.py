@@ -39,7 +39,7 @@ def backend(tmp_path):
 
 @pytest.fixture
 def ds(backend):
-    made = vd.Dataset.create("x", schema(), backend, cache_dir=None, sync=False)
+    made = vd.Dataset.create("x", schema(), backend, cache_dir=None, durability="os")
     for start in (20, 0, 10):
         made.append(rows(start, 10))
     return made

@@ -34,7 +34,7 @@ def ds(tmp_path):
         .add_embedding("v", dim=DIM, lsh_bits=2, required=False)
         .add_embedding("l", dim=DIM, algorithm="dreamdb.lsh-l2", required=False)
     )
-    made = vd.Dataset.create("x", schema, tmp_path / "space", cache_dir=tmp_path / "cache", sync=False)
+    made = vd.Dataset.create("x", schema, tmp_path / "space", cache_dir=tmp_path / "cache", durability="os")
     made.append({"_anchor": [T0, T0 + 5], "n": [1, 2]})
     made.delete([T0 + 7])
     return made
@@ -215,7 +215,7 @@ def test_every_form_of_a_table_gives_the_same_rows(tmp_path):
     ]
     schema = vd.Schema().add_scalar_int("n").add_scalar_string("s", required=False)
     for i, form in enumerate(forms):
-        ds = vd.Dataset.create("x", schema, tmp_path / str(i), cache_dir=None, sync=False)
+        ds = vd.Dataset.create("x", schema, tmp_path / str(i), cache_dir=None, durability="os")
         assert ds.append(form) == 2
         assert ds.to_arrow(["_anchor", "n", "s"]).to_pydict() == table.to_pydict()
 
@@ -270,7 +270,7 @@ def test_samples_of_any_fitting_type(ds):
 
 def test_a_row_without_any_value_is_kept_or_refused_but_never_lost(tmp_path):
     schema = vd.Schema().add_scalar_int("n", required=False).add_image("img", required=False)
-    ds = vd.Dataset.create("x", schema, tmp_path / "space", cache_dir=tmp_path / "cache", sync=False)
+    ds = vd.Dataset.create("x", schema, tmp_path / "space", cache_dir=tmp_path / "cache", durability="os")
     ds.append({"_anchor": [1, 2], "n": [None, 5]})
     assert ds.to_arrow(["_anchor", "n"]).to_pydict() == {"_anchor": [1, 2], "n": [None, 5]}
     leave_tracks_only(ds)

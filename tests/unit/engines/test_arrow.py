@@ -2,10 +2,13 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pytest
 
 import dreamdb_arrow as vd
+from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.dataset import scan
+from dreamdb_arrow.engines import arrow
 from dreamdb_arrow.store.memory import MemoryStore
 
 
@@ -43,7 +46,8 @@ def truth(ds):
 def fetched(monkeypatch):
     """What late columns were asked for, and how many stripes were read."""
     seen = {"vectors": 0, "media": 0, "stripes": 0}
-    vectors, media, opened = scan.vector_column, scan.media_column, scan.open_stripe
+    vectors, media, opened = scan.vector_column, scan.media_column, LocalCache.fragment
+    addresses = set()
 
     def count_vectors(rows, name, anchors):
         seen["vectors"] += len(anchors)
@@ -53,13 +57,14 @@ def fetched(monkeypatch):
         seen["media"] += len(refs)
         return media(rows, name, refs)
 
-    def count_stripes(path):
-        seen["stripes"] += 1
-        return opened(path)
+    def count_stripes(cache, file, address):
+        addresses.add(address)
+        seen["stripes"] = len(addresses)
+        return opened(cache, file, address)
 
     monkeypatch.setattr(scan, "vector_column", count_vectors)
     monkeypatch.setattr(scan, "media_column", count_media)
-    monkeypatch.setattr(scan, "open_stripe", count_stripes)
+    monkeypatch.setattr(LocalCache, "fragment", count_stripes)
     return seen
 
 
@@ -106,6 +111,10 @@ def test_only_what_is_asked_for_is_fetched(ds, fetched):
         (pc.field("_anchor") >= 20, 1),
         ((pc.field("_anchor") >= 8) & (pc.field("_anchor") < 12), 2),
         (pc.field("_anchor") > 100, 0),
+        (pc.field("_anchor").isin([3, 25]), 2),
+        (pc.field("_time") < pa.scalar(5, pa.timestamp("ns")), 1),
+        ((pc.field("_anchor") < 5) | (pc.field("_time") >= pa.scalar(25, pa.timestamp("ns"))), 2),
+        ((pc.field("_anchor") < 5) & (pc.field("v").is_valid()), 1),
         (pc.field("n") == 1, 3),
     ],
     ids=str,
@@ -139,8 +148,6 @@ def test_head_and_odd_requests(ds):
         ds.to_dataset().to_table(columns=["n", "nope"])
     with pytest.raises(pa.ArrowInvalid, match="nope"):
         ds.to_dataset().to_table(filter=pc.field("nope") == 1)
-    with pytest.raises(NotImplementedError, match="no fragments"):
-        ds.to_dataset().get_fragments()
 
 
 def test_duckdb_scans_it_as_a_dataset(ds, fetched):
@@ -167,3 +174,66 @@ def test_an_empty_dataset():
     assert ds.to_dataset().to_table(filter=pc.field("_anchor") > 5).num_rows == 0
     assert ds.to_polars().collect().shape == (0, 3)
     assert ds.to_pandas().shape == (0, 3)
+
+
+def test_the_first_rows_open_the_first_stripe(ds, fetched):
+    assert ds.to_dataset().head(3, columns=["n"])["n"].to_pylist() == [0, 1, 2]
+    assert fetched["stripes"] == 1
+    assert ds.to_dataset().head(3, columns=["img"])["img"].to_pylist() == [b"0", b"1", b"2"]
+    assert fetched == {"vectors": 0, "media": 3, "stripes": 1}
+    assert ds.to_dataset().head(12, columns=["_anchor"], filter=pc.field("n") == 1)[
+        "_anchor"
+    ].to_pylist() == [
+        1,
+        8,
+        22,
+        29,
+    ]
+    assert ds.to_dataset().head(0).schema == ds.arrow_schema
+
+
+def test_stored_columns_never_pass_through_python(ds, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("batches are Arrow's own")
+
+    monkeypatch.setattr(arrow, "scan_batches", refuse)
+    rows = ds.to_dataset()
+    assert rows.to_table(columns=["n"], filter=pc.field("s").is_valid()).num_rows == 9
+    assert ds.to_arrow(["n", "s"]).num_rows == 28
+    assert len(duckdb.sql("SELECT n FROM rows WHERE s IS NULL").fetchall()) == 19
+    with pytest.raises(AssertionError, match="own"):
+        rows.to_table(columns=["img"])
+
+
+def test_rows_of_deleted_anchors_are_counted_without_reading_them(ds, monkeypatch):
+    assert ds.to_dataset().count_rows() == 28
+    monkeypatch.setattr(scan, "open_stripe", None)
+    assert (ds.count(), ds.to_dataset().count_rows(), ds.count(10, 20)) == (28, 28, 9)
+
+
+def test_batches_of_large_values_are_cut(ds, monkeypatch):
+    monkeypatch.setattr(scan, "LATE_BYTES", 16)
+    read = list(ds.to_dataset().to_batches(columns=["v", "_anchor"]))
+    assert max(b.num_rows for b in read) <= 2
+    assert (
+        pa.Table.from_batches(read)["_anchor"].to_pylist() == ds.to_arrow(["_anchor"])["_anchor"].to_pylist()
+    )
+
+
+def test_a_dataset_is_written_by_arrow(ds, tmp_path):
+    pads.write_dataset(ds.to_dataset(), tmp_path, format="parquet")
+    assert pads.dataset(tmp_path).to_table().sort_by("_anchor")["n"].equals(ds.to_arrow()["n"])
+
+
+def test_polars_scans_it_as_a_dataset(ds, fetched):
+    found = pl.scan_pyarrow_dataset(ds.to_dataset()).filter(pl.col("_anchor") >= 20).select("n").collect()
+    assert found["n"].to_list() == [i % 7 for i in range(20, 30)]
+    assert fetched == {"vectors": 0, "media": 0, "stripes": 1}
+
+
+def test_anything_that_takes_a_table_takes_a_dataset(ds, truth):
+    assert pa.table(ds).equals(truth)
+    assert pa.schema(ds) == ds.arrow_schema
+    assert pl.from_arrow(ds.to_reader(["n", "s"])).height == 28
+    with pa.RecordBatchReader.from_stream(ds, schema=ds.arrow_schema) as reader:
+        assert reader.read_all().equals(truth)

@@ -137,3 +137,46 @@ def test_unknown_columns_and_turned_ranges_are_refused(ds):
     for turned in (ds.to_arrow, ds.to_pandas):
         with pytest.raises(vd.InvalidInputError, match="t0 is after t1: 5 > 3"):
             turned(None, 5, 3)
+
+
+def test_pandas_has_the_types_of_arrow_unless_numpy_is_asked_for():
+    schema = (
+        vd.Schema()
+        .add_scalar_int("n", required=False)
+        .add_scalar_timestamp("at")
+        .add_embedding("v", dim=2, algorithm="dreamdb.lsh-l2")
+    )
+    ds = vd.Dataset.create("x", schema, MemoryStore(), cache_dir=None)
+    ds.append({"_anchor": [1, 2], "n": [2**53 + 1, None], "at": [5, 6], "v": [[1.0, 2.0], [3.0, 4.0]]})
+    frame = ds.to_pandas()
+    assert [t.pyarrow_dtype for t in frame.dtypes] == ds.arrow_schema.types
+    assert frame["n"].iloc[0] == 2**53 + 1
+    assert frame["n"].isna().tolist() == [False, True]
+    assert pa.Table.from_pandas(frame, schema=ds.arrow_schema).equals(ds.to_arrow())
+    old = ds.to_pandas(dtype_backend="numpy")
+    assert [str(t) for t in old.dtypes] == ["int64", "datetime64[ns]", "datetime64[ns]", "float64", "object"]
+    assert old["v"][1].tolist() == [3.0, 4.0]
+    with pytest.raises(vd.InvalidInputError, match="dtype_backend must be 'pyarrow' or 'numpy', not 'arrow'"):
+        ds.to_pandas(dtype_backend="arrow")
+
+
+def test_what_pandas_gives_is_appended_again(ds):
+    copied = vd.Dataset.create("y", ds.schema, MemoryStore(), cache_dir=None)
+    assert copied.append(ds.to_pandas()) == 19
+    assert copied.to_arrow().equals(ds.to_arrow())
+
+
+def test_duckdb_finds_a_dataset_by_its_name(ds):
+    assert duckdb.sql("SELECT count(*), sum(n) FROM ds").fetchall() == [(19, 187)]
+    assert duckdb.sql("SELECT label, count(*) FROM ds GROUP BY 1 ORDER BY 1").fetchall() == [
+        ("a", 10),
+        ("b", 9),
+    ]
+    assert duckdb.sql("DESCRIBE FROM ds").fetchall()[0][:2] == ("_anchor", "BIGINT")
+
+
+def test_a_dataset_goes_into_another_as_it_is(ds):
+    copied = vd.Dataset.create("y", ds.schema, MemoryStore(), cache_dir=None)
+    assert copied.append(ds) == 19
+    assert copied.append(ds.to_dataset().scanner(filter=pc.field("n") < 0).to_reader()) == 0
+    assert copied.to_arrow().equals(ds.to_arrow())

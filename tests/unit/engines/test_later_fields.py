@@ -86,10 +86,10 @@ def test_old_and_new_stripes_are_one_table(ds, con):
 
 def test_columns_are_matched_by_name_only_where_stripes_differ(ds):
     rows = ds._rows
-    assert "union_by_name" not in source_of(rows, 0, LAST).table
+    assert "union_by_name" not in source_of(rows, 0, LAST).table("__dreamdb_")
     append_new(ds)
-    assert "union_by_name" in scan_sql(ds._rows, "__dreamdb_", 0, LAST)
-    assert "union_by_name" not in scan_sql(ds._rows, "__dreamdb_", 0, 3)
+    assert "union_by_name" in scan_sql(ds._rows, source_of(ds._rows, 0, LAST), "__dreamdb_")
+    assert "union_by_name" not in scan_sql(ds._rows, source_of(ds._rows, 0, 3), "__dreamdb_")
     assert source_of(ds._rows, 3, LAST).held >= {"_anchor", "_time", "n", "later", "at", "img"}
 
 

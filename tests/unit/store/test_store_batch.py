@@ -1,9 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from dreamdb_arrow.codec.address import address_of
 from dreamdb_arrow.codec.outboard import encode_outboard
 from dreamdb_arrow.errors import StoreError
-from dreamdb_arrow.store.batch import Batch
+from dreamdb_arrow.store.batch import LARGE_BYTES, Batch
 from dreamdb_arrow.store.memory import MemoryStore
 from dreamdb_arrow.testing.faulty import FaultyStore
 
@@ -79,3 +81,26 @@ def test_an_empty_flush_asks_nothing_of_the_store():
     store = FaultyStore(MemoryStore(), fail_at=1, mode="forever")
     Batch(store).flush()
     assert store.calls == 0
+
+
+def test_a_large_object_is_written_at_once_and_may_come_in_parts():
+    store = MemoryStore()
+    batch, parts = Batch(store), [b"head", bytes(LARGE_BYTES), b"tail"]
+    address = batch.add("a", *parts)
+    assert address == address_of(b"".join(parts))
+    assert store.get(f"a/{address}") == b"".join(parts)
+    assert batch.pending_bytes == 0
+    small = batch.add("a", b"he", b"ad")
+    assert not store.exists(f"a/{small}")
+    batch.flush()
+    assert store.get(f"a/{small}") == b"head"
+    assert list(store.list("bao-outboard/")) == []
+
+
+def test_threads_may_add_together():
+    store = MemoryStore()
+    batch = Batch(store, limit_bytes=5000)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda i: batch.add_payload("a", b"%04d" % i * 50), range(200)))
+    batch.flush()
+    assert len(set(made)) == len(list(store.list("a/"))) == len(list(store.list("bao-outboard/"))) == 200

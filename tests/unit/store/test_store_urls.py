@@ -97,7 +97,20 @@ def test_memory_is_shared_by_name():
             NAMED_SPACES.pop(name, None)
 
 
-def test_sync_is_passed_on(here, monkeypatch):
+@pytest.mark.parametrize("url", ["data/space", "memory://test-durability"])
+def test_an_unknown_durability_is_refused(here, url):
+    with pytest.raises(InvalidInputError, match="durability must be one of fsync, os, not 'maybe'"):
+        open_store(url, durability="maybe")
+
+
+def test_a_durable_store_flushes(here, monkeypatch):
+    flushed = []
+    monkeypatch.setattr("os.fsync", flushed.append)
+    open_store("data/space").put("a/b", b"x")
+    assert flushed
+
+
+def test_durability_is_passed_on(here, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda _fd: pytest.fail("flushed"))
-    open_store("data/space", sync=False).put("a/b", b"x")
+    open_store("data/space", durability="os").put("a/b", b"x")
     monkeypatch.undo()

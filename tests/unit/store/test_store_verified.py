@@ -89,3 +89,48 @@ def test_slow_reads_are_shared_between_threads(monkeypatch):
     store._objects[wanted[30][0]] = b"flipped"
     with pytest.raises(DigestMismatchError, match=wanted[30][0]):
         fetch_many(store, wanted)
+
+
+def read(verifier, store, path, address, *spans):
+    """Read (start, length) parts of an object; None without files."""
+    out = [bytearray(length) for _, length in spans]
+    sizes = []
+
+    def cut(size):
+        sizes.append(size)
+        return [(start, memoryview(buffer)) for (start, _), buffer in zip(spans, out, strict=True)]
+
+    done = verifier.read_parts(store, path.rpartition("/")[0], address, cut)
+    return (sizes[-1], [bytes(buffer) for buffer in out]) if done else None
+
+
+def test_parts_are_read_of_a_file_that_is_hashed_once(tmp_path, hashed):
+    store, verifier = LocalStore(tmp_path), Verifier()
+    path, address = put(store, b"0123456789")
+    assert not verifier.has_read(store, "d", address)
+    for _ in range(3):
+        assert read(verifier, store, path, address, (7, 3), (0, 2), (4, 0)) == (10, [b"789", b"01", b""])
+    assert hashed == [10]
+    assert verifier.has_read(store, "d", address)
+
+
+def test_no_part_is_read_of_a_file_that_has_changed(tmp_path, hashed):  # 0002-R3
+    store, verifier = LocalStore(tmp_path), Verifier()
+    path, address = put(store, b"0123456789")
+    read(verifier, store, path, address, (0, 1))
+    (tmp_path / path).write_bytes(b"0123456780")
+    os.utime(tmp_path / path, ns=(0, 1))
+    for _ in range(2):
+        with pytest.raises(DigestMismatchError, match=path):
+            read(verifier, store, path, address, (0, 1))
+    (tmp_path / path).unlink()
+    with pytest.raises(ObjectNotFoundError):
+        read(verifier, store, path, address, (0, 1))
+    put(store, b"0123456789")
+    assert read(verifier, store, path, address, (9, 1)) == (10, [b"9"])
+
+
+def test_a_store_without_files_reads_no_parts():
+    store = MemoryStore()
+    path, address = put(store, b"0123456789")
+    assert read(Verifier(), store, path, address, (0, 1)) is None

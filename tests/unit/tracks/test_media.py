@@ -19,8 +19,9 @@ from dreamdb_arrow.errors import (
 from dreamdb_arrow.objects.media_items import Chunk, encode_items, items_object_of
 from dreamdb_arrow.objects.track import Track, encode_track
 from dreamdb_arrow.store.batch import OUTBOARDS, Batch
+from dreamdb_arrow.store.local import LocalStore
 from dreamdb_arrow.store.memory import MemoryStore
-from dreamdb_arrow.tracks import media, placing
+from dreamdb_arrow.tracks import media_bytes, placing
 from dreamdb_arrow.tracks.layout import items_directory, payload_directory
 from dreamdb_arrow.tracks.media import pack_media, read_media_items, write_media
 from dreamdb_arrow.tracks.media_bytes import fetch_media
@@ -222,3 +223,12 @@ def test_addresses_are_addresses():
     items = pack_media(Batch(MemoryStore()), TIMELINE, PNG, np.array([T0]), [b"x"])
     assert Address(bytes(items.addresses[0])) == address_of(b"x")
     assert items.addresses.shape == (1, 33)
+
+
+@pytest.mark.parametrize("way", [{}, {"pack_items": 9}])
+def test_no_room_is_made_for_what_a_payload_cannot_hold(tmp_path, way):  # 0007-R2
+    for store in (MemoryStore(), LocalStore(tmp_path)):
+        track = append(store, EMPTY, [(T0, b"AB")], **way).track
+        (entry,) = track.object_index
+        with pytest.raises(LayoutError, match="another size"):
+            as_dict(store, replace(track, object_index=[[*entry[:2], 2**44, *entry[3:]]]))

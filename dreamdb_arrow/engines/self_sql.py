@@ -1,0 +1,83 @@
+"""SQL over one dataset: a DuckDB database in memory, in which `self` is one version of it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.dataset.space import Space
+from dreamdb_arrow.engines.duckdb import DuckDBError, Session, leave_open, open_database
+from dreamdb_arrow.engines.plans import literal
+from dreamdb_arrow.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import duckdb
+
+BATCH_ROWS: Final = 65_536  # of a result; more rows of images would not fit the offsets of a column
+
+Parameters = Sequence[Any] | Mapping[str, Any] | None
+
+
+class SelfSql:
+    """A database of its own for one Space, opened with the first query, and again after a fork."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._open: _Database | None = None
+        space.renew_in_child(self)
+
+    def after_fork(self) -> None:
+        """Leave the parent's database alone: its threads are not here, and to close it is to wait for them."""
+        if self._open is not None:
+            self._open.abandon()
+        self._open = None
+
+    def run(self, ref: str, version: Address, query: str, parameters: Parameters) -> pa.Table:
+        """Return the result of a query in which `self` is this version. Raises InvalidInputError for one that is wrong."""
+        if self._open is None:
+            self._open = _Database(self._space)
+        cursor = self._open.con.cursor()
+        try:
+            cursor.execute(
+                f"CREATE TEMP VIEW self AS FROM dreamdb_scan({literal(ref)}, as_of := {literal(str(version))})"
+            )
+            found = cursor.sql(query, params=parameters)
+            if found is None:
+                raise InvalidInputError("sql() takes a query that gives rows, not an empty one")
+            return found.to_arrow_table(BATCH_ROWS)
+        except DuckDBError as error:
+            raise InvalidInputError(f"sql: {str(error).splitlines()[0]}") from None
+        finally:
+            cursor.close()
+
+
+class _Database:
+    """A connection, and the Space attached to it."""
+
+    def __init__(self, space: Space) -> None:
+        # A name that is no table must not become a variable of ours.
+        self.con = open_database(python_enable_replacements=False)
+        self._session = _Attached(self.con, space)
+        self._finalizer = weakref.finalize(self, _close, self._session, self.con)
+
+    def abandon(self) -> None:
+        """Let go without closing anything, in a process that forked."""
+        self._finalizer.detach()
+        leave_open(self.con)
+
+
+class _Attached(Session):
+    """A Space with its functions and no views: `self` is the one there is."""
+
+    def _make_views(self, con: duckdb.DuckDBPyConnection) -> list[str]:  # noqa: ARG002 - as it is called
+        """Make no views, which would go stale in a database that stays open."""
+        return []
+
+
+def _close(session: Session, con: duckdb.DuckDBPyConnection) -> None:
+    session.close()
+    con.close()
