@@ -15,9 +15,7 @@ from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.rowset import Stripe
 from dreamdb_arrow.columnar.vectors import I64
-from dreamdb_arrow.columnar.vendor import Fragment, read_fragments, vendor_entry
-from dreamdb_arrow.objects.manifest import Manifest
-from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.columnar.vendor import Fragment, VendorTrack
 
 
 def are_apart(cache: LocalCache, group: Sequence[Stripe], anchors: Callable[[Stripe], I64]) -> bool:
@@ -51,13 +49,11 @@ def remember_apart(cache: LocalCache, stripe: Address, others: Iterable[Address]
         cache.write_note(_key(stripe), encode_cbor(b"".join(sorted(known))))
 
 
-def remember_new(
-    store: Store, cache: LocalCache, parent: Manifest, modality: str, field: str, new: Fragment
-) -> None:
+def remember_new(cache: LocalCache, track: VendorTrack, new: Fragment) -> None:
     """Remember of a new stripe, whose anchors are not taken in a version, that it shares none with any stripe of it."""
-    entry = vendor_entry(parent, modality, field)
+    entry = track.entry
     if entry is not None and entry.coverage[0] < new.t1 and new.t0 < entry.coverage[1]:
-        held = read_fragments(store, parent, modality, field, near=(new.t0, new.t1))
+        held = track.fragments(near=(new.t0, new.t1))
         remember_apart(cache, new.address, (f.address for f in held if f.t0 < new.t1 and new.t0 < f.t1))
 
 

@@ -23,9 +23,9 @@ from dreamdb_arrow.columnar.vendor import (
     STRIPE,
     VECTORS,
     Fragment,
+    VendorTrack,
     flush_mode,
     fragment_path,
-    read_fragments,
 )
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.store.interface import Store
@@ -38,15 +38,17 @@ TIERS: Final[Mapping[str, tuple[int, ...]]] = {  # in bytes; what is larger than
 }
 
 
-def absorb_rows(store: Store, parent: Manifest, table: pa.Table) -> tuple[pa.Table, list[Fragment]]:
+def absorb_rows(
+    store: Store, parent: Manifest, track: VendorTrack, table: pa.Table
+) -> tuple[pa.Table, list[Fragment]]:
     """Return the rows of a new stripe with those of small neighbours, and these neighbours; most often it has none.
 
-    `table` has the columns of a stripe, ascending by anchor, and at least one row.
+    `track` is that of stripes in the version `parent`. `table` has the columns of a stripe, ascending by anchor, and at least one row.
     """
     anchors = anchors_of(table)
     span = int(anchors[0]), int(anchors[-1]) + 1
-    gone = _neighbours(store, parent, STRIPE, "", span, table.nbytes // 2)  # Parquet takes about half
-    old = [decode_stripe(pa.BufferReader(data)) for data in _bytes_of(store, parent, STRIPE, gone)]
+    gone = _neighbours(store, parent, track, span, table.nbytes // 2)  # Parquet takes about half
+    old = [decode_stripe(pa.BufferReader(data)) for data in _bytes_of(store, parent, track, gone)]
     if not gone or not _one_type_a_name([table, *old]):
         return table, []
     new_names = {f.name: f for t in reversed([table, *old]) for f in t.schema}
@@ -58,15 +60,15 @@ def absorb_rows(store: Store, parent: Manifest, table: pa.Table) -> tuple[pa.Tab
 
 
 def absorb_vectors(
-    store: Store, parent: Manifest, field: str, anchors: I64, vectors: F32
+    store: Store, parent: Manifest, track: VendorTrack, anchors: I64, vectors: F32
 ) -> tuple[I64, F32, list[Fragment]]:
-    """Do the same with the vectors of an embedding field: anchors int64 (n,), ascending, and vectors float32 (n, d)."""
+    """Do the same with vectors: anchors int64 (n,), ascending, and vectors float32 (n, d)."""
     span = int(anchors[0]), int(anchors[-1]) + 1
-    gone = _neighbours(store, parent, VECTORS, field, span, vectors.nbytes)
+    gone = _neighbours(store, parent, track, span, vectors.nbytes)
     if not gone:
         return anchors, vectors, []
     dim = vectors.shape[1]
-    old = [decode_vectors(data, dim) for data in _bytes_of(store, parent, VECTORS, gone)]
+    old = [decode_vectors(data, dim) for data in _bytes_of(store, parent, track, gone)]
     held = np.concatenate([*(s.anchors for s in old), anchors])
     joined = np.concatenate([*(s.vectors for s in old), vectors])
     if bool((held[1:] > held[:-1]).all()):
@@ -100,13 +102,13 @@ def choose(sizes: Sequence[int], at: int, size: int, tiers: Sequence[int]) -> tu
 
 
 def _neighbours(
-    store: Store, parent: Manifest, modality: str, field: str, span: tuple[int, int], size: int
+    store: Store, parent: Manifest, track: VendorTrack, span: tuple[int, int], size: int
 ) -> list[Fragment]:
     """Return the stripes that a new one takes in; none that differ from it in being flushed, or that have dropped columns."""
-    tiers = TIERS[modality]
+    tiers = TIERS[track.modality]
     if size >= tiers[-1]:
         return []
-    held = read_fragments(store, parent, modality, field, near=span)
+    held = track.fragments(near=span)
     at = bisect_right([f.t0 for f in held], span[0])
     start, stop = choose([f.size for f in held], at, size, tiers)
     if start == stop:
@@ -124,10 +126,11 @@ def _is_plain(address: Address, parent: Manifest, note: CoverNote) -> bool:
     return flushed == (flush_mode(parent) == "commit") and not dropped
 
 
-def _bytes_of(store: Store, parent: Manifest, modality: str, fragments: Sequence[Fragment]) -> list[bytes]:
-    return fetch_many(
-        store, [(fragment_path(parent.timeline, modality, f.address), f.address) for f in fragments]
-    )
+def _bytes_of(
+    store: Store, parent: Manifest, track: VendorTrack, fragments: Sequence[Fragment]
+) -> list[bytes]:
+    paths = [(fragment_path(parent.timeline, track.modality, f.address), f.address) for f in fragments]
+    return fetch_many(store, paths)
 
 
 def _one_type_a_name(tables: Sequence[pa.Table]) -> bool:

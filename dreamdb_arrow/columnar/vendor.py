@@ -76,6 +76,51 @@ def vendor_entry(manifest: Manifest, modality: str, field: str = "") -> TrackEnt
     return find_entry(manifest.tracks, vendor_field(modality, field))
 
 
+class VendorTrack:
+    """One vendor Track of a version, read once for all that a commit asks of it."""
+
+    __slots__ = ("_held", "_store", "_timeline", "_track", "entry", "field", "modality")
+
+    def __init__(self, store: Store, manifest: Manifest, modality: str, field: str = "") -> None:
+        self.modality, self.field = modality, field
+        self.entry = vendor_entry(manifest, modality, field)
+        self._store, self._timeline = store, manifest.timeline
+        self._track = None if self.entry is None else read_track(store, self.entry)
+        self._held: list[Fragment] | None = None
+
+    @property
+    def is_paged(self) -> bool:
+        """Whether its fragments are listed in pages; a short list is in the Track itself."""
+        return self._track is not None and isinstance(self._track.object_index, dict)
+
+    def fragments(self, near: tuple[int, int] | None = None) -> list[Fragment]:
+        """Return its fragments in the order of their first anchor, as read_fragments does."""
+        if self._track is None:
+            return []
+        if near is not None and self.is_paged:
+            return self._read(self._track, near)
+        if self._held is None:
+            self._held = self._read(self._track, None)
+        return list(self._held)
+
+    def _read(self, track: Track, near: tuple[int, int] | None) -> list[Fragment]:
+        leaves = iterate_index(self._store, track, near)
+        return sorted((f for leaf in leaves for f in _fragments_of(leaf)), key=_place)
+
+    def swap(self, batch: Batch, added: Iterable[Fragment], removed: Collection[Fragment] = ()) -> TrackEntry:
+        """Return the entry of the Track with fragments more, and others gone.
+
+        Of a paged one only the pages that change are read and written.
+        """
+        new = set(added)
+        if self._track is not None and self.is_paged and (new or removed):  # 0021-R8
+            swapped = swap_in_index(self._store, batch, self._track, _entries(new), _entries(removed))
+            if swapped is not None:
+                return _publish(batch, swapped, self.field)
+        held = set(self.fragments()) - set(removed)
+        return write_fragments(batch, self._timeline, self.modality, held | new, self.field)
+
+
 def read_fragments(
     store: Store, manifest: Manifest, modality: str, field: str = "", near: tuple[int, int] | None = None
 ) -> list[Fragment]:
@@ -84,12 +129,7 @@ def read_fragments(
     With `near`, at least those that meet [t0, t1) and what lies beside them in the index; with later and later anchors
     that is the last page of it, however long the whole is.
     """
-    entry = vendor_entry(manifest, modality, field)
-    if entry is None:
-        return []
-    leaves = iterate_index(store, read_track(store, entry), near)
-    fragments = [f for leaf in leaves for f in _fragments_of(leaf)]
-    return sorted(fragments, key=_place)
+    return VendorTrack(store, manifest, modality, field).fragments(near)
 
 
 def read_track(store: Store, entry: TrackEntry) -> Track:
@@ -127,44 +167,6 @@ def write_fragments(
     index = _lists(ordered) if few else build_index(batch, timeline, modality, _entries(ordered))
     coverage = (ordered[0].t0, max(f.t1 for f in ordered)) if ordered else EMPTY_COVERAGE
     return _publish(batch, Track(coverage, modality, timeline, index), field)
-
-
-def change_fragments(
-    store: Store,
-    batch: Batch,
-    manifest: Manifest,
-    modality: str,
-    added: Iterable[Fragment],
-    removed: Collection[Address] = (),
-    field: str = "",
-) -> TrackEntry:
-    """Return the entry of a vendor Track with fragments added, and those of some addresses taken out."""
-    if not removed:
-        return swap_fragments(store, batch, manifest, modality, field, added)
-    gone = [f for f in read_fragments(store, manifest, modality, field) if f.address in removed]
-    return swap_fragments(store, batch, manifest, modality, field, added, gone)
-
-
-def swap_fragments(
-    store: Store,
-    batch: Batch,
-    manifest: Manifest,
-    modality: str,
-    field: str,
-    added: Iterable[Fragment],
-    removed: Collection[Fragment] = (),
-) -> TrackEntry:
-    """Do as change_fragments does; of a paged Track only the pages that change are read and written."""  # 0021-R8
-    entry = vendor_entry(manifest, modality, field)
-    new = set(added)
-    if entry is not None:
-        track = read_track(store, entry)
-        if isinstance(track.object_index, dict) and (new or removed):
-            swapped = swap_in_index(store, batch, track, _entries(new), _entries(removed))
-            if swapped is not None:
-                return _publish(batch, swapped, field)
-    held = set(read_fragments(store, manifest, modality, field)) - set(removed)
-    return write_fragments(batch, manifest.timeline, modality, held | new, field)
 
 
 def _publish(batch: Batch, track: Track, field: str) -> TrackEntry:

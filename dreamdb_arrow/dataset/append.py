@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -19,17 +19,19 @@ from dreamdb_arrow.columnar.rows import resolve_rows
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.tiers import absorb_rows, absorb_vectors
 from dreamdb_arrow.columnar.vendor import (
+    MEDIA,
     STRIPE,
     VECTORS,
+    Fragment,
+    VendorTrack,
     flush_mode,
     has_columnar_layer,
-    swap_fragments,
 )
 from dreamdb_arrow.dataset.anchors import Earlier, check_free, settle_anchors
 from dreamdb_arrow.dataset.chunks import Source
 from dreamdb_arrow.dataset.flush import flush_rows, flush_stripes
 from dreamdb_arrow.dataset.incoming import Incoming, check_rows, refuse_bare_rows
-from dreamdb_arrow.dataset.outgoing import Made, Rows, store_rows, write_stripes
+from dreamdb_arrow.dataset.outgoing import Key, Made, Rows, store_rows, write_stripes
 from dreamdb_arrow.dataset.writable import check_appendable
 from dreamdb_arrow.errors import ConflictError
 from dreamdb_arrow.history.commit import Change, Clock, apply_change, commit
@@ -75,24 +77,20 @@ class _Target:
     address: Address
     batch: Batch
     fields: tuple[Field, ...]
+    tracks: dict[Key, VendorTrack] = field(default_factory=dict)
 
     def resolve(self) -> RowSet:
         return resolve_rows(self.store, self.cache, self.parent, self.address)
 
-    def name(self, made: Made, gone: Made) -> tuple[TrackEntry, ...]:
-        """Return the entries of the vendor Tracks that name new fragments, and some old ones no more."""
-        return tuple(
-            swap_fragments(
-                self.store, self.batch, self.parent, modality, field, new, gone.get((modality, field), ())
-            )
-            for (modality, field), new in made.items()
-        )
+    def track(self, key: Key) -> VendorTrack:
+        """Return a vendor Track of the version, read once."""
+        if key not in self.tracks:
+            self.tracks[key] = VendorTrack(self.store, self.parent, *key)
+        return self.tracks[key]
 
-    def remember(self, made: Made, gone: Made) -> None:
-        """Keep for later what the checks of the new rows have shown: where stripes overlap, they share no anchor."""
-        for (modality, field), (new, *_) in made.items():
-            if modality in (STRIPE, VECTORS) and not gone.get((modality, field)):
-                remember_new(self.store, self.cache, self.parent, modality, field, new)
+    def name(self, key: Key, new: Sequence[Fragment], gone: Sequence[Fragment] = ()) -> TrackEntry:
+        """Return the entry of a vendor Track that names new fragments, and some old ones no more."""
+        return self.track(key).swap(self.batch, new, gone)
 
 
 class _Append:
@@ -128,14 +126,17 @@ class _Append:
         if not has_columnar_layer(to.parent):
             return replace(flush_rows(to.store, to.parent, to.batch, stored), operation="commit")
         stripes, gone = _absorb(to, stored)
-        made = write_stripes(stripes, to.parent.timeline, to.batch)
-        to.remember(made, gone)
-        entries = to.name(made, gone)
+        entries, named = [], []
+        for key, new in write_stripes(stripes, to.parent.timeline, to.batch):
+            taken_in = gone.get(key, [])
+            entries.append(to.name(key, new, taken_in))
+            named += new
+            if key[0] != MEDIA and not taken_in:
+                remember_new(to.cache, to.track(key), new[0])
         if flush_mode(to.parent) != "commit":
-            return Change("commit", entries)
-        named = frozenset(f.address for new in made.values() for f in new)
-        flushed = flush_rows(to.store, to.parent, to.batch, stored, named)
-        return Change("commit", entries + flushed.entries, flushed.registry)
+            return Change("commit", tuple(entries))
+        flushed = flush_rows(to.store, to.parent, to.batch, stored, frozenset(f.address for f in named))
+        return Change("commit", (*entries, *flushed.entries), flushed.registry)
 
     def _check(self, to: _Target, table: pa.Table) -> Incoming:
         rows = check_rows(table, to.fields, self._time, self.rows)  # 0006-R1
@@ -173,12 +174,11 @@ class _Append:
         rows = self._check(to, table)
         if rows.n == 0:
             return
-        made = write_stripes(self._store(to, rows, self._earlier), to.parent.timeline, to.batch)
-        to.batch.flush()
-        for key, new in made.items():
+        stored = self._store(to, rows, self._earlier)
+        for key, new in write_stripes(stored, to.parent.timeline, to.batch):
             written.setdefault(key, []).extend(new)
-        (stripe,) = made[STRIPE, ""]
-        self._earlier.add(stripe, payload_directory(to.parent.timeline, STRIPE))
+        to.batch.flush()
+        self._earlier.add(written[STRIPE, ""][-1], payload_directory(to.parent.timeline, STRIPE))
 
     def _try_again(self, to: _Target) -> Change:
         """Publish chunks that were written when somebody else moved the Ref, if they still fit."""
@@ -194,7 +194,7 @@ class _Append:
         return self._publish(to)
 
     def _publish(self, to: _Target) -> Change:
-        change = Change("commit", to.name(self._written, {}))
+        change = Change("commit", tuple(to.name(*made) for made in self._written.items()))
         if flush_mode(to.parent) == "commit":
             return _flush_chunks(to, change, self._earlier.stripes if self._earlier else ())
         return change
@@ -202,11 +202,12 @@ class _Append:
 
 def _absorb(to: _Target, rows: Rows) -> tuple[Rows, Made]:
     """Return rows with those of small stripes beside them, and these stripes, which go."""
-    table, taken = absorb_rows(to.store, to.parent, rows.table)
+    table, taken = absorb_rows(to.store, to.parent, to.track((STRIPE, "")), rows.table)
     gone: Made = {(STRIPE, ""): taken}
     vectors = {}
     for name, held in rows.vectors.items():
-        anchors, joined, gone[VECTORS, name] = absorb_vectors(to.store, to.parent, name, *held)
+        track = to.track((VECTORS, name))
+        anchors, joined, gone[VECTORS, name] = absorb_vectors(to.store, to.parent, track, *held)
         vectors[name] = anchors, joined
     return replace(rows, table=table, vectors=vectors), gone
 

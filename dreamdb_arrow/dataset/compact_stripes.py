@@ -37,9 +37,8 @@ from dreamdb_arrow.columnar.vendor import (
     STRIPE,
     VECTORS,
     Fragment,
-    change_fragments,
+    VendorTrack,
     has_columnar_layer,
-    read_fragments,
 )
 from dreamdb_arrow.dataset.compact_plan import NO_NOTE, VECTORS_BYTES, Job, Work, find_work
 from dreamdb_arrow.dataset.pending import read_known
@@ -261,9 +260,10 @@ def _swap_in(now: _Pass, batch: Batch, parent: Manifest, complete: bool) -> _Swa
         return _Swapped((), (), known)
     entries, applied = [], []
     for (modality, name), together in _by_track(now.waiting):
-        there = frozenset(f.address for f in read_fragments(now.store, parent, modality, name))
+        track = VendorTrack(now.store, parent, modality, name)
+        there = frozenset(f.address for f in track.fragments())
         if fits := [swap for swap in together if _fits(swap, there, known.stripes)]:
-            entries.append(_change_track(now.store, batch, parent, fits))
+            entries.append(_change_track(track, batch, fits))
             applied += fits
     claims = now.work.claims if complete and len(applied) == len(now.waiting) else NO_NOTE
     note = _note_after(now, parent, known, applied, claims)
@@ -272,13 +272,12 @@ def _swap_in(now: _Pass, batch: Batch, parent: Manifest, complete: bool) -> _Swa
     return _Swapped(tuple(entries), tuple(applied), note)
 
 
-def _change_track(store: Store, batch: Batch, parent: Manifest, swaps: Sequence[Swap]) -> TrackEntry:
+def _change_track(track: VendorTrack, batch: Batch, swaps: Sequence[Swap]) -> TrackEntry:
     """Return the entry of a vendor Track after swaps; what comes out as it went in stays."""
-    job = swaps[0].job
     made = {f.address: f for swap in swaps for f in swap.made}
     gone = frozenset(address for swap in swaps for address in swap.gone)
     added = [f for address, f in made.items() if address not in gone]
-    return change_fragments(store, batch, parent, job.modality, added, gone - made.keys(), job.field)
+    return track.swap(batch, added, [f for f in track.fragments() if f.address in gone - made.keys()])
 
 
 def _by_track(swaps: Iterable[Swap]) -> Iterator[tuple[tuple[str, str], list[Swap]]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +25,8 @@ from dreamdb_arrow.tracks.media import MediaItems, pack_media
 PACK_ITEMS_MAX: Final = 256
 PACK_BYTES: Final = 1 << 20  # who looks at one item reads and verifies its pack
 
-Made = dict[tuple[str, str], list[Fragment]]  # by vendor modality and field
+Key = tuple[str, str]  # vendor modality and field
+Made = dict[Key, list[Fragment]]
 
 
 @dataclass(slots=True)
@@ -119,29 +121,25 @@ def _chunk_payloads(anchors: I64, blobs: Sequence[memoryview], chunk_size: int) 
     return chunks
 
 
-def write_stripes(rows: Rows, timeline: Address, batch: Batch) -> Made:
-    """Put the stripes of one commit into the batch; return their fragments by vendor modality and field.
+def write_stripes(rows: Rows, timeline: Address, batch: Batch) -> Iterator[tuple[Key, list[Fragment]]]:
+    """Put the stripes of one commit into the batch; yield their fragments with their vendor modality and field.
 
-    Large vectors are hashed and written by a thread while the other columns are encoded.
+    Large vectors are hashed and written by a thread while the other columns are encoded, and while the caller does
+    something with what was yielded.
     """
-    if sum(v.nbytes for _, v in rows.vectors.values()) < LARGE_BYTES:
-        held = _put_vectors(rows, timeline, batch)
-        made: Made = {(STRIPE, ""): [_put_stripe(rows, timeline, batch)], **held}
-    else:
-        with ThreadPoolExecutor(1) as beside:
-            vectors = beside.submit(_put_vectors, rows, timeline, batch)
-            stripe = _put_stripe(rows, timeline, batch)
-            made = {(STRIPE, ""): [stripe], **vectors.result()}
+    place = partial(_put_vectors, timeline, batch)
+    large = sum(v.nbytes for _, v in rows.vectors.values()) >= LARGE_BYTES
+    with ThreadPoolExecutor(1) as beside:
+        vectors = beside.map(place, rows.vectors.values()) if large else map(place, rows.vectors.values())
+        yield (STRIPE, ""), [_put_stripe(rows, timeline, batch)]
+        for name, fragment in zip(rows.vectors, vectors, strict=True):
+            yield (VECTORS, name), [fragment]
     if rows.payloads:
-        made[MEDIA, ""] = rows.payloads  # 0001-R14, 0021-R6
-    return made
+        yield (MEDIA, ""), rows.payloads  # 0001-R14, 0021-R6
 
 
-def _put_vectors(rows: Rows, timeline: Address, batch: Batch) -> Made:
-    return {
-        (VECTORS, name): [_put(batch, timeline, VECTORS, anchors, vector_parts(anchors, vectors))]
-        for name, (anchors, vectors) in rows.vectors.items()
-    }
+def _put_vectors(timeline: Address, batch: Batch, held: tuple[I64, F32]) -> Fragment:
+    return _put(batch, timeline, VECTORS, held[0], vector_parts(*held))
 
 
 def _put_stripe(rows: Rows, timeline: Address, batch: Batch) -> Fragment:

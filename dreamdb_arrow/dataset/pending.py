@@ -94,7 +94,7 @@ def pending_rows(now: Round) -> pa.Table:
 
 def without_held(now: Round, table: pa.Table) -> pa.Table:
     """Return rows without those values that the Tracks hold already: of flushed stripes, and of layers."""
-    for held in (_flushed_rows(now, table), _layer_rows(now, table)):
+    for held in (_flushed_rows(now, table), _layer_rows(now, table)):  # 0021-R15
         table = leave_out_held(table, held)
     return table
 

@@ -254,7 +254,9 @@ def their_rows(ds):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_compacted_at_random_moments(tmp_path, monkeypatch, seed):  # 0021-R4, 0021-R9, 0021-R10, 0021-R12
+def test_compacted_at_random_moments(
+    tmp_path, monkeypatch, seed
+):  # 0021-R4, 0021-R9, 0021-R10, 0021-R12, 0021-R14, 0021-R15
     monkeypatch.setattr(compact_plan, "STRIPE_ROWS", 12)  # so that there are several, and commits between
     monkeypatch.setattr(compact_plan, "VECTORS_BYTES", 2000)
     monkeypatch.setattr(compact_stripes, "COMMIT_BYTES", 6000)

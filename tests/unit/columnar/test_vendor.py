@@ -11,11 +11,11 @@ from dreamdb_arrow.columnar.vendor import (
     STRIPE,
     VENDOR_MODALITIES,
     Fragment,
+    VendorTrack,
     flush_mode,
     has_columnar_layer,
     read_fragments,
     registry_entries,
-    swap_fragments,
     write_fragments,
 )
 from dreamdb_arrow.objects.manifest import order_tracks
@@ -87,7 +87,7 @@ def test_fragments_come_and_go_as_in_a_set(ds, seed):  # 0021-R8
         count = min(len(held), rng.choice([0, 0, 1, 7, 150]))
         gone = set(rng.sample(sorted(held, key=lambda f: f.size), count))
         batch = Batch(store)
-        entry = swap_fragments(store, batch, manifest, MEDIA, "", new, gone)
+        entry = VendorTrack(store, manifest, MEDIA).swap(batch, new, gone)
         batch.flush()
         held, manifest = (held | new) - gone, _with(manifest, entry)
         assert set(read_fragments(store, manifest, MEDIA)) == held
@@ -109,7 +109,7 @@ def test_a_fragment_more_costs_a_page_or_two(ds):  # 0021-R8
     before = set(store.list())
     batch = Batch(store)
     new = Fragment(10**9, 10**9 + 1, 1, address_of(b"new"))
-    swap_fragments(store, batch, manifest, MEDIA, "", [new], made[-3:])
+    VendorTrack(store, manifest, MEDIA).swap(batch, [new], made[-3:])
     batch.flush()
     assert len(set(store.list()) - before) <= 3
     assert len(read_fragments(store, manifest, MEDIA, near=(10**9, 10**9 + 1))) < 500
