@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ COVER = "org.dreamdb.arrow.cover.v1"
 VENDOR_MODALITIES = (STRIPE, VECTORS, MEDIA, COVER)
 
 FLUSH_MODES = ("manual", "commit")
+PLACE = attrgetter("t0", "t1", "address")  # of a fragment among others
 INLINE_ENTRIES_MAX = 128  # 0021-R8: paged early, so that a commit rewrites one leaf and not the list
 
 
@@ -77,7 +79,7 @@ def vendor_entry(manifest: Manifest, modality: str, field: str = "") -> TrackEnt
 
 
 class VendorTrack:
-    """One vendor Track of a version, read once for all that a commit asks of it."""
+    """One vendor Track of a version, read once, when it is first needed, for all that a commit asks of it."""
 
     __slots__ = ("_held", "_store", "_timeline", "_track", "entry", "field", "modality")
 
@@ -85,40 +87,42 @@ class VendorTrack:
         self.modality, self.field = modality, field
         self.entry = vendor_entry(manifest, modality, field)
         self._store, self._timeline = store, manifest.timeline
-        self._track = None if self.entry is None else read_track(store, self.entry)
+        self._track: Track | None = None
         self._held: list[Fragment] | None = None
-
-    @property
-    def is_paged(self) -> bool:
-        """Whether its fragments are listed in pages; a short list is in the Track itself."""
-        return self._track is not None and isinstance(self._track.object_index, dict)
 
     def fragments(self, near: tuple[int, int] | None = None) -> list[Fragment]:
         """Return its fragments in the order of their first anchor, as read_fragments does."""
-        if self._track is None:
+        if self.entry is None:
             return []
-        if near is not None and self.is_paged:
-            return self._read(self._track, near)
+        track = self._load(self.entry)
+        if near is not None and _is_paged(track):
+            return self._read(track, near)
         if self._held is None:
-            self._held = self._read(self._track, None)
+            self._held = self._read(track, None)
         return list(self._held)
+
+    def _load(self, entry: TrackEntry) -> Track:
+        if self._track is None:
+            self._track = read_track(self._store, entry)
+        return self._track
 
     def _read(self, track: Track, near: tuple[int, int] | None) -> list[Fragment]:
         leaves = iterate_index(self._store, track, near)
-        return sorted((f for leaf in leaves for f in _fragments_of(leaf)), key=_place)
+        return sorted((f for leaf in leaves for f in _fragments_of(leaf)), key=PLACE)
 
     def swap(self, batch: Batch, added: Iterable[Fragment], removed: Collection[Fragment] = ()) -> TrackEntry:
         """Return the entry of the Track with fragments more, and others gone.
 
         Of a paged one only the pages that change are read and written.
         """
-        new = set(added)
-        if self._track is not None and self.is_paged and (new or removed):  # 0021-R8
-            swapped = swap_in_index(self._store, batch, self._track, _entries(new), _entries(removed))
+        new, gone = list(dict.fromkeys(added)), frozenset(removed)
+        track = None if self.entry is None else self._load(self.entry)
+        if track is not None and _is_paged(track) and (new or gone):  # 0021-R8
+            swapped = swap_in_index(self._store, batch, track, _entries(new), _entries(gone))
             if swapped is not None:
                 return _publish(batch, swapped, self.field)
-        held = set(self.fragments()) - set(removed)
-        return write_fragments(batch, self._timeline, self.modality, held | new, self.field)
+        held = [f for f in self.fragments() if f not in gone] if gone else self.fragments()
+        return write_fragments(batch, self._timeline, self.modality, [*held, *new], self.field)
 
 
 def read_fragments(
@@ -162,7 +166,7 @@ def write_fragments(
     batch: Batch, timeline: Address, modality: str, fragments: Iterable[Fragment], field: str = ""
 ) -> TrackEntry:
     """Add the Track object of these fragments to the batch and return its active entry."""
-    ordered = sorted(set(fragments), key=_place)  # 0007-R5
+    ordered = sorted(dict.fromkeys(fragments), key=PLACE)  # 0007-R5
     few = len(ordered) <= INLINE_ENTRIES_MAX
     index = _lists(ordered) if few else build_index(batch, timeline, modality, _entries(ordered))
     coverage = (ordered[0].t0, max(f.t1 for f in ordered)) if ordered else EMPTY_COVERAGE
@@ -181,12 +185,13 @@ def _publish(batch: Batch, track: Track, field: str) -> TrackEntry:
     )
 
 
-def _place(f: Fragment) -> tuple[int, int, Address]:
-    return f.t0, f.t1, f.address
+def _is_paged(track: Track) -> bool:
+    """Whether fragments are listed in pages; a short list is in the Track itself."""
+    return isinstance(track.object_index, dict)
 
 
 def _entries(fragments: Iterable[Fragment]) -> IndexEntries:
-    return entries_of_lists(MEDIA_ENTRIES, _lists(sorted(fragments, key=_place)))
+    return entries_of_lists(MEDIA_ENTRIES, _lists(sorted(fragments, key=PLACE)))
 
 
 def _lists(fragments: Iterable[Fragment]) -> list[list[Any]]:

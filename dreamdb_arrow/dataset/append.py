@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pyarrow as pa
 
@@ -18,6 +19,7 @@ from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.rows import resolve_rows
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.tiers import absorb_rows, absorb_vectors
+from dreamdb_arrow.columnar.vectors import F32, I64
 from dreamdb_arrow.columnar.vendor import (
     MEDIA,
     STRIPE,
@@ -125,14 +127,19 @@ class _Append:
         stored = self._store(to, rows, None)
         if not has_columnar_layer(to.parent):
             return replace(flush_rows(to.store, to.parent, to.batch, stored), operation="commit")
-        stripes, gone = _absorb(to, stored)
+        gone: Made = {}  # small stripes that these take in
+        vectors = {name: _absorb_vectors(to, gone, name, *held) for name, held in stored.vectors.items()}
+        stripes, unite = replace(stored, vectors=vectors), partial(_absorb_rows, to, gone)
         entries, named = [], []
-        for key, new in write_stripes(stripes, to.parent.timeline, to.batch):
+        for key, new in write_stripes(stripes, to.parent.timeline, to.batch, unite):
             taken_in = gone.get(key, [])
             entries.append(to.name(key, new, taken_in))
             named += new
             if key[0] != MEDIA and not taken_in:
                 remember_new(to.cache, to.track(key), new[0])
+            if key[0] == STRIPE:  # while their vectors are on their way to the disk
+                for name in vectors:
+                    to.track((VECTORS, name)).fragments(near=(new[0].t0, new[0].t1))
         if flush_mode(to.parent) != "commit":
             return Change("commit", tuple(entries))
         flushed = flush_rows(to.store, to.parent, to.batch, stored, frozenset(f.address for f in named))
@@ -200,16 +207,15 @@ class _Append:
         return change
 
 
-def _absorb(to: _Target, rows: Rows) -> tuple[Rows, Made]:
-    """Return rows with those of small stripes beside them, and these stripes, which go."""
-    table, taken = absorb_rows(to.store, to.parent, to.track((STRIPE, "")), rows.table)
-    gone: Made = {(STRIPE, ""): taken}
-    vectors = {}
-    for name, held in rows.vectors.items():
-        track = to.track((VECTORS, name))
-        anchors, joined, gone[VECTORS, name] = absorb_vectors(to.store, to.parent, track, *held)
-        vectors[name] = anchors, joined
-    return replace(rows, table=table, vectors=vectors), gone
+def _absorb_rows(to: _Target, gone: Made, table: pa.Table) -> pa.Table:
+    united, gone[STRIPE, ""] = absorb_rows(to.store, to.parent, to.track((STRIPE, "")), table)
+    return united
+
+
+def _absorb_vectors(to: _Target, gone: Made, name: str, anchors: I64, vectors: F32) -> tuple[I64, F32]:
+    key = (VECTORS, name)
+    anchors, vectors, gone[key] = absorb_vectors(to.store, to.parent, to.track(key), anchors, vectors)
+    return anchors, vectors
 
 
 def _one_by_one(first: pa.Table, second: pa.Table, rest: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -121,17 +121,21 @@ def _chunk_payloads(anchors: I64, blobs: Sequence[memoryview], chunk_size: int) 
     return chunks
 
 
-def write_stripes(rows: Rows, timeline: Address, batch: Batch) -> Iterator[tuple[Key, list[Fragment]]]:
+def write_stripes(
+    rows: Rows, timeline: Address, batch: Batch, unite: Callable[[pa.Table], pa.Table] | None = None
+) -> Iterator[tuple[Key, list[Fragment]]]:
     """Put the stripes of one commit into the batch; yield their fragments with their vendor modality and field.
 
-    Large vectors are hashed and written by a thread while the other columns are encoded, and while the caller does
-    something with what was yielded.
+    Large vectors are hashed and written by a thread while `unite` brings more rows into the stripe, if it is given, while
+    the stripe is encoded, and while the caller does something with what was yielded.
     """
     place = partial(_put_vectors, timeline, batch)
     large = sum(v.nbytes for _, v in rows.vectors.values()) >= LARGE_BYTES
     with ThreadPoolExecutor(1) as beside:
         vectors = beside.map(place, rows.vectors.values()) if large else map(place, rows.vectors.values())
-        yield (STRIPE, ""), [_put_stripe(rows, timeline, batch)]
+        table = rows.table if unite is None else unite(rows.table)
+        stripe = (memoryview(encode_stripe(table)),)
+        yield (STRIPE, ""), [_put(batch, timeline, STRIPE, anchors_of(table), stripe)]
         for name, fragment in zip(rows.vectors, vectors, strict=True):
             yield (VECTORS, name), [fragment]
     if rows.payloads:
@@ -140,10 +144,6 @@ def write_stripes(rows: Rows, timeline: Address, batch: Batch) -> Iterator[tuple
 
 def _put_vectors(timeline: Address, batch: Batch, held: tuple[I64, F32]) -> Fragment:
     return _put(batch, timeline, VECTORS, held[0], vector_parts(*held))
-
-
-def _put_stripe(rows: Rows, timeline: Address, batch: Batch) -> Fragment:
-    return _put(batch, timeline, STRIPE, anchors_of(rows.table), (memoryview(encode_stripe(rows.table)),))
 
 
 def _put(
