@@ -25,6 +25,10 @@ class Relation:
     con: duckdb.DuckDBPyConnection
     source: str
 
+    def answer(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the few rows of a result; unlike `ask`, which makes a relation first, it plans the query once."""
+        return self.con.execute(sql.replace("{t}", self.source)).fetchall()
+
     def ask(self, sql: str) -> pa.Table:
         """Return the result of a query in which `{t}` stands for the table."""
         return self.con.sql(sql.replace("{t}", self.source)).to_arrow_table()

@@ -64,7 +64,7 @@ def _scanned(
 ) -> Iterator[Figure]:
     text = scans.text_of(query, "", rows)
     scans.check_equal(query, {state: relations[state].ask(text) for state in (DELETED, COMPACTED)})
-    calls = {state: (lambda r=relation: r.ask(text)) for state, relation in relations.items()}
+    calls = {state: (lambda r=relation: r.answer(text)) for state, relation in relations.items()}
     for state, taken in alternate(calls, setup.sizes.rounds).items():
         yield Figure(JOB, f"{query.name}, {what}", f"ours, {state}", median(taken), "ms")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Figure, alternate, fresh, in_child, median, milliseconds
-from benchmarks.ours import OursUnsynced
+from benchmarks.ours import REF, OursUnsynced
 from benchmarks.rows import SCALAR_SCHEMA, START_NS, STEP_NS, anchors_of, scalar_batch
 from benchmarks.sizes import Setup
 
@@ -67,8 +67,8 @@ def _questions(setup: Setup, stores: dict[int, OursUnsynced]) -> dict[str, dict[
     share = {rows: _range(int(rows), int(rows) // 1000) for rows in relations}
     one = {rows: (lambda d=d, k=keys[rows]: d.take(k)) for rows, d in datasets.items()}
     return {
-        FIXED_RANGE: {r: (lambda x=x, t=fixed[r]: x.ask(t)) for r, x in relations.items()},
-        "time range of 0.1%": {r: (lambda x=x, t=share[r]: x.ask(t)) for r, x in relations.items()},
+        FIXED_RANGE: {r: (lambda x=x, t=fixed[r]: x.answer(t)) for r, x in relations.items()},
+        "time range of 0.1%": {r: (lambda x=x, t=share[r]: x.answer(t)) for r, x in relations.items()},
         "one row": one,
     }
 
@@ -80,7 +80,7 @@ def _anchor_in_middle(setup: Setup, rows: int) -> int:
 
 def _range(rows: int, count: int) -> str:
     low = START_NS + rows // 2 * STEP_NS
-    return f"SELECT {SCALARS} FROM {{t}} WHERE _anchor >= {low} AND _anchor < {low + count * STEP_NS}"
+    return f"SELECT {SCALARS} FROM dreamdb_scan('{REF}', t0 := {low}, t1 := {low + count * STEP_NS})"
 
 
 def _opens(setup: Setup, stores: dict[int, OursUnsynced]) -> Iterator[Figure]:
@@ -93,7 +93,7 @@ def _opens(setup: Setup, stores: dict[int, OursUnsynced]) -> Iterator[Figure]:
 
 
 def open_once(path: str) -> float:
-    """Return the milliseconds of opening and counting."""
+    """Return the milliseconds until a handle knows its fields and its stripes."""
     store = OursUnsynced(Path(path), SCALAR_SCHEMA)
     store.load()
-    return milliseconds(store.count)
+    return milliseconds(lambda: store.dataset_at().schema)

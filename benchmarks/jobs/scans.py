@@ -92,7 +92,7 @@ def _warm(setup: Setup, query: Query, relations: dict[str, Relation]) -> Iterato
     }  # stripes hold no vectors
     texts = {name: text_of(query, name, setup.sizes.rows) for name in fit}
     check_equal(query, {name: relation.ask(texts[name]) for name, relation in fit.items()})
-    calls = {name: (lambda r=relation, t=texts[name]: r.ask(t)) for name, relation in fit.items()}
+    calls = {name: (lambda r=relation, t=texts[name]: r.answer(t)) for name, relation in fit.items()}
     for name, taken in alternate(calls, setup.sizes.rounds).items():
         yield Figure(JOB, f"{query.name}, warm", name, median(taken), "ms")
 
@@ -132,4 +132,4 @@ def first_answer(name: str, path: str, query: str, rows: int) -> float:
     text = text_of(BY_NAME[query], name, rows)
     store = STORES[name](Path(path))
     store.load()
-    return milliseconds(lambda: store.relation().ask(text))
+    return milliseconds(lambda: store.relation().answer(text))

@@ -53,6 +53,7 @@ ENCODINGS: Final[Mapping[pa.DataType, str]] = {
     **dict.fromkeys(DELTA_TYPES, "DELTA_BINARY_PACKED"),
     pa.string(): "DELTA_LENGTH_BYTE_ARRAY",
 }
+PAGE_BYTES: Final = 128 << 10  # who reads ten rows decodes a page of each column; a megabyte takes twice as long
 ZSTD_LEVEL: Final = 3
 SAMPLE_ROWS: Final = 4096
 RAW_SHARE: Final = 0.9  # of its size, above which a float column is not worth undoing zstd in every scan
@@ -127,6 +128,7 @@ def stripe_writer(sink: Any, sample: pa.Table, untold: Iterable[str] = ()) -> pq
         use_dictionary=repeated,
         column_encoding={f.name: ENCODINGS[f.type] for f in rest if f.type in ENCODINGS},
         write_statistics=[name for name in _told_columns(sample) if name not in set(untold)],
+        data_page_size=PAGE_BYTES,
         store_schema=False,
         write_page_index=False,
     )
