@@ -53,7 +53,9 @@ ENCODINGS: Final[Mapping[pa.DataType, str]] = {
     **dict.fromkeys(DELTA_TYPES, "DELTA_BINARY_PACKED"),
     pa.string(): "DELTA_LENGTH_BYTE_ARRAY",
 }
-PAGE_BYTES: Final = 128 << 10  # who reads ten rows decodes a page of each column; a megabyte takes twice as long
+PAGE_BYTES: Final = (
+    128 << 10
+)  # who reads ten rows decodes a page of each column; a megabyte takes twice as long
 ZSTD_LEVEL: Final = 3
 SAMPLE_ROWS: Final = 4096
 RAW_SHARE: Final = 0.9  # of its size, above which a float column is not worth undoing zstd in every scan

@@ -37,8 +37,10 @@ from dreamdb_arrow.dataset.tables import as_rows, table_of_samples
 from dreamdb_arrow.dataset.take import row_as_dict, take_rows
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.commit import Clock
+from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.history.refs import create_branch, create_snapshot
 from dreamdb_arrow.objects.manifest import Manifest
+from dreamdb_arrow.objects.schema import decode_schema
 
 ANCHORS = "_time_anchors"  # the reference's name for the anchors of a batch
 
@@ -101,7 +103,7 @@ class Dataset(Evolving, Branching, Arrays):
         space = Space(backend, cache_dir=cache_dir, durability=durability)
         opened = cls(space, name, space.resolve(name, as_of))
         if schema is not None and sorted(map(describe, schema.fields)) != sorted(
-            map(describe, opened._rows.fields)
+            map(describe, opened.schema.fields)
         ):
             raise InvalidInputError(f"the schema of {name!r} is {opened.schema!r}, not {schema!r}")
         return opened
@@ -137,12 +139,12 @@ class Dataset(Evolving, Branching, Arrays):
     @property
     def manifest(self) -> Manifest:
         """The Manifest of this version."""
-        return self._rows.manifest
+        return load_manifest(self.space.store, self._version)
 
     @property
     def schema(self) -> Schema:
-        """The fields, as this version declares them."""
-        return Schema(list(self._rows.fields))
+        """The fields, as this version declares them; read from its Manifest alone."""
+        return Schema(list(decode_schema(self.manifest.registry)))
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -164,7 +166,7 @@ class Dataset(Evolving, Branching, Arrays):
 
     def timeline(self) -> str:
         """Return the address of the timeline."""
-        return str(self._rows.timeline)
+        return str(self.manifest.timeline)
 
     def __len__(self) -> int:
         return self.count()
@@ -250,7 +252,7 @@ class Dataset(Evolving, Branching, Arrays):
 
     def snapshot(self, label: str) -> dict[str, str]:
         """Name this version `<ref>@<label>` for good; the result is what `open_at` takes."""
-        timeline = self.timeline()  # a version that cannot be read is not worth a name
+        timeline = str(self._rows.timeline)  # a version that cannot be read is not worth a name
         name = create_snapshot(self.space.store, self._ref, label, self._version)
         return {"label": name, "manifest": str(self._version), "timeline": timeline}
 
