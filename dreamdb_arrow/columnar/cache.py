@@ -35,7 +35,9 @@ from dreamdb_arrow.store.verified import Verifier, Watched, call_each, fetch
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-MAPPED_MAX: Final = 4096
+MAPPED_BYTES: Final = (
+    768 << 20
+)  # of vectors that stay mapped: pages that were looked at count as memory of the process
 FRAGMENTS_MAX: Final = 1024
 ROWS: Final = "rows"
 DEFAULT_ROOT: Final = Path("~/.cache/dreamdb-arrow")
@@ -62,6 +64,7 @@ class LocalCache:
         self.verifier = Verifier()
         self.groups = RowCache(self.root / ROWS)
         self._mapped: OrderedDict[Address, tuple[tuple[int, int], VectorStripe]] = OrderedDict()
+        self._mapped_bytes = 0
         self._lock = Lock()
         self.making = Lock()  # held by who makes copies, so that two threads do not make the same
         self._columns: dict[Address, frozenset[str]] = {}
@@ -160,9 +163,11 @@ class LocalCache:
                 return known[1]
         stripe = open_vectors(file, dim)
         with self._lock:
+            replaced = self._mapped.pop(address, None)
             self._mapped[address] = (identity, stripe)
-            while len(self._mapped) > MAPPED_MAX:
-                self._mapped.popitem(last=False)
+            self._mapped_bytes += stripe.vectors.nbytes - (replaced[1].vectors.nbytes if replaced else 0)
+            while len(self._mapped) > 1 and self._mapped_bytes > MAPPED_BYTES:
+                self._mapped_bytes -= self._mapped.popitem(last=False)[1][1].vectors.nbytes
         return stripe
 
     def columns(self, file: Path, address: Address) -> frozenset[str]:
@@ -202,6 +207,7 @@ class LocalCache:
         """Unmap the vector stripes that are mapped, and let go of footers."""
         with self._lock:
             self._mapped.clear()
+            self._mapped_bytes = 0
             self._fragments.clear()
             self.live.clear()
         self.groups.forget()

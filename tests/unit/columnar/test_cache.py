@@ -109,3 +109,17 @@ def test_a_temporary_cache_goes_with_its_owner():
     assert root.is_dir()
     del cache
     assert not root.exists()
+
+
+def test_vectors_stay_mapped_up_to_a_bound(cache, monkeypatch):
+    """What was mapped longest ago is let go of, and mapped again when it is asked for."""
+    monkeypatch.setattr("dreamdb_arrow.columnar.cache.MAPPED_BYTES", 1000)
+    store = MemoryStore()
+    held = [np.full((10, 8), k, np.float32) for k in range(1, 6)]  # 320 bytes each
+    addresses = [cache.put(encode_vectors(np.arange(10), vectors)) for vectors in held]
+    for _ in range(2):
+        for address, vectors in zip(addresses, held, strict=True):
+            assert np.array_equal(cache.vectors(store, "", address, 8).vectors, vectors)
+            assert cache._mapped_bytes == 320 * len(cache._mapped) <= 1000
+    last = cache.vectors(store, "", addresses[-1], 8)
+    assert cache.vectors(store, "", addresses[-1], 8) is last
