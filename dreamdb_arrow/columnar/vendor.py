@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -36,6 +37,7 @@ VENDOR_MODALITIES = (STRIPE, VECTORS, MEDIA, COVER)
 
 FLUSH_MODES = ("manual", "commit")
 PLACE = attrgetter("t0", "t1", "address")  # of a fragment among others
+_NONE = entries_of_lists(MEDIA_ENTRIES, [])
 INLINE_ENTRIES_MAX = 128  # 0021-R8: paged early, so that a commit rewrites one leaf and not the list
 
 
@@ -101,6 +103,11 @@ class VendorTrack:
             self._held = self._read(track, None)
         return list(self._held)
 
+    def read_ahead(self) -> None:
+        """Read what a swap begins with."""
+        if self.entry is not None and not _is_paged(self._load(self.entry)):
+            self.fragments()
+
     def _load(self, entry: TrackEntry) -> Track:
         if self._track is None:
             self._track = read_track(self._store, entry)
@@ -108,7 +115,7 @@ class VendorTrack:
 
     def _read(self, track: Track, near: tuple[int, int] | None) -> list[Fragment]:
         leaves = iterate_index(self._store, track, near)
-        return sorted((f for leaf in leaves for f in _fragments_of(leaf)), key=PLACE)
+        return sorted(chain.from_iterable(map(_fragments_of, leaves)), key=PLACE)
 
     def swap(self, batch: Batch, added: Iterable[Fragment], removed: Collection[Fragment] = ()) -> TrackEntry:
         """Return the entry of the Track with fragments more, and others gone.
@@ -190,8 +197,8 @@ def _is_paged(track: Track) -> bool:
     return isinstance(track.object_index, dict)
 
 
-def _entries(fragments: Iterable[Fragment]) -> IndexEntries:
-    return entries_of_lists(MEDIA_ENTRIES, _lists(sorted(fragments, key=PLACE)))
+def _entries(fragments: Collection[Fragment]) -> IndexEntries:
+    return entries_of_lists(MEDIA_ENTRIES, _lists(sorted(fragments, key=PLACE))) if fragments else _NONE
 
 
 def _lists(fragments: Iterable[Fragment]) -> list[list[Any]]:

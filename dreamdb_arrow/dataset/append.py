@@ -90,6 +90,11 @@ class _Target:
             self.tracks[key] = VendorTrack(self.store, self.parent, *key)
         return self.tracks[key]
 
+    def read_ahead(self, keys: Iterable[Key]) -> None:
+        """Read what is needed to name new fragments in vendor Tracks."""
+        for key in keys:
+            self.track(key).read_ahead()
+
     def name(self, key: Key, new: Sequence[Fragment], gone: Sequence[Fragment] = ()) -> TrackEntry:
         """Return the entry of a vendor Track that names new fragments, and some old ones no more."""
         return self.track(key).swap(self.batch, new, gone)
@@ -130,16 +135,14 @@ class _Append:
         gone: Made = {}  # small stripes that these take in
         vectors = {name: _absorb_vectors(to, gone, name, *held) for name, held in stored.vectors.items()}
         stripes, unite = replace(stored, vectors=vectors), partial(_absorb_rows, to, gone)
+        meanwhile = partial(to.read_ahead, [(STRIPE, ""), *((VECTORS, name) for name in vectors)])
         entries, named = [], []
-        for key, new in write_stripes(stripes, to.parent.timeline, to.batch, unite):
+        for key, new in write_stripes(stripes, to.parent.timeline, to.batch, unite, meanwhile):
             taken_in = gone.get(key, [])
             entries.append(to.name(key, new, taken_in))
             named += new
             if key[0] != MEDIA and not taken_in:
                 remember_new(to.cache, to.track(key), new[0])
-            if key[0] == STRIPE:  # while their vectors are on their way to the disk
-                for name in vectors:
-                    to.track((VECTORS, name)).fragments(near=(new[0].t0, new[0].t1))
         if flush_mode(to.parent) != "commit":
             return Change("commit", tuple(entries))
         flushed = flush_rows(to.store, to.parent, to.batch, stored, frozenset(f.address for f in named))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -122,24 +121,31 @@ def _chunk_payloads(anchors: I64, blobs: Sequence[memoryview], chunk_size: int) 
 
 
 def write_stripes(
-    rows: Rows, timeline: Address, batch: Batch, unite: Callable[[pa.Table], pa.Table] | None = None
+    rows: Rows,
+    timeline: Address,
+    batch: Batch,
+    unite: Callable[[pa.Table], pa.Table] | None = None,
+    meanwhile: Callable[[], object] = bool,
 ) -> Iterator[tuple[Key, list[Fragment]]]:
     """Put the stripes of one commit into the batch; yield their fragments with their vendor modality and field.
 
-    Large vectors are hashed and written by a thread while `unite` brings more rows into the stripe, if it is given, while
-    the stripe is encoded, and while the caller does something with what was yielded.
+    `unite` brings more rows into the stripe. A thread encodes it while this one hashes and writes large vectors, and then
+    does what the caller wants to have done `meanwhile`.
     """
-    place = partial(_put_vectors, timeline, batch)
+    table = rows.table if unite is None else unite(rows.table)
     large = sum(v.nbytes for _, v in rows.vectors.values()) >= LARGE_BYTES
     with ThreadPoolExecutor(1) as beside:
-        vectors = beside.map(place, rows.vectors.values()) if large else map(place, rows.vectors.values())
-        table = rows.table if unite is None else unite(rows.table)
-        stripe = (memoryview(encode_stripe(table)),)
-        yield (STRIPE, ""), [_put(batch, timeline, STRIPE, anchors_of(table), stripe)]
-        for name, fragment in zip(rows.vectors, vectors, strict=True):
-            yield (VECTORS, name), [fragment]
+        stripe = beside.submit(_put_stripe, timeline, batch, table) if large else None
+        vectors = {name: _put_vectors(timeline, batch, held) for name, held in rows.vectors.items()}
+        meanwhile()
+        yield (STRIPE, ""), [stripe.result() if stripe else _put_stripe(timeline, batch, table)]
+    yield from (((VECTORS, name), [fragment]) for name, fragment in vectors.items())
     if rows.payloads:
         yield (MEDIA, ""), rows.payloads  # 0001-R14, 0021-R6
+
+
+def _put_stripe(timeline: Address, batch: Batch, table: pa.Table) -> Fragment:
+    return _put(batch, timeline, STRIPE, anchors_of(table), (memoryview(encode_stripe(table)),))
 
 
 def _put_vectors(timeline: Address, batch: Batch, held: tuple[I64, F32]) -> Fragment:

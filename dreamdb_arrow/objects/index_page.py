@@ -10,6 +10,7 @@ leaves up to 16,384 bytes; smaller pages are as good.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +26,7 @@ from dreamdb_arrow.codec.ragged import Ints
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.index_entries import (
     CELLS,
+    MEDIA,
     EntryShape,
     IndexEntries,
     decode_index_rows,
@@ -47,6 +49,10 @@ _T_MIN: Final = b"\x65t_min"
 _ENTRIES: Final = b"\x67entries"
 _TIME_MAX: Final = (1 << 64) - 1
 _WINDOW: Final = LEAF_BYTES // 40  # no leaf holds more entries, each has an address
+_ROW_BYTES_MAX: Final = 63  # of an entry of media with four items: three numbers and an address
+_REMEMBERED: Final = 64
+# What pages decode to, by their bytes. Threads may share it: each step is one of the interpreter's.
+_remembered: Final[OrderedDict[tuple[bytes, str, str], IndexLeaf | IndexNode]] = OrderedDict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,8 @@ def index_child_sizes(children: Sequence[IndexChild]) -> Ints:
 
 def split_into_leaves(modality: str, entries: IndexEntries) -> list[tuple[int, int]]:
     """Return the first entry of each leaf and the one after its last: leaves are filled from the left."""
+    if _surely_fit(modality, entries):
+        return [(0, len(entries))]
     fixed = len(_LEAF_HEAD + _T_MIN + _ENTRIES + _leaf_tail(modality))
     firsts, rows = entries.firsts, _sizes_without_first(entries)
     bounds, start = [], 0
@@ -141,6 +149,12 @@ def split_into_leaves(modality: str, entries: IndexEntries) -> list[tuple[int, i
         bounds.append((start, stop))
         start = stop
     return bounds
+
+
+def _surely_fit(modality: str, entries: IndexEntries) -> bool:
+    """Whether one leaf has room for entries, whatever their times and sizes are."""
+    longest = _ROW_BYTES_MAX * len(entries) + index_page_overhead(modality)
+    return entries.shape is MEDIA and longest <= LEAF_BYTES and entries.members.max() == MEDIA.required
 
 
 def _sizes_without_first(entries: IndexEntries) -> Ints:
@@ -170,12 +184,28 @@ def _leaf_tail(modality: str) -> bytes:
 
 
 def decode_index_page(data: bytes, shape: EntryShape, modality: str) -> IndexLeaf | IndexNode:
-    """Return a page of the index of a Track of this modality. Raises LayoutError or CanonicalError."""
+    """Return a page of the index of a Track of this modality, which nobody may change.
+
+    Raises LayoutError or CanonicalError.
+    """
     if len(data) > PAGE_BYTES_MAX:  # 0000-R2
         raise LayoutError(f"an index page has {len(data)} bytes, at most {PAGE_BYTES_MAX} are read")
-    if data.startswith(_LEAF_HEAD):  # canonical, so that every leaf begins like this
-        return _decode_leaf(data, shape, modality)
-    return _decode_node(decode_cbor(data), shape, modality)
+    page = _remembered.get((data, shape.name, modality))
+    if page is None:
+        leaf = data.startswith(_LEAF_HEAD)  # canonical, so that every leaf begins like this
+        page = (
+            _decode_leaf(data, shape, modality) if leaf else _decode_node(decode_cbor(data), shape, modality)
+        )
+        remember_index_page(data, shape, page)
+    return page
+
+
+def remember_index_page(data: bytes, shape: EntryShape, page: IndexLeaf | IndexNode) -> None:
+    """Keep what a page decodes to: a commit reads again the pages that the one before it wrote."""
+    if len(data) <= LEAF_BYTES:
+        _remembered[data, shape.name, page.modality] = page
+        while len(_remembered) > _REMEMBERED:
+            _remembered.popitem(last=False)
 
 
 def _decode_leaf(data: bytes, shape: EntryShape, modality: str) -> IndexLeaf:

@@ -85,8 +85,6 @@ def encode_manifest(manifest: Manifest) -> bytes:
     if clash := set(_KEYS) & manifest.extra.keys():
         raise InvalidInputError(f"extra manifest keys take the place of known ones: {sorted(clash)}")
     tracks = tracks_value(manifest.tracks)
-    if (size := len(encode_cbor(tracks))) > TRACKS_BYTES_MAX:  # 0001-R7
-        raise InvalidInputError(f"tracks of a manifest take {size} bytes, at most {TRACKS_BYTES_MAX} may be")
     known = {
         "ts": manifest.ts,
         "tracks": tracks,
@@ -96,6 +94,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "timelines": manifest.timelines,
     }
     data = encode_cbor(known | dict(manifest.extra))
+    if len(data) > TRACKS_BYTES_MAX and (size := len(encode_cbor(tracks))) > TRACKS_BYTES_MAX:  # 0001-R7
+        raise InvalidInputError(f"tracks of a manifest take {size} bytes, at most {TRACKS_BYTES_MAX} may be")
     return _with_repeats(data, manifest) if manifest.repeated else data
 
 

@@ -9,12 +9,13 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dreamdb_arrow.errors import CorruptDataError, DreamDBError, ObjectNotFoundError, StoreError
+from dreamdb_arrow.store.direct import fill_direct
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -115,14 +116,15 @@ def read_into(fd: int, start: int, buffer: memoryview) -> None:
         buffer, start = buffer[read:], start + read
 
 
-def write_new(path: str, parts: Iterable[Buffer], *, sync: bool) -> None:
-    """Create a file of these parts, flushed to the disk if `sync`. Raises OSError, and then leaves no file."""
+def write_new(path: str, parts: Sequence[Buffer], *, sync: bool, direct: bool = False) -> None:
+    """Create a file of these parts, flushed to the disk if `sync`. Raises OSError, and then leaves no file.
+
+    `direct` is for a large file that is not read again at once: it goes past the page cache, where the system can.
+    """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        for part in parts:
-            rest = memoryview(part).cast("B")
-            while rest:
-                rest = rest[os.write(fd, rest) :]
+        if not (direct and fill_direct(fd, parts)):
+            _fill(fd, parts)
         if sync:
             os.fsync(fd)
     except BaseException:
@@ -130,6 +132,13 @@ def write_new(path: str, parts: Iterable[Buffer], *, sync: bool) -> None:
         raise
     finally:
         os.close(fd)
+
+
+def _fill(fd: int, parts: Iterable[Buffer]) -> None:
+    for part in parts:
+        rest = memoryview(part).cast("B")
+        while rest:
+            rest = rest[os.write(fd, rest) :]
 
 
 def link_new(source: str, path: str) -> None:

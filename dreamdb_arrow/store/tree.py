@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from dreamdb_arrow.errors import CorruptDataError
 from dreamdb_arrow.store import files
+from dreamdb_arrow.store.direct import DIRECT_BYTES
 from dreamdb_arrow.store.interface import NewObject
 from dreamdb_arrow.store.names import TEMPORARY
 from dreamdb_arrow.store.threads import Threads
@@ -84,11 +86,12 @@ class DurableTree:
 
     def _write_temporary(self, item: NewObject) -> str:
         path = f"{self.root}/{TEMPORARY}/{files.temporary_name()}"
+        write = partial(files.write_new, path, item.parts, sync=self.sync, direct=item.size >= DIRECT_BYTES)
         try:
-            files.write_new(path, item.parts, sync=self.sync)  # 0005-R2
+            write()  # 0005-R2
         except FileNotFoundError:
             Path(path).parent.mkdir(exist_ok=True)  # not the parents: a Space that was removed stays removed
-            files.write_new(path, item.parts, sync=self.sync)
+            write()
         return path
 
     def _lies_there(self, path: str, item: NewObject) -> bool:

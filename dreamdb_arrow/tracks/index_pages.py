@@ -8,11 +8,13 @@ from typing import Final
 import numpy as np
 
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.objects.index_entries import CELLS, IndexEntries
+from dreamdb_arrow.objects.index_entries import CELLS, MEDIA, EntryShape, IndexEntries
 from dreamdb_arrow.objects.index_page import (
     CHILDREN_MAX,
     LEAF_BYTES,
     IndexChild,
+    IndexLeaf,
+    IndexNode,
     encode_index_leaf,
     encode_index_node,
     index_child_sizes,
@@ -20,6 +22,7 @@ from dreamdb_arrow.objects.index_page import (
     index_leaf,
     index_node,
     index_page_overhead,
+    remember_index_page,
     split_into_leaves,
 )
 from dreamdb_arrow.store.batch import Batch
@@ -46,7 +49,7 @@ class IndexWriter:
         for start, stop in self._leaf_cuts(entries, grows=grows):
             leaf = index_leaf(self._modality, entries.between(start, stop))
             keys = (leaf.entries.keys[0], leaf.entries.keys[-1]) if entries.shape is CELLS else None
-            address = self._add(encode_index_leaf(leaf))
+            address = self._add(encode_index_leaf(leaf), leaf, entries.shape)
             children.append(IndexChild(leaf.t_min, leaf.t_max, address, stop - start, keys))
         return children
 
@@ -83,16 +86,19 @@ class IndexWriter:
         return cut_by_number(len(children), halves)  # two children at least, however long their keys
 
     def _add_node(self, children: Sequence[IndexChild]) -> IndexChild:
-        node = index_node(self._modality, children)
+        node, shape = index_node(self._modality, children), MEDIA if children[0].keys is None else CELLS
         self.fanout = max(self.fanout, len(children))
         first, last = children[0].keys, children[-1].keys
         keys = (first[0], last[1]) if first is not None and last is not None else None
         items = sum(child.items for child in children)
-        return IndexChild(node.t_min, node.t_max, self._add(encode_index_node(node)), items, keys)
+        return IndexChild(
+            node.t_min, node.t_max, self._add(encode_index_node(node), node, shape), items, keys
+        )
 
-    def _add(self, page: bytes) -> Address:
+    def _add(self, data: bytes, page: IndexLeaf | IndexNode, shape: EntryShape) -> Address:
         self.added += 1
-        return self._batch.add(self._directory, page)
+        remember_index_page(data, shape, page)
+        return self._batch.add(self._directory, data)
 
 
 def sort_index_entries(entries: IndexEntries) -> IndexEntries:

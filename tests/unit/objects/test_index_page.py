@@ -219,3 +219,19 @@ def test_an_entry_that_is_too_large_for_a_leaf_has_its_own():
     entries = entries_of_lists(CELLS, [["0" * 20_000, 1, 2, 3, A], ["1", 1, 2, 3, A]])
     assert pages.split_into_leaves(EMBEDDING, entries) == [(0, 1), (1, 2)]
     assert isinstance(entries, IndexEntries)
+
+
+def test_what_is_remembered_of_a_page_is_what_it_decodes_to():
+    entries = entries_of_lists(MEDIA, [[t, t + 3, 9, b"\x1e" + bytes([t]) * 32] for t in range(5)])
+    leaf = pages.index_leaf("image.png", entries)
+    data = pages.encode_index_leaf(leaf)
+    pages.remember_index_page(data, MEDIA, leaf)
+    assert pages.decode_index_page(data, MEDIA, "image.png") is leaf
+    pages._remembered.clear()
+    again = pages.decode_index_page(data, MEDIA, "image.png")
+    assert again is not leaf
+    assert (again.modality, again.t_min, again.t_max) == (leaf.modality, leaf.t_min, leaf.t_max)
+    for one, other in zip(again.entries.columns, entries.columns, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(CorruptDataError, match="another modality"):
+        pages.decode_index_page(data, MEDIA, "image.gif")
