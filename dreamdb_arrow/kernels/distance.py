@@ -33,7 +33,7 @@ def row_norms(vectors: F32) -> F32:
 
 def unit_rows(vectors: F32) -> F32:
     """Return the rows (n, d) scaled to length one, float32; a row without a direction becomes zero."""
-    inverse = _inverse(row_norms(vectors))
+    inverse = inverse_norms(row_norms(vectors))
     return np.where(inverse[:, None] > 0, vectors * inverse[:, None], np.float32(0))
 
 
@@ -47,7 +47,7 @@ def cosine_distances(queries: F32, vectors: F32, norms: F32 | None = None) -> F3
     """
     assert queries.ndim == vectors.ndim == 2
     assert queries.shape[1] == vectors.shape[1]
-    inverse = _inverse(row_norms(vectors) if norms is None else norms)
+    inverse = inverse_norms(row_norms(vectors) if norms is None else norms)
     with np.errstate(over="ignore", invalid="ignore"):
         distances = unit_rows(queries) @ vectors.T
         distances *= -inverse
@@ -106,7 +106,7 @@ def _directed(norms: F32) -> NDArray[np.bool_]:
     return directed
 
 
-def _inverse(norms: F32) -> F32:
+def inverse_norms(norms: F32) -> F32:
     """Return 1/norm, float32 (n,), and 0 for rows without a direction."""
     with np.errstate(divide="ignore"):
         inverse: F32 = np.float32(1) / norms

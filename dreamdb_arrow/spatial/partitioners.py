@@ -45,6 +45,7 @@ from dreamdb_arrow.objects.spatial_index import (
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+Keys = NDArray[np.bytes_]
 
 DEFAULT_NPROBE: Final = 32
 MAX_NPROBE: Final = 1 << 20
@@ -81,6 +82,26 @@ def probe_cells(index: SpatialIndex, query: F32, nprobe: int = DEFAULT_NPROBE) -
         raise InvalidInputError(f"nprobe is at most {MAX_NPROBE}; to read every cell, read the Track")
     checked = check_vectors(index, np.asarray(query, dtype=np.float32).reshape(1, -1), "query")
     return bit_texts(_PARTITIONERS[index.algorithm].probe(index, checked[0], nprobe))
+
+
+def probe_keys(index: SpatialIndex, queries: F32, nprobe: int = DEFAULT_NPROBE) -> list[Keys]:
+    """Return for each query, float32 (q, dim), the same keys as bytes: they sort as cells lie in a Track.
+
+    Raises as probe_cells does.
+    """
+    nprobe = check_count("nprobe", nprobe)
+    if nprobe > MAX_NPROBE:
+        raise InvalidInputError(f"nprobe is at most {MAX_NPROBE}; to read every cell, read the Track")
+    queries = check_vectors(index, queries, "query")
+    if index.algorithm == IVF_COSINE:
+        return _bytes_of_keys(_probe_ivf_batch(index, queries, nprobe), len(queries))
+    probe = _PARTITIONERS[index.algorithm].probe
+    return [_bytes_of_keys(probe(index, query, nprobe), 1)[0] for query in queries]
+
+
+def _bytes_of_keys(bits: Bits, parts: int) -> list[Keys]:
+    texts = np.ascontiguousarray(bits.view(np.uint8) + np.uint8(ord("0")))  # 0004-R2
+    return np.split(texts.view(f"S{bits.shape[1]}").reshape(-1), parts)
 
 
 def check_count(name: str, value: Any) -> int:
@@ -184,9 +205,17 @@ def _assign_ivf_cosine(index: SpatialIndex, vectors: F32) -> Bits:
     return _number_bits(index, _best_rows(vectors, _centroids_of(index)))  # 0004-R10
 
 
+def _probe_ivf_batch(index: SpatialIndex, queries: F32, nprobe: int) -> Bits:
+    """Do as _probe_ivf_cosine does for queries (q, dim): bits (q * cells, bits)."""
+    centroids, found = _centroids_of(index), []
+    for rows in row_blocks(len(queries), 4 * len(centroids)):
+        products = unit_rows(queries[rows]) @ centroids.T
+        found.append(smallest(-products, nprobe).reshape(-1))  # 0004-R11
+    return _number_bits(index, np.concatenate(found) if found else np.empty(0, np.int64))
+
+
 def _probe_ivf_cosine(index: SpatialIndex, query: F32, nprobe: int) -> Bits:
-    products = _centroids_of(index) @ unit_rows(query[None, :])[0]
-    return _number_bits(index, smallest(-products[None, :], nprobe)[0])  # 0004-R11
+    return _probe_ivf_batch(index, query[None, :], nprobe)
 
 
 # --- imi-cosine: a codebook for each half --------------------------------------------------------------------

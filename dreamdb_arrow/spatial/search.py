@@ -54,7 +54,7 @@ def nearest(blocks: Iterable[Block], queries: F32, k: int, metric: str) -> tuple
     for block in _joined(blocks):
         for part in _parts(block, queries):
             found = _nearest_in(part, queries, k, kernels)
-            anchors, distances = _merge((anchors, distances), found, k)
+            anchors, distances = merge_found((anchors, distances), found, k)
     return anchors, distances
 
 
@@ -112,7 +112,8 @@ def _nearest_in(block: Block, queries: F32, k: int, kernels: Metric) -> tuple[I6
     return anchors[chosen], distances
 
 
-def _merge(left: tuple[I64, F64], right: tuple[I64, F64], k: int) -> tuple[I64, F64]:
+def merge_found(left: tuple[I64, F64], right: tuple[I64, F64], k: int) -> tuple[I64, F64]:
+    """Return the k nearest of two answers to the same queries, each (anchors, distances) of shape (q, j)."""
     anchors = np.concatenate([left[0], right[0]], axis=1)
     distances = np.concatenate([left[1], right[1]], axis=1)
     best = smallest(distances, k, anchors)

@@ -6,14 +6,14 @@ the exact vectors lie in sidecars. An anchor that the index holds twice is one r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.address import Address, address_texts
 from dreamdb_arrow.errors import InvalidInputError, LayoutError
 from dreamdb_arrow.objects.index_entries import (
     CELLS,
@@ -27,6 +27,7 @@ from dreamdb_arrow.objects.spatial_bucket import (
     VectorSidecar,
     decode_spatial_bucket,
     decode_vector_sidecar,
+    join_raw_buckets,
     record_bytes,
 )
 from dreamdb_arrow.objects.spatial_index import SpatialIndex
@@ -69,10 +70,11 @@ _FETCHED_BUCKETS: Final = 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vectors:
-    """Rows: anchors int64 (n,) and vectors float32 (n, d)."""
+    """Rows: anchors int64 (n,), vectors float32 (n, d), and codes uint8 (n, c) where their buckets hold codes."""
 
     anchors: I64
     vectors: F32
+    codes: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.anchors)
@@ -121,10 +123,8 @@ def read_cells(
 def read_cell_anchors(store: Store, track: Track) -> I64:
     """Return the anchors of an embedding Track, ascending, each once: also of codes that cannot be read."""
     found = [np.empty(0, np.int64)]
-    directory = field_directory(track)
     for group in _groups(iterate_cells(store, track)):
-        paths = [(f"{directory}/{entry.key}/{entry.bucket}", entry.bucket) for entry in group]
-        found += [decode_spatial_bucket(data).anchors for data in fetch_many(store, paths)]
+        found += [decode_spatial_bucket(data).anchors for data in _fetch_buckets(store, track, group)]
     anchors = np.unique(np.concatenate(found))
     return anchors[(anchors >= 0) & (anchors <= VISIBLE_ANCHOR_MAX)]
 
@@ -140,11 +140,18 @@ def iterate_vectors(
 ) -> Iterator[Vectors]:
     """Yield the visible rows in bounded blocks, as they lie: an anchor that is there twice comes twice."""
     for group in _groups(iterate_cells(store, track, keys=keys, known=known)):
-        found = _read_buckets(store, track, group, dim, origin)
-        anchors = np.concatenate([rows.anchors for rows in found])
-        vectors = np.concatenate([rows.vectors for rows in found])
+        anchors, vectors = _read_group(store, track, group, dim, origin)
         visible = (anchors >= 0) & (anchors <= VISIBLE_ANCHOR_MAX)
         yield Vectors(anchors, vectors) if visible.all() else Vectors(anchors[visible], vectors[visible])
+
+
+def iterate_buckets(
+    store: Store, track: Track, dim: int, entries: Iterable[CellEntry], origin: Origin
+) -> Iterator[tuple[CellEntry, Vectors]]:
+    """Yield the rows of these buckets as they lie, those too that nobody can see. Raises as read_vectors."""
+    for group in _groups(iter(entries)):
+        fetched = _fetch_buckets(store, track, group)
+        yield from zip(group, _decode_buckets(store, track, group, fetched, dim, origin), strict=True)
 
 
 def _groups(entries: Iterator[CellEntry]) -> Iterator[list[CellEntry]]:
@@ -161,12 +168,35 @@ def _groups(entries: Iterator[CellEntry]) -> Iterator[list[CellEntry]]:
         yield group
 
 
-def _read_buckets(
+def _fetch_buckets(store: Store, track: Track, entries: list[CellEntry]) -> list[bytes]:
+    directory, buckets = field_directory(track), [entry.bucket for entry in entries]
+    named = zip(entries, address_texts(buckets), strict=True)
+    paths = [f"{directory}/{entry.key}/{text}" for entry, text in named]
+    return fetch_many(store, list(zip(paths, buckets, strict=True)))
+
+
+def _read_group(
     store: Store, track: Track, entries: list[CellEntry], dim: int, origin: Origin | None
+) -> tuple[I64, F32]:
+    fetched = _fetch_buckets(store, track, entries)
+    joined = join_raw_buckets(fetched)  # a cell mostly has a row or two
+    if joined is not None:
+        _check_origin(entries[0], joined, origin)
+        found = [_rows(joined, joined.vectors, dim)]
+    else:
+        found = _decode_buckets(store, track, entries, fetched, dim, origin)
+    return np.concatenate([rows.anchors for rows in found]), np.concatenate([rows.vectors for rows in found])
+
+
+def _decode_buckets(
+    store: Store,
+    track: Track,
+    entries: list[CellEntry],
+    fetched: list[bytes],
+    dim: int,
+    origin: Origin | None,
 ) -> list[Vectors]:
-    directory = field_directory(track)
-    paths = [(f"{directory}/{entry.key}/{entry.bucket}", entry.bucket) for entry in entries]
-    buckets = [decode_spatial_bucket(data) for data in fetch_many(store, paths)]
+    buckets = [decode_spatial_bucket(data) for data in fetched]
     for entry, bucket in zip(entries, buckets, strict=True):
         _check_origin(entry, bucket, origin)
     held = [b.vectors for b in buckets]
@@ -215,7 +245,7 @@ def _rows(bucket: SpatialBucket, vectors: F32 | None, dim: int) -> Vectors:
         raise LayoutError(
             f"{len(bucket.anchors)} anchors have vectors of shape {shape}, of a field of {dim} numbers"
         )
-    return Vectors(bucket.anchors, vectors)
+    return Vectors(bucket.anchors, vectors, bucket.codes)
 
 
 def _settle(blocks: list[Vectors], dim: int) -> Vectors:

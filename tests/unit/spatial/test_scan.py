@@ -1,0 +1,87 @@
+"""spatial.scan: the same rows as an exact search over the cells that are read, one query or many, in any segments."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamdb_arrow.kernels.distance import inverse_norms, row_norms
+from dreamdb_arrow.spatial.scan import Segment, scan_cells
+from dreamdb_arrow.spatial.search import nearest
+
+DIM = 9
+
+
+def segment(seed, rows=300, cells=12, *, unit=False):
+    """Rows with anchors of their own, in cells chosen at random."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((rows, DIM)).astype(np.float32)
+    if unit:
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    elif rows > 7:
+        vectors[7] = 0
+    cell = np.sort(rng.integers(0, cells, rows))
+    names, first = np.unique(cell, return_index=True)
+    anchors = rng.permutation(rows).astype(np.int64) * 100 + seed
+    order = np.argsort(anchors)
+    return Segment(
+        keys=np.array([f"{n:05b}" for n in names], "S"),
+        starts=np.append(first, rows).astype(np.int64),
+        anchors=anchors,
+        vectors=vectors,
+        inverse=None if unit else inverse_norms(row_norms(vectors)),
+        order=order,
+        ordered=anchors[order],
+    )
+
+
+def rows_in(segment, keys):
+    begins, ends = segment.runs(keys)
+    return np.concatenate([np.arange(0), *(np.arange(a, b) for a, b in zip(begins, ends, strict=True))])
+
+
+def by_definition(segments, masks, keys, query, k, metric):
+    blocks = []
+    for held, mask in zip(segments, masks, strict=True):
+        rows = rows_in(held, keys)
+        rows = rows if mask is None else rows[mask[rows]]
+        blocks.append((held.anchors[rows], held.vectors[rows]))
+    anchors, distances = nearest(blocks, query[None, :], k, metric)
+    return anchors[0], distances[0]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+@pytest.mark.parametrize("count", [1, 17])
+@pytest.mark.parametrize("masked", [False, True])
+@given(st.integers(0, 20), st.integers(1, 3), st.integers(1, 12), st.sampled_from([1, 5, 40]))
+def test_the_nearest_of_the_cells_that_are_read(metric, count, masked, seed, parts, nprobe, k):
+    rng = np.random.default_rng(seed)
+    segments = [segment(seed + n, rows=(300, 1, 60)[n], unit=n == 2) for n in range(parts)]
+    masks = [rng.random(len(s)) < 0.4 if masked and n != 1 else None for n, s in enumerate(segments)]
+    queries = rng.standard_normal((count, DIM)).astype(np.float32)
+    names = np.array([f"{n:05b}" for n in range(14)], "S")
+    wanted = [rng.permutation(names)[:nprobe] for _ in range(count)]
+    found = scan_cells(segments, masks, wanted, queries, k, metric)
+    for query, keys, anchors, distances in zip(queries, wanted, found.anchors, found.distances, strict=True):
+        true, far = by_definition(segments, masks, keys, query, k, metric)
+        assert anchors[: len(true)].tolist() == true.tolist()
+        np.testing.assert_array_equal(distances[: len(far)], far)
+        assert (anchors[len(true) :] == -1).all()
+        assert np.isinf(distances[len(true) :]).all()
+    rows = sum(len(rows_in(s, keys)) for s in segments for keys in wanted)
+    assert found.scored == rows
+
+
+def test_cells_that_are_not_there_and_segments_without_rows():
+    held, query = segment(1), np.ones((2, DIM), np.float32)
+    found = scan_cells([held], [None], [np.array([b"11111"])] * 2, query, 3, "cosine")
+    assert found.anchors.size == 0 or (found.anchors == -1).all()
+    assert scan_cells([], [], [np.array([b"0"])], query[:1], 3, "l2").anchors.shape[1] == 0
+
+
+def test_rows_are_found_by_anchor():
+    held = segment(3)
+    wanted = np.sort(np.append(held.anchors[:20], [-5, 10**9, 17]))
+    rows = held.rows_of(wanted)
+    assert sorted(held.anchors[rows]) == sorted(held.anchors[:20])
+    assert held.rows_of(np.empty(0, np.int64)).tolist() == []
