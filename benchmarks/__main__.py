@@ -13,18 +13,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks.jobs import access, deletes, history, ingest, memory, reference, scaling, scans, versions
+from benchmarks.jobs import (
+    access,
+    deletes,
+    history,
+    ingest,
+    memory,
+    reference,
+    scaling,
+    scans,
+    search,
+    versions,
+)
 from benchmarks.measure import Figure
 from benchmarks.ours import Stripes
-from benchmarks.peers import OUR_NAMES, STORES, missing
+from benchmarks.peers import INDEXES, OUR_NAMES, STORES, missing
 from benchmarks.report import Block, facts, markdown, read_blocks, write_blocks
 from benchmarks.sizes import SIZES, Setup, Sizes
 
 JOBS: Final[dict[str, Callable[[Setup], Iterator[Figure]]]] = {
     job.JOB: job.run
-    for job in (ingest, scans, versions, deletes, history, access, reference, memory, scaling)
+    for job in (ingest, scans, versions, deletes, history, access, reference, memory, scaling, search)
 }
-PEERS: Final = tuple(name for name in STORES if name not in {*OUR_NAMES, Stripes.name})
+PEERS: Final = (*(name for name in STORES if name not in {*OUR_NAMES, Stripes.name}), *INDEXES)
 PACKAGES: Final = tuple(
     dict.fromkeys(name.split(",")[0] for name in PEERS)
 )  # "lance" stands for "lance, btree" too

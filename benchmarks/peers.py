@@ -196,6 +196,7 @@ class Delta(Store):
         self.table_at().delete(f"_anchor IN ({', '.join(map(str, anchors))})")
 
 
+INDEXES: Final = ("faiss",)  # peers that keep no rows; each is named as its module
 STORES: Final[dict[str, type[Store]]] = {
     store.name: store
     for store in (Ours, OursUnsynced, Parquet, ParquetSynced, Stripes, DuckDB, Lance, LanceIndexed, Delta)
@@ -205,5 +206,5 @@ OUR_NAMES: Final = (Ours.name, OursUnsynced.name)
 
 def missing(name: str) -> str | None:
     """Return the module that a peer lacks here, or None when it can run."""
-    needs = STORES[name].needs
+    needs = name if name in INDEXES else STORES[name].needs
     return needs if needs is not None and find_spec(needs) is None else None

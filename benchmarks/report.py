@@ -16,7 +16,16 @@ from benchmarks.checks import Verdict, judge
 from benchmarks.measure import Figure
 from benchmarks.sizes import Sizes
 
-PACKAGES: Final = ("dreamdb-arrow", "duckdb", "pyarrow", "numpy", "pylance", "deltalake", "dreamdb")
+PACKAGES: Final = (
+    "dreamdb-arrow",
+    "duckdb",
+    "pyarrow",
+    "numpy",
+    "pylance",
+    "deltalake",
+    "faiss-cpu",
+    "dreamdb",
+)
 SHOWN_UNITS: Final = ("ms", "s", "GB")  # the other names tell theirs
 CHECK_HEAD: Final = "| | what must show | limit | found | |\n| --- | --- | ---: | ---: | --- |"
 

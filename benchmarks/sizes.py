@@ -29,6 +29,8 @@ class Sizes:
     stream_gb: float = 10
     scaling: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     scaling_commit: int = 10_000
+    search_rows: int = 1_000_000
+    search_queries: int = 1000
 
 
 SIZES: Final = {
@@ -44,6 +46,8 @@ SIZES: Final = {
         reference_rows=2000,
         stream_gb=1,
         scaling=(100_000, 1_000_000),
+        search_rows=50_000,
+        search_queries=300,
     ),
     "smoke": Sizes(
         rows=2000,
@@ -59,6 +63,8 @@ SIZES: Final = {
         stream_gb=0.004,
         scaling=(2000, 4000),
         scaling_commit=1000,
+        search_rows=800,
+        search_queries=20,
     ),
 }
 

@@ -27,6 +27,12 @@ from dreamdb_arrow.errors import (
 
 if TYPE_CHECKING:
     from dreamdb_arrow.dataset.collect import gc
+    from dreamdb_arrow.dataset.publish import (
+        publish_rabitq_compressor,
+        train_and_publish_imi_centroids,
+        train_and_publish_ivf_centroids,
+        train_and_publish_pq_compressor,
+    )
     from dreamdb_arrow.dataset.schema import Schema
     from dreamdb_arrow.engines.duckdb import attach, connect
     from dreamdb_arrow.engines.frames import Dataset
@@ -48,6 +54,10 @@ __all__ = [
     "connect",
     "gc",
     "open_store",
+    "publish_rabitq_compressor",
+    "train_and_publish_imi_centroids",
+    "train_and_publish_ivf_centroids",
+    "train_and_publish_pq_compressor",
 ]
 
 # Loaded when they are asked for: engines take half a second, which `dreamdb --help` has no use for.
@@ -58,6 +68,10 @@ _LATE: Final = {
     "connect": "dreamdb_arrow.engines.duckdb",
     "gc": "dreamdb_arrow.dataset.collect",
     "open_store": "dreamdb_arrow.store.urls",
+    "publish_rabitq_compressor": "dreamdb_arrow.dataset.publish",
+    "train_and_publish_imi_centroids": "dreamdb_arrow.dataset.publish",
+    "train_and_publish_ivf_centroids": "dreamdb_arrow.dataset.publish",
+    "train_and_publish_pq_compressor": "dreamdb_arrow.dataset.publish",
 }
 
 

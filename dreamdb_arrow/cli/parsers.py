@@ -80,8 +80,8 @@ def _settle_places(name: str, parser: Parser, args: Namespace) -> None:
         if place in REST:
             setattr(args, place, words)
             words = []
-        elif getattr(args, place, None) is None and words:
-            setattr(args, place, words.pop(0))
+        elif getattr(args, place, None) is None:
+            setattr(args, place, words.pop(0) if words else None)
     if words:
         parser.refuse(words[0])
     missing = [p.upper() for p in VERBS[name].places[: VERBS[name].required] if not getattr(args, p, None)]
@@ -91,8 +91,8 @@ def _settle_places(name: str, parser: Parser, args: Namespace) -> None:
 
 def main_parser() -> Parser:
     """Return the parser of a command line without a verb."""
-    verbs = "\n".join(f"  {name:<10} {verb.summary}" for name, verb in VERBS.items())
-    codes = "\n".join(f"  {code:<10} {meaning}" for code, meaning in EXIT_CODES.items())
+    verbs = "\n".join(f"  {name:<12} {verb.summary}" for name, verb in VERBS.items())
+    codes = "\n".join(f"  {code:<12} {meaning}" for code, meaning in EXIT_CODES.items())
     parser = Parser(
         prog="dreamdb",
         usage=f"dreamdb [--help] [--version] {{{','.join(VERBS)}}} ...",

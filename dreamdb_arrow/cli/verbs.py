@@ -17,9 +17,12 @@ ARGUMENTS: Final = MappingProxyType(
         "query": "SQL; each argument may hold several statements, separated by ';'",
         "branch": "the ref whose rows are wanted, a branch of the same dataset",
         "branches": "the refs whose rows are wanted, in this order",
+        "question": "status",
+        "field": "an embedding field",
     }
 )
 REST: Final = frozenset({"query", "branches"})  # these take all words that are left
+STAGES: Final = ("measure", "plan", "refile", "publish")  # of ada-ivf-step
 LONG_OPTIONS: Final = MappingProxyType({"backend": "--backend", "ref": "--ref-name", "label": "--label"})
 
 
@@ -106,6 +109,36 @@ def _compact(parser: ArgumentParser) -> None:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--stripes-only", action="store_true", help="leave the Tracks as they are")
     only.add_argument("--tracks-only", action="store_true", help="leave the stripes as they are")
+    _json(parser)
+
+
+def _seed(parser: ArgumentParser) -> None:
+    seed = "of the sample and the training (0); the same one gives the same cells"
+    parser.add_argument("--seed", metavar="N", type=whole_number, default=0, help=seed)
+    _json(parser)
+
+
+def _rebuild_ivf(parser: ArgumentParser) -> None:
+    cells = "how many cells (twice the square root of the number of rows, or fewer of few rows)"
+    parser.add_argument("-k", "--cells", metavar="N", type=whole_number, help=cells)
+    sample = "about how many rows to train on (as many as training takes)"
+    parser.add_argument("--sample", metavar="N", type=whole_number, help=sample)
+    _seed(parser)
+
+
+def _ada_ivf_step(parser: ArgumentParser) -> None:
+    stage = "only this one: measure, plan, refile or publish"
+    parser.add_argument("--stage", metavar="S", choices=STAGES, help=stage)
+    target = "how many times the mean the largest cell may hold (4); measure takes it for the stages after it"
+    parser.add_argument("--target", metavar="X", type=float, default=4.0, help=target)
+    _seed(parser)
+
+
+def _index(parser: ArgumentParser) -> None:
+    sample = "how many rows to search for, to estimate recall; 0 for no estimate (64)"
+    parser.add_argument("--sample", metavar="N", type=whole_number, default=64, help=sample)
+    nprobe = "how many cells such a search reads (32)"
+    parser.add_argument("--nprobe", metavar="N", type=whole_number, help=nprobe)
     _json(parser)
 
 
@@ -237,6 +270,42 @@ VERBS: Final = MappingProxyType(
             ("backend", "ref"),
             2,
             _compact,
+        ),
+        "index": Verb(
+            "status BACKEND REF [FIELD] [--sample N] [--nprobe N] [--json]",
+            "tell how full the cells of embeddings are, and what a search by cells finds",
+            "For each embedding field, or for FIELD: its cells and the rows in them, the largest cell beside the mean, rows\n"
+            "that no flush has brought into cells, the bytes of codes, and recall: which share of their 10 nearest others\n"
+            "some rows find when N cells are read.",
+            ("dreamdb index status space hello", "dreamdb index status space hello v --nprobe 8 --json"),
+            ("question", "backend", "ref", "field"),
+            3,
+            _index,
+        ),
+        "rebuild-ivf": Verb(
+            "BACKEND REF FIELD [-k N] [--sample N] [--seed N] [--json]",
+            "train the cells of a field anew and file every row in them",
+            "For fields of ivf-cosine and imi-cosine whose rows have outgrown their cells. One commit; older versions keep\n"
+            "their cells. Rows that are not flushed are filed by the next flush. After an interruption the same command\n"
+            "goes on.",
+            ("dreamdb rebuild-ivf space hello v", "dreamdb rebuild-ivf space hello v -k 4 --json"),
+            ("backend", "ref", "field"),
+            3,
+            _rebuild_ivf,
+        ),
+        "ada-ivf-step": Verb(
+            "BACKEND REF FIELD [--stage S] [--target X] [--seed N] [--json]",
+            "cut cells that hold too much, give up small ones",
+            "For fields of ivf-cosine, when some cells hold far more rows than others. Four stages: measure how full the\n"
+            "cells are, plan which there shall be, refile the rows, publish it as one commit. All of them, or one a process;\n"
+            "these share --cache-dir. Each may be killed and run again, and the Space is readable throughout.",
+            (
+                "dreamdb ada-ivf-step space hello v",
+                "dreamdb ada-ivf-step space hello v --stage measure --target 3",
+            ),
+            ("backend", "ref", "field"),
+            3,
+            _ada_ivf_step,
         ),
         "gc": Verb(
             "BACKEND [--keep-manifests N] [--keep-since-secs S] [--root VERSION] [--delete --writers-paused] [--json]",

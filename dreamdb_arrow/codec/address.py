@@ -10,9 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import blake3
+import numpy as np
 
 from dreamdb_arrow.errors import LayoutError
 
@@ -23,6 +25,8 @@ BLAKE3_CODE: Final = 0x1E
 ADDRESS_BYTES: Final = 33
 ADDRESS_CHARACTERS: Final = 53
 _PREFIX: Final = bytes([BLAKE3_CODE])
+_DIGITS: Final = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
+_DIGIT_BITS: Final = 5
 _THREADED_BYTES: Final = 16 << 20  # below this, threads save less than what else they could do meanwhile
 _LOADED_BY: Final = os.getpid()
 
@@ -50,6 +54,8 @@ class Address(bytes):
 
 def address_of(*parts: Buffer) -> Address:
     """Return the Address of these bytes, one part after the other: contiguous buffers, which are not copied."""
+    if len(parts) == 1 and type(parts[0]) is bytes and len(parts[0]) <= _THREADED_BYTES:  # mostly, and often
+        return bytes.__new__(Address, _PREFIX + blake3.blake3(parts[0], max_threads=1).digest())
     views = [memoryview(part).cast("B") for part in parts]
     # The threads of the hash do not live on in a fork, which would wait for them for ever.
     many = max(map(len, views), default=0) > _THREADED_BYTES and os.getpid() == _LOADED_BY
@@ -57,6 +63,16 @@ def address_of(*parts: Buffer) -> Address:
     for view in views:
         hasher.update(view)
     return Address(_PREFIX + hasher.digest())  # 0002-R1
+
+
+def address_texts(addresses: Sequence[Address]) -> list[str]:
+    """Return the text forms of many addresses."""
+    rows = np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, ADDRESS_BYTES)
+    bits = np.zeros((len(rows), ADDRESS_CHARACTERS * _DIGIT_BITS), np.uint8)
+    bits[:, : 8 * ADDRESS_BYTES] = np.unpackbits(rows, axis=1)
+    digits = np.packbits(bits.reshape(-1, _DIGIT_BITS), axis=1) >> (8 - _DIGIT_BITS)
+    texts = _DIGITS[digits].tobytes().decode("ascii")
+    return [texts[at : at + ADDRESS_CHARACTERS] for at in range(0, len(texts), ADDRESS_CHARACTERS)]
 
 
 def parse_address(text: str) -> Address:

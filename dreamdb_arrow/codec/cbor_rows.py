@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from dreamdb_arrow.codec.cbor_columns import ADDRESS_HEAD, ADDRESS_SIZE, ARRAY, 
 from dreamdb_arrow.codec.ragged import Bytes, Ints, numbers_at, rows_at
 from dreamdb_arrow.errors import LayoutError
 
+Steps: TypeAlias = Mapping[
+    int, Sequence[bytes]
+]  # by the head of a row, the table of _STEPS of each of its items
 _FIRST_LOOK: Final = 16  # so many rows alike pay for comparing more of them at once
 _REST_MAX: Final = 512  # how many rows to walk, at most, before it is tried again
 _WIDTHS: Final = ((0x18, ">u1", 24), (0x19, ">u2", 1 << 8), (0x1A, ">u4", 1 << 16), (0x1B, ">u8", 1 << 32))
@@ -71,23 +74,29 @@ def read_head(data: bytes, at: int, major: int) -> tuple[int, int]:
     return argument, end
 
 
-def find_rows(data: bytes, at: int, count: int, shapes: Mapping[int, Sequence[Item]]) -> tuple[Ints, int]:
+def row_steps(*shapes: Sequence[Item]) -> Steps:
+    """Return how find_rows walks over rows that hold the items of any of these shapes."""
+    return {ARRAY << 5 | len(shape): tuple(_STEPS[item] for item in shape) for shape in shapes}
+
+
+def find_rows(data: bytes, at: int, count: int, steps: Steps) -> tuple[Ints, int]:
     """Return where each of `count` rows begins, int64 (count,), and where the last one ends.
 
     Args:
         data: the page.
         at: where the first row begins.
         count: the number of rows, which the caller has bounded by the size of the page.
-        shapes: what a row of so many items holds.
+        steps: of row_steps.
 
     Raises:
         LayoutError: a row of another shape, or one that reaches beyond the page.
     """
-    steps = {ARRAY << 5 | size: [_STEPS[item] for item in shape] for size, shape in shapes.items()}
-    page = np.frombuffer(data, np.uint8)
     starts: list[int] = []
     rest = 0
     try:
+        if count <= _FIRST_LOOK:
+            at = _walk_rows(data, at, count, steps, starts)
+        page = np.frombuffer(data, np.uint8)
         while len(starts) < count:
             heads, end = _measure_row(data, at, steps)
             size = end - at
@@ -106,9 +115,7 @@ def find_rows(data: bytes, at: int, count: int, shapes: Mapping[int, Sequence[It
     return np.array(starts, np.int64), at
 
 
-def _walk_rows(
-    data: bytes, at: int, count: int, steps: Mapping[int, Sequence[bytes]], starts: list[int]
-) -> int:
+def _walk_rows(data: bytes, at: int, count: int, steps: Steps, starts: list[int]) -> int:
     """Add where each of the next rows begins to `starts`, and return where the last one ends."""
     for _ in range(count):
         starts.append(at)
@@ -119,7 +126,7 @@ def _walk_rows(
     return at
 
 
-def _measure_row(data: bytes, at: int, steps: Mapping[int, Sequence[bytes]]) -> tuple[list[int], int]:
+def _measure_row(data: bytes, at: int, steps: Steps) -> tuple[list[int], int]:
     """Return the places of all bytes of a row that say how long it is, and where it ends."""
     heads = [at]
     tables = steps[data[at]]

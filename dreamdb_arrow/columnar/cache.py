@@ -25,6 +25,7 @@ from dreamdb_arrow.columnar.row_cache import RowCache
 from dreamdb_arrow.columnar.stripe import open_stripe, stripe_columns, stripe_fragment
 from dreamdb_arrow.columnar.vectors import I64, VectorStripe, open_vectors
 from dreamdb_arrow.errors import CorruptDataError, NotFoundError, ObjectNotFoundError
+from dreamdb_arrow.store.checked import CheckedFiles
 from dreamdb_arrow.store.files import temporary_name
 from dreamdb_arrow.store.forks import renew_in_child
 from dreamdb_arrow.store.interface import Store
@@ -40,6 +41,7 @@ MAPPED_BYTES: Final = (
 )  # of vectors that stay mapped: pages that were looked at count as memory of the process
 FRAGMENTS_MAX: Final = 1024
 ROWS: Final = "rows"
+CHECKED: Final = "checked"
 DEFAULT_ROOT: Final = Path("~/.cache/dreamdb-arrow")
 
 
@@ -61,7 +63,8 @@ class LocalCache:
             self._cleanup = weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
         self.root = Path(root).expanduser().absolute()
         self._files = open_store(self.root, create=True, durability="os")
-        self.verifier = Verifier()
+        records = None if self.is_temporary else CheckedFiles(self.root / CHECKED)  # 0021-R11
+        self.verifier = Verifier(records=records)
         self.groups = RowCache(self.root / ROWS)
         self._mapped: OrderedDict[Address, tuple[tuple[int, int], VectorStripe]] = OrderedDict()
         self._mapped_bytes = 0

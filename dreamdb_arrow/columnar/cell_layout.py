@@ -20,9 +20,8 @@ from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.errors import CorruptDataError, NotFoundError
-from dreamdb_arrow.kernels.distance import inverse_norms, row_norms
 from dreamdb_arrow.objects.track import Track
-from dreamdb_arrow.spatial.scan import Segment
+from dreamdb_arrow.spatial.scan import Segment, inverse_lengths
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.cells import CellEntry, Origin, iterate_cells
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
@@ -228,7 +227,7 @@ def _lay_out(
             for _, rows in iterate_buckets(store, track, dim, entries, origin):
                 file.write(np.ascontiguousarray(rows.vectors, "<f4").data)
                 lists["anchors"].append(rows.anchors)
-                lists["inverse"].append(inverse_norms(row_norms(rows.vectors)))
+                lists["inverse"].append(inverse_lengths(rows.vectors))
                 lists["codes"].append(
                     np.empty((len(rows), 0), np.uint8) if rows.codes is None else rows.codes
                 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from dreamdb_arrow.objects.schema import Field
 from dreamdb_arrow.store.interface import Store
 
 T = TypeVar("T")
+
+RECENT_BYTES: Final = 32 << 20  # of anchors that satisfy conditions, kept with a version
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,15 @@ class RowSet:
         if found is None:
             found = self._worked_out[key] = make()
         return cast("T", found)
+
+    def recently(self, kind: str, key: str, make: Callable[[], I64]) -> I64:
+        """Return anchors that depend on this version and the key alone; those asked for last are kept, up to a size."""
+        held: OrderedDict[str, I64] = self.once(kind, OrderedDict)
+        found = held.pop(key, None)
+        held[key] = found = make() if found is None else found
+        while len(held) > 1 and sum(anchors.nbytes for anchors in list(held.values())) > RECENT_BYTES:
+            held.popitem(last=False)
+        return found
 
     @property
     def timeline(self) -> Address:

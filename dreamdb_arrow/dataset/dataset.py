@@ -26,12 +26,15 @@ from dreamdb_arrow.dataset.create import create_dataset
 from dreamdb_arrow.dataset.delete import check_anchors, delete_rows
 from dreamdb_arrow.dataset.evolving import Evolving
 from dreamdb_arrow.dataset.flush import Progress, flush
+from dreamdb_arrow.dataset.graph import Graphs
+from dreamdb_arrow.dataset.indexing import Indexing
 from dreamdb_arrow.dataset.inspect import history, refs
 from dreamdb_arrow.dataset.items import init_segment, list_items
 from dreamdb_arrow.dataset.lookup import where_anchors
 from dreamdb_arrow.dataset.scan import TIME_MAX, count_rows, plan_scan, scan_batches
 from dreamdb_arrow.dataset.schema import Schema, arrow_schema, describe, row_fields
 from dreamdb_arrow.dataset.search import search
+from dreamdb_arrow.dataset.searching import Searching
 from dreamdb_arrow.dataset.space import Backend, Space
 from dreamdb_arrow.dataset.tables import as_rows, table_of_samples
 from dreamdb_arrow.dataset.take import row_as_dict, take_rows
@@ -45,7 +48,7 @@ from dreamdb_arrow.objects.schema import decode_schema
 ANCHORS = "_time_anchors"  # the reference's name for the anchors of a batch
 
 
-class Dataset(Evolving, Branching, Arrays):
+class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching):
     """Rows of a Space, at one version of one Ref.
 
     A handle stays at the version it was opened at; its own writes move it on, `refresh()` moves it to the Ref's tip.

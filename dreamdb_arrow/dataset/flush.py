@@ -31,6 +31,7 @@ from dreamdb_arrow.columnar.vendor import (
     has_columnar_layer,
     read_track,
 )
+from dreamdb_arrow.dataset.first_cells import first_cells
 from dreamdb_arrow.dataset.outgoing import Rows
 from dreamdb_arrow.dataset.pending import (
     Known,
@@ -41,7 +42,7 @@ from dreamdb_arrow.dataset.pending import (
     read_known,
     without_held,
 )
-from dreamdb_arrow.dataset.spatial import load_spatial_index, publish_spatial_index, trained_index
+from dreamdb_arrow.dataset.spatial import is_one_cell, load_spatial_index
 from dreamdb_arrow.dataset.writable import check_cells, check_plain_media, check_unbound, index_address
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
@@ -230,10 +231,11 @@ def _write_vectors(
     address = index_address(f, spatial)
     index = load_spatial_index(store, address)
     check_unbound(f, index)
-    if not track.object_index and f.options.get("spatial_index") is None:
-        fresh = trained_index(index, held[1])
-        if fresh is not index:
-            index, address = fresh, publish_spatial_index(batch, fresh)
+    most = int(f.options.get("bucket_max_bytes") or BUCKET_MAX_BYTES)
+    if f.options.get("spatial_index") is None and is_one_cell(index):
+        trained = first_cells(store, batch, track, spatial, index, held[1], most)
+        if trained is not None:
+            track, index, address = trained
             registry[track.modality] = {**spatial, "spatial_index": [bytes(address)]}  # 0004-R4
     coder = spatial.get("vector_compressor")
     return write_vectors(
@@ -246,7 +248,7 @@ def _write_vectors(
         held[1],
         rerank=bool(f.options.get("rerank")),
         compressor=None if coder is None else as_address(coder),
-        bucket_max_bytes=int(f.options.get("bucket_max_bytes") or BUCKET_MAX_BYTES),
+        bucket_max_bytes=most,
     )
 
 

@@ -49,6 +49,10 @@ def where_anchors(
         find_field(rows, name, ("scalar",))
         if op not in OPERATORS:
             raise InvalidInputError(f"unknown operator {op!r}; use one of {' '.join(OPERATORS)}")
+    return rows.recently("where", repr([tuple(c) for c in conditions]), lambda: _scan(rows, conditions))
+
+
+def _scan(rows: RowSet, conditions: Conditions) -> I64:
     columns = [ANCHOR, *dict.fromkeys(name for name, _, _ in conditions)]
     found = [_matching(batch, conditions) for batch in scan_batches(plan_scan(rows, columns))]
     return np.concatenate(found) if found else np.empty(0, dtype=np.int64)

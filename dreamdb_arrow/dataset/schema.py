@@ -102,7 +102,7 @@ class Schema:
             name: the field.
             dim: how many numbers a vector has.
             algorithm: how vectors become cells: `dreamdb.lsh-cosine`, `lsh-l2`, `ivf-cosine` or `imi-cosine`.
-                IVF and IMI without a `spatial_index` are trained on the rows of their first flush.
+                IVF and IMI without a `spatial_index` are trained by the first flush that finds 256 rows.
             required: whether every row has one.
             lsh_bits: hyperplanes of `lsh-cosine`, 20 unless given.
             compressor: address of a published VectorCompressor; the cells then hold codes, beside the exact vectors

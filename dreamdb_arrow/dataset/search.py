@@ -3,6 +3,7 @@
     nothing said    exact: every vector that counts is compared
     nprobe          the cells that the spatial index ranks first, out of the layout in the local cache
     recall          so many cells as the Space's own vectors needed for it
+    pool            of a field with codes: the rows with the best codes, and of these the nearest by their exact vectors
 
 Rows that no flush has brought into cells, and those of a hot shard, are compared beside them. A condition is applied before:
 when it leaves few rows, these are compared and no cells are read; otherwise cells are read until there are k rows.
@@ -11,7 +12,7 @@ when it leaves few rows, these are compared and no cells are read; otherwise cel
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -29,13 +30,17 @@ from dreamdb_arrow.dataset.spatial import load_spatial_index
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field
 from dreamdb_arrow.objects.spatial_index import SpatialIndex
+from dreamdb_arrow.objects.vector_compressor import VectorCompressor
+from dreamdb_arrow.spatial.code_scan import prepare_codes
 from dreamdb_arrow.spatial.partitioners import check_count, probe_keys
+from dreamdb_arrow.spatial.pool import scan_pool
 from dreamdb_arrow.spatial.recall import Curve, measure_recall
 from dreamdb_arrow.spatial.scan import Found, Segment, scan_cells
 from dreamdb_arrow.spatial.search import merge_found, nearest
 from dreamdb_arrow.tracks.cells import Origin
 from dreamdb_arrow.tracks.hot import read_hot_shard
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
+from dreamdb_arrow.tracks.vectors import load_compressor
 
 K_MAX: Final = 1_000_000
 FEW_ROWS: Final = 20_000  # of so many, or of as many as the cells would have, each is compared
@@ -46,14 +51,22 @@ Block = tuple[I64, F32]
 
 @dataclass(slots=True)
 class Report:
-    """What a search did: how it went about it, cells that were read for a query, rows that were compared."""
+    """What a search did.
+
+    strategy     how it went about it
+    nprobe       how many cells a query was allowed
+    cells        how many the index named for one
+    segments     in how many pieces the cells lie
+    rows_scored  how many rows were compared, of all queries together
+    seconds      the time it took
+    """
 
     strategy: str = "exact"
     nprobe: int = 0
     cells: int = 0
-    rows_scored: int = 0
     segments: int = 0
-    notes: list[str] = field(default_factory=list)
+    rows_scored: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,7 @@ class _Cells:
     layout: CellLayout
     count: int
     alive: tuple[Any, ...]
+    compressor: VectorCompressor | None
 
 
 def metric_of(f: Field) -> str:
@@ -121,6 +135,7 @@ def search(
     *,
     nprobe: int | None = None,
     recall: float | None = None,
+    pool: int | None = None,
     t0: int = 0,
     t1: int = TIME_MAX,
     allowed: I64 | None = None,
@@ -135,6 +150,8 @@ def search(
         k: how many.
         nprobe: how many cells to read; None, without `recall`, compares every vector, and the answer is exact.
         recall: read as many cells as find this share of the nearest rows, by a measurement on the version's vectors.
+        pool: how many rows of a field with codes are chosen by these, to be compared by their exact vectors; None compares
+            every row of the cells by its exact vector.
         t0: the first anchor that counts.
         t1: the first anchor after those that count.
         allowed: the anchors that count, int64 ascending; None for all.
@@ -144,7 +161,7 @@ def search(
         anchors int64 (q, j) and distances float64 (q, j), j = min(k, rows); rows of -1 and infinity fill up a query
         whose cells hold fewer, which happens with `nprobe` and without any condition.
 
-    Raises InvalidInputError for a wrong field, k, nprobe or recall, and for queries that do not fit.
+    Raises InvalidInputError for a wrong field, k, nprobe, recall or pool, and for queries that do not fit.
     """
     f = find_field(rows, name, ("embedding",))
     check_query(f, queries)
@@ -159,7 +176,8 @@ def search(
     if few:
         report.strategy = "exact over the rows that the condition leaves"
         return nearest(_tallied(_flat_blocks(counted, f), report), queries, k, metric_of(f))
-    found = _probe(counted, f, cells, queries, k, nprobe, report)
+    pool = None if pool is None else _check_pool(f, cells, pool, k)
+    found = _probe(counted, f, cells, queries, k, nprobe, pool, report)
     beside = [counted.of(b) for b in (*_unflushed_blocks(rows, f), _hot_block(rows, f))]  # 0006-R13
     if not any(len(anchors) for anchors, _ in beside):
         return found.anchors, found.distances
@@ -225,7 +243,8 @@ def _open_cells(rows: RowSet, f: Field) -> _Cells:
         for segment, dead in zip(layout.segments, layout.dead, strict=True)
     )
     index, count = load_spatial_index(rows.store, origin.index), len(layout.cells()[0])
-    return _Cells(index, origin, layout, count, alive)
+    coder = None if origin.compressor is None else load_compressor(rows.store, origin.compressor)
+    return _Cells(index, origin, layout, count, alive, coder)
 
 
 def _few_rows(counted: _Counted, cells: _Cells, nprobe: int) -> bool:
@@ -266,21 +285,52 @@ def _masks(counted: _Counted, cells: _Cells) -> list[Any]:
 
 
 def _probe(
-    counted: _Counted, f: Field, cells: _Cells, queries: F32, k: int, nprobe: int, report: Report
+    counted: _Counted,
+    f: Field,
+    cells: _Cells,
+    queries: F32,
+    k: int,
+    nprobe: int,
+    pool: int | None,
+    report: Report,
 ) -> Found:
     """Read the best cells of each query: with a condition, more and more of them until there are k rows."""
     masks, restricted = _masks(counted, cells), counted.allowed is not None or counted.t0 > 0
     restricted = restricted or counted.t1 <= VISIBLE_ANCHOR_MAX
-    report.strategy, report.segments = "cells", len(cells.layout.segments)
+    segments = cells.layout.segments
+    report.strategy, report.segments = "cells" if pool is None else f"codes, a pool of {pool}", len(segments)
     while True:
         wanted = probe_keys(cells.index, queries, nprobe)
-        found = scan_cells(cells.layout.segments, masks, wanted, queries, k, metric_of(f))
+        if pool is None or cells.compressor is None:
+            found = scan_cells(segments, masks, wanted, queries, k, metric_of(f))
+        else:
+            prepared = _prepared(counted.rows, f, cells)
+            found = scan_pool(segments, prepared, cells.compressor, masks, wanted, queries, k, pool)
         report.nprobe, report.cells = nprobe, max(len(keys) for keys in wanted)
         report.rows_scored += found.scored
         short = found.anchors.shape[1] < k or bool((found.anchors[:, k - 1] < 0).any())
         if not (short and restricted and nprobe < cells.count):
             return found
         nprobe *= _WIDER
+
+
+def _check_pool(f: Field, cells: _Cells, pool: int, k: int) -> int:
+    if cells.compressor is None:
+        raise InvalidInputError(f"field {f.name!r} has no codes to choose a pool by; leave pool away")
+    if check_count("pool", pool) < k:
+        raise InvalidInputError(f"a pool of {pool} rows cannot give {k}; make it larger")
+    return min(pool, max(k, cells.layout.rows))
+
+
+def _prepared(rows: RowSet, f: Field, cells: _Cells) -> list[Any]:
+    """Return what is worked out once of the codes of each segment."""
+    coder = cells.compressor
+    assert coder is not None
+
+    def make() -> list[Any]:
+        return [prepare_codes(coder, s.codes) for s in cells.layout.segments if s.codes is not None]
+
+    return rows.once(("prepared", f.name), make)
 
 
 def _enough_cells(rows: RowSet, f: Field, cells: _Cells, recall: float | None, k: int) -> int:

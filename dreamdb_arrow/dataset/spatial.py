@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +17,8 @@ from dreamdb_arrow.objects.spatial_index import (
     IVF_COSINE,
     LSH_COSINE,
     LSH_L2,
+    ImiCosineParams,
+    IvfCosineParams,
     SpatialIndex,
     decode_spatial_index,
     encode_spatial_index,
@@ -27,7 +28,7 @@ from dreamdb_arrow.objects.spatial_index import (
     make_lsh_cosine,
     make_lsh_l2,
 )
-from dreamdb_arrow.spatial.training import train_imi, train_ivf
+from dreamdb_arrow.spatial.training import book_size_for, cells_for, train_imi, train_ivf
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import fetch
@@ -35,6 +36,7 @@ from dreamdb_arrow.tracks.vectors import load_compressor
 
 DIRECTORY: Final = "spatial-index"
 TRAINED: Final = (IVF_COSINE, IMI_COSINE)
+TRAINED_FROM: Final = 256  # rows: fewer would fix cells that say little of the rows to come
 
 
 def load_spatial_index(store: Store, address: Address) -> SpatialIndex:
@@ -70,7 +72,7 @@ def index_of_new_field(store: Store, batch: Batch, dataset_name: str, f: Field) 
     """Return the address of the SpatialIndex of a field that is being declared.
 
     One that the schema names must be there and fit; LSH follows from the names. IVF and IMI without one begin with
-    a single cell, so that the Space is valid at once, and are trained on the rows of their first flush.
+    a single cell, so that the Space is valid at once, and are trained when a flush finds TRAINED_FROM rows.
 
     Raises InvalidInputError when a given index is of another algorithm or dimension.
     """
@@ -102,14 +104,21 @@ def _untrained(dataset_name: str, f: Field) -> SpatialIndex:
     return make_imi_cosine(*(np.eye(1, dim // 2, dtype=np.float32) for _ in range(2)))
 
 
-def trained_index(index: SpatialIndex, vectors: F32) -> SpatialIndex:
-    """Return an index with as many cells as these vectors deserve: about the square root of their number.
+def is_one_cell(index: SpatialIndex) -> bool:
+    """Whether an index has a single cell, as one of centroids has before it is trained."""
+    params = index.params
+    if isinstance(params, ImiCosineParams):
+        return params.k_sub == 1
+    return isinstance(params, IvfCosineParams) and params.k == 1
 
-    An index that needs no training, or too few vectors for two cells, gives back the index as it is.
+
+def trained_index(index: SpatialIndex, vectors: F32) -> SpatialIndex:
+    """Return an index with as many cells as these vectors deserve.
+
+    An index that has its cells, or too few vectors to tell where cells should be, gives back the index as it is.
     """
-    if index.algorithm not in TRAINED or len(vectors) < 4:
+    if not is_one_cell(index) or len(vectors) < TRAINED_FROM:
         return index
-    cells = max(2, round(math.sqrt(len(vectors))))
     if index.algorithm == IVF_COSINE:
-        return train_ivf(vectors, cells)
-    return train_imi(vectors, max(2, round(math.sqrt(cells))))
+        return train_ivf(vectors, cells_for(len(vectors)))
+    return train_imi(vectors, book_size_for(len(vectors)))

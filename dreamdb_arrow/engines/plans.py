@@ -182,12 +182,13 @@ class Source:
 
     def listing(self) -> pa.Array:
         """Return the files as one row of FILES_SQL. DuckDB need not look whether they changed: their names tell."""
-        sizes = (size for _, size, _, _ in self.files.signatures)
-        listed = [
-            {"filename": name, "file_size": size, "validate_external_file_cache": False}
-            for name, size in zip(self.files.paths, sizes, strict=True)
+        count = len(self.files.paths)
+        columns = [
+            pa.array(self.files.paths, pa.string()),
+            pa.array(self.files.sizes, pa.int64()),
+            pa.array(np.zeros(count, dtype=bool)),
         ]
-        return pa.array([listed], pa.list_(FILES))
+        return pa.ListArray.from_arrays([0, count], pa.StructArray.from_arrays(columns, fields=list(FILES)))
 
 
 def source_of(rows: RowSet, t0: int, t1: int, *, share: int = SHARE) -> Source:

@@ -25,6 +25,7 @@ from dreamdb_arrow.engines.plans import SCALAR_SQL, arrow_type_sql, identifier, 
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field
 
+HITS_NAME: Final = "__dreamdb_hits"  # as sql/dreamdb_search.sql has it
 VALUE_TYPES: Final[Mapping[str, pa.DataType]] = {
     **{SCALAR_SQL[name]: kind for name, kind in SCALAR_TYPES.items()},
     "BLOB": pa.binary(),
@@ -45,11 +46,21 @@ def take_sql(rows: RowSet, anchors: str | None, prefix: str, dims: Collection[in
     if not isinstance(wanted, list):
         raise InvalidInputError(f"anchors must be a list of integers, not {anchors!s:.60}")
     found = take_rows(plan_scan(rows, (ANCHOR,)), check_anchors(wanted))
+    held = f"SELECT unnest('{found[ANCHOR].to_pylist()}'::BIGINT[]) AS {ANCHOR}"
+    return f"SELECT {_columns_sql(rows, prefix, dims)} FROM ({held})"
+
+
+def search_sql(rows: RowSet, prefix: str, dims: Collection[int] = ()) -> str:
+    """Return the SELECT of the rows of the hits of a search, which the query around it has as `HITS_NAME`, nearest first."""
+    columns = _columns_sql(rows, prefix, dims)
+    return f"SELECT {columns}, _distance FROM {HITS_NAME} ORDER BY _distance, {ANCHOR}"
+
+
+def _columns_sql(rows: RowSet, prefix: str, dims: Collection[int]) -> str:
     fields = row_fields(rows.fields, rows.unavailable)
     version = literal(str(rows.address))
     columns = [f"{_column_sql(f, prefix, version, dims)} AS {identifier(f.name)}" for f in fields]
-    held = f"SELECT unnest('{found[ANCHOR].to_pylist()}'::BIGINT[]) AS {ANCHOR}"
-    return f"SELECT {', '.join([ANCHOR, f'make_timestamp_ns({ANCHOR}) AS {TIME}', *columns])} FROM ({held})"
+    return ", ".join([ANCHOR, f"make_timestamp_ns({ANCHOR}) AS {TIME}", *columns])
 
 
 def _column_sql(f: Field, prefix: str, version: str, dims: Collection[int]) -> str:

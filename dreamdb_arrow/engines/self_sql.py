@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.dataset.space import Space
-from dreamdb_arrow.engines.duckdb import DuckDBError, Session, leave_open, open_database
+from dreamdb_arrow.engines.duckdb import DuckDBError, Session, leave_open, open_database, ready_macros
 from dreamdb_arrow.engines.plans import literal
 from dreamdb_arrow.errors import InvalidInputError
 
@@ -61,21 +61,13 @@ class _Database:
     def __init__(self, space: Space) -> None:
         # A name that is no table must not become a variable of ours.
         self.con = open_database(python_enable_replacements=False)
-        self._session = _Attached(self.con, space)
+        self._session = Session(self.con, space, kept=ready_macros(space))  # without views: `self` is the one there is
         self._finalizer = weakref.finalize(self, _close, self._session, self.con)
 
     def abandon(self) -> None:
         """Let go without closing anything, in a process that forked."""
         self._finalizer.detach()
         leave_open(self.con)
-
-
-class _Attached(Session):
-    """A Space with its functions and no views: `self` is the one there is."""
-
-    def _make_views(self, con: duckdb.DuckDBPyConnection) -> list[str]:  # noqa: ARG002 - as it is called
-        """Make no views, which would go stale in a database that stays open."""
-        return []
 
 
 def _close(session: Session, con: duckdb.DuckDBPyConnection) -> None:

@@ -22,6 +22,9 @@ from dreamdb_arrow.kernels.blocks import row_blocks
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
+_LEAST: Final = float(np.finfo(np.float32).smallest_subnormal) / 2  # what float32 makes more than zero of
+_MOST: Final = float(np.finfo(np.float32).max) * (1 + 2.0**-25)  # and what it makes no infinity of
+
 
 def row_norms(vectors: F32) -> F32:
     """Return the length of each row, float32 (n,); 0 or inf for a row without a direction."""
@@ -83,11 +86,11 @@ def exact_cosine_distances(queries: F32, candidates: F32) -> F64:
     assert candidates.ndim == 3
     assert queries.shape == (candidates.shape[0], candidates.shape[2])
     q, c = queries.astype(np.float64), candidates.astype(np.float64)
-    directed = _directed(row_norms(queries))[:, None]
-    directed = directed & _directed(row_norms(candidates.reshape(-1, c.shape[2]))).reshape(c.shape[:2])
-    lengths = np.sqrt(np.square(q).sum(axis=1)[:, None] * np.square(c).sum(axis=2))
-    cosines = np.zeros(c.shape[:2])
     # The last axis is added up by itself, in one order for every shape; a matrix product would not promise that.
+    q_squares, c_squares = np.square(q).sum(axis=1)[:, None], np.square(c).sum(axis=2)
+    lengths = np.sqrt(q_squares * c_squares)
+    directed = _directed(q_squares) & _directed(c_squares)
+    cosines = np.zeros(c.shape[:2])
     np.divide((c * q[:, None, :]).sum(axis=2), lengths, out=cosines, where=directed)
     return 1.0 - np.clip(cosines, -1.0, 1.0)
 
@@ -101,9 +104,9 @@ def exact_squared_l2_distances(queries: F32, candidates: F32) -> F64:
     return squares
 
 
-def _directed(norms: F32) -> NDArray[np.bool_]:
-    directed: NDArray[np.bool_] = (norms > 0) & (norms < np.inf)
-    return directed
+def _directed(squares: F64) -> NDArray[np.bool_]:
+    """Whether sums of squares are above zero and finite in float32, as the fast kernel sees them."""
+    return (squares > _LEAST) & (squares < _MOST)
 
 
 def inverse_norms(norms: F32) -> F32:

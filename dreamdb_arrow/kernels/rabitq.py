@@ -68,10 +68,25 @@ def decode_rabitq(turn: F64, codes: Codes, bits: int, *, factors: bool = False) 
         levels = _unpack(codes[rows, : code_width(dim, bits, factors=False)], dim, bits)
         turned = _middles(levels, dim, bits)
         if factors:
-            stored = np.ascontiguousarray(codes[rows, -FACTOR_BYTES:]).view("<f4").astype(np.float64)
-            turned = (2.0 * levels - 1.0) * stored
+            turned = (2.0 * levels - 1.0) * stored_factors(codes[rows]).astype(np.float64)[:, None]
         vectors[rows] = turned @ turn
     return vectors
+
+
+def byte_numbers(dim: int, bits: int, *, factors: bool = False) -> F32:
+    """Return the numbers that each byte of a code stands for in the rotated basis, float32 (256, 8 / bits).
+
+    With factors they are 1 and -1, and each code has the factor that goes with them.
+    """
+    assert bits in BITS
+    levels = _unpack(np.arange(256, dtype=np.uint8)[:, None], 8 // bits, bits)
+    numbers = 2.0 * levels - 1.0 if factors else _middles(levels, dim, bits)
+    return numbers.astype(np.float32)
+
+
+def stored_factors(codes: Codes) -> F32:
+    """Return the factors that codes with factors, uint8 (n, width), end with: float32 (n,)."""
+    return np.ascontiguousarray(codes[:, -FACTOR_BYTES:]).view("<f4").reshape(-1)
 
 
 def _levels(turned: F64, bits: int) -> Codes:

@@ -13,16 +13,16 @@ is free. A column of distinct values has as many entries as rows, so leaves are 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice, pairwise
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
+from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address
+from dreamdb_arrow.codec.cbor import encode_cbor
 from dreamdb_arrow.codec.cbor_columns import (
     UINT,
     array_head,
@@ -31,27 +31,32 @@ from dreamdb_arrow.codec.cbor_columns import (
     encode_heads,
     encode_rows,
 )
-from dreamdb_arrow.codec.cbor_rows import Item, find_rows, read_array_head, read_columns
-from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged
+from dreamdb_arrow.codec.cbor_rows import (
+    Item,
+    Steps,
+    find_rows,
+    read_array_head,
+    read_columns,
+    read_head,
+    row_steps,
+)
+from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged, cut_strings
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.scalar_values import Values, ValueType, order_keys, take_values
-from dreamdb_arrow.objects.shape import (
-    expect_address,
-    expect_closed_map,
-    expect_list,
-    expect_uint,
-)
 
 PAGE_BYTES_MAX: Final = 65_536
 LEAF_ENTRIES_MAX: Final = 4096  # 0011-R10
 CHILDREN_MAX: Final = 256
 LEVEL_MAX: Final = 32
 WHOLE: Final = -1  # in place of a length: the whole bucket
-_KEYS: Final = frozenset({"type", "level", "entries", "algorithm"})
 _ENTRY: Final = (Item.BYTES, Item.UINT, Item.UINT, Item.ADDRESS)
 _PART: Final = (Item.UINT, Item.UINT)
-_SHAPES: Final = {4: _ENTRY, 6: (*_ENTRY, *_PART)}
-_LEAF_HEAD: Final = b"\xa4\x64type\x64leaf\x65level\x00\x67entries"
+_CHILD: Final = (Item.BYTES, Item.BYTES, Item.ADDRESS)
+_ENTRY_STEPS: Final = row_steps(_ENTRY, (*_ENTRY, *_PART))
+_CHILD_STEPS: Final = row_steps(_CHILD)
+_ENTRIES: Final = b"\x67entries"
+_LEAF_HEAD: Final = b"\xa4\x64type\x64leaf\x65level\x00" + _ENTRIES
+_NODE_HEAD: Final = b"\xa4\x64type\x68internal\x65level"
 _SIZE_LIMIT: Final = np.uint64(1 << 62)
 
 
@@ -147,12 +152,12 @@ def _encode_mixed(
 
 def encode_leaf(kind: ValueType, rows: bytes, count: int) -> bytes:
     """Return the leaf that holds `count` encoded entries."""
-    return _LEAF_HEAD + array_head(count) + rows + _leaf_tail(kind)
+    return _LEAF_HEAD + array_head(count) + rows + _page_tail(kind)
 
 
 def leaf_overhead(kind: ValueType, count: int) -> int:
     """Return how many bytes a leaf of `count` entries has beside them."""
-    return len(_LEAF_HEAD) + len(array_head(count)) + len(_leaf_tail(kind))
+    return len(_LEAF_HEAD) + len(array_head(count)) + len(_page_tail(kind))
 
 
 def encode_node(kind: ValueType, node: BtreeNode) -> bytes:
@@ -172,7 +177,7 @@ def _child_value(child: BtreeChild) -> list[bytes]:
     return [child.low, child.high, child.address]
 
 
-def _leaf_tail(kind: ValueType) -> bytes:
+def _page_tail(kind: ValueType) -> bytes:
     return encode_cbor("algorithm") + encode_cbor(kind.algorithm)
 
 
@@ -180,41 +185,73 @@ def _leaf_tail(kind: ValueType) -> bytes:
 
 
 def decode_btree_page(data: bytes, kind: ValueType) -> ScalarEntries | BtreeNode:
-    """Return the entries of a leaf, or the children of an internal page, for a column of this value type.
+    """Return what one page holds, as decode_btree_pages does."""
+    return decode_btree_pages([data], kind)[0]
 
-    Raises LayoutError or CanonicalError for anything else: another algorithm, entries out of order or none.
+
+def decode_btree_pages(pages: Sequence[bytes], kind: ValueType) -> list[ScalarEntries | BtreeNode]:
+    """Return for each page the entries of a leaf, or the children of an internal page, for a column of this value type.
+
+    The reference writes pages of a handful of entries: many pages are read as one. Raises LayoutError for anything else
+    than such a page: another algorithm, entries out of order or none.
     """
-    if len(data) > PAGE_BYTES_MAX:  # 0011-R10
-        raise LayoutError(f"a scalar index page has {len(data)} bytes, at most {PAGE_BYTES_MAX} are allowed")
-    if data.startswith(_LEAF_HEAD):  # canonical, so that every leaf begins like this
-        return _decode_leaf(data, kind)
-    return _decode_node(decode_cbor(data), kind)
+    if (size := max(map(len, pages), default=0)) > PAGE_BYTES_MAX:  # 0011-R10
+        raise LayoutError(f"a scalar index page has {size} bytes, at most {PAGE_BYTES_MAX} are allowed")
+    # Pages are canonical, so that every leaf begins alike.
+    are_leaves = [data.startswith(_LEAF_HEAD) for data in pages]
+    leaves = iter(_decode_leaves(list(compress(pages, are_leaves)), kind))
+    nodes = iter(_decode_nodes(list(compress(pages, map(operator.not_, are_leaves))), kind))
+    return [next(leaves) if is_leaf else next(nodes) for is_leaf in are_leaves]
 
 
-def is_ordered(entries: ScalarEntries) -> bool:
-    """Whether entries lie in the order of their value, then of their first anchor."""
+def is_ordered(entries: ScalarEntries, begins: Sequence[int] = ()) -> bool:
+    """Whether entries lie in the order of their value, then of their first anchor; the order begins anew at `begins`."""
     values, firsts = entries.values, entries.firsts
     if isinstance(values, list):
-        ascending = all(map(operator.le, values, islice(values, 1, None)))
+        ascending = np.fromiter(map(operator.le, values, islice(values, 1, None)), np.bool_)
         same = np.fromiter(map(operator.eq, values, islice(values, 1, None)), np.bool_)
     else:
         keys = order_keys(values)
-        ascending = bool(np.all(keys[:-1] <= keys[1:]))
-        same = keys[:-1] == keys[1:]
-    return ascending and not np.any(same & (firsts[:-1] > firsts[1:]))
+        ascending, same = keys[:-1] <= keys[1:], keys[:-1] == keys[1:]
+    right = ascending & ~(same & (firsts[:-1] > firsts[1:]))
+    right[np.array(begins, np.int64) - 1] = True
+    return bool(right.all())
 
 
-def _decode_leaf(data: bytes, kind: ValueType) -> ScalarEntries:
-    count, at = read_array_head(data, len(_LEAF_HEAD))
-    starts, end = find_rows(data, at, count, _SHAPES)
-    if data[end:] != _leaf_tail(kind):
-        raise LayoutError("a scalar index leaf has another algorithm than its column, or foreign keys")
-    if count == 0:
-        raise LayoutError("a scalar index leaf has no entries")
-    entries = _read_entries(np.frombuffer(data, np.uint8), starts, kind)
-    if not is_ordered(entries):  # 0011-R9
+def _decode_leaves(pages: Sequence[bytes], kind: ValueType) -> list[ScalarEntries]:
+    if not pages:
+        return []
+    rows = _find_entries(pages, [len(_LEAF_HEAD)] * len(pages), kind, _ENTRY_STEPS)
+    entries = _read_entries(np.frombuffer(rows.data, np.uint8), rows.starts, kind)
+    if not is_ordered(entries, rows.bounds[1:-1]):  # 0011-R9
         raise LayoutError("scalar index entries are out of order")
-    return entries
+    return [entries.between(start, stop) for start, stop in pairwise(rows.bounds)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Several pages as one: their bytes, where entries begin in these, and between which of them each page lies."""
+
+    data: bytes
+    starts: Ints
+    bounds: list[int]
+
+
+def _find_entries(pages: Sequence[bytes], places: Sequence[int], kind: ValueType, steps: Steps) -> _Rows:
+    """Find the entries of pages whose arrays of entries begin at these places."""
+    tail = _page_tail(kind)
+    found, bounds, size = [], [0], 0
+    for data, place in zip(pages, places, strict=True):
+        count, at = read_array_head(data, place)
+        starts, end = find_rows(data, at, count, steps)
+        if data[end:] != tail:
+            raise LayoutError("a scalar index page has another algorithm than its column, or foreign keys")
+        if count == 0:
+            raise LayoutError("a scalar index page has no entries")
+        found.append(starts + size)
+        bounds.append(bounds[-1] + count)
+        size += len(data)
+    return _Rows(b"".join(pages), np.concatenate(found), bounds)
 
 
 def _read_entries(page: Bytes, starts: Ints, kind: ValueType) -> ScalarEntries:
@@ -230,22 +267,43 @@ def _read_entries(page: Bytes, starts: Ints, kind: ValueType) -> ScalarEntries:
     return ScalarEntries(kind.decode(page, values), firsts, stops, buckets, offsets, lengths)
 
 
-def _decode_node(page: Any, kind: ValueType) -> BtreeNode:
-    found = expect_closed_map(page, "scalar index page", _KEYS)
-    if found["type"] != "internal" or found["algorithm"] != kind.algorithm:
-        raise LayoutError("a scalar index page has another type or algorithm than its column")
-    level = expect_uint(found["level"], "level of a scalar index page")
-    if not 1 <= level <= LEVEL_MAX:  # 0000-R2
-        raise LayoutError(f"an internal page cannot be at level {level}")
-    children = tuple(map(_child, expect_list(found["entries"], "entries of a scalar index page")))
-    places = [(child.low, child.high, child.address) for child in children]
-    if not children or places != sorted(places) or any(low > high for low, high, _ in places):  # 0011-R9
-        raise LayoutError("an internal scalar index page has no children, or they are out of order")
-    return BtreeNode(level, children)
+def _decode_nodes(pages: Sequence[bytes], kind: ValueType) -> list[BtreeNode]:
+    if not pages:
+        return []
+    levels, places = zip(*map(_read_level, pages), strict=True)
+    rows = _find_entries(pages, places, kind, _CHILD_STEPS)
+    (lows, highs, addresses), _ = read_columns(np.frombuffer(rows.data, np.uint8), rows.starts + 1, _CHILD)
+    names = addresses.tobytes()
+    children = [
+        BtreeChild(low, high, Address(names[at : at + ADDRESS_BYTES]))
+        for low, high, at in zip(
+            cut_strings(rows.data, lows.starts, lows.lengths),
+            cut_strings(rows.data, highs.starts, highs.lengths),
+            range(0, len(names), ADDRESS_BYTES),
+            strict=True,
+        )
+    ]
+    return [
+        BtreeNode(level, _check_children(children[start:stop]))
+        for level, (start, stop) in zip(levels, pairwise(rows.bounds), strict=True)
+    ]
 
 
-def _child(entry: Any) -> BtreeChild:
-    parts = expect_list(entry, "entry of an internal scalar index page")
-    if len(parts) != 3 or not isinstance(parts[0], bytes) or not isinstance(parts[1], bytes):
-        raise LayoutError("an entry of an internal scalar index page must be two keys and an address")
-    return BtreeChild(parts[0], parts[1], expect_address(parts[2], "child of a scalar index page"))
+def _read_level(data: bytes) -> tuple[int, int]:
+    """Return the level of an internal page, and where its array of entries begins."""
+    if not data.startswith(_NODE_HEAD):
+        raise LayoutError("a scalar index page is neither a leaf nor an internal page")
+    level, at = read_head(data, len(_NODE_HEAD), UINT)
+    if not 1 <= level <= LEVEL_MAX or not data.startswith(_ENTRIES, at):  # 0000-R2
+        raise LayoutError(f"a scalar index page cannot be at level {level}, or has foreign keys")
+    return level, at + len(_ENTRIES)
+
+
+def _check_children(children: list[BtreeChild]) -> tuple[BtreeChild, ...]:
+    pairs = pairwise(children)
+    if any(c.low > c.high for c in children) or any(_place(a) > _place(b) for a, b in pairs):  # 0011-R9
+        raise LayoutError("the children of an internal scalar index page are out of order")
+    return tuple(children)
+
+
+_place: Callable[[BtreeChild], tuple[bytes, bytes, Address]] = operator.attrgetter("low", "high", "address")

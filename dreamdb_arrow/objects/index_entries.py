@@ -27,7 +27,7 @@ from dreamdb_arrow.codec.cbor_columns import (
     encode_rows,
     encode_text,
 )
-from dreamdb_arrow.codec.cbor_rows import Item, find_rows, read_columns
+from dreamdb_arrow.codec.cbor_rows import Item, find_rows, read_columns, row_steps
 from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged
 from dreamdb_arrow.errors import LayoutError
 
@@ -48,6 +48,10 @@ MEDIA: Final = EntryShape(
 CELLS: Final = EntryShape(
     "cells", (Item.TEXT, Item.UINT, Item.UINT, Item.UINT, Item.ADDRESS, Item.UINT, Item.ADDRESS), 5, 1
 )
+_STEPS: Final = {
+    shape.name: row_steps(*(shape.items[:size] for size in range(shape.required, len(shape.items) + 1)))
+    for shape in (MEDIA, CELLS)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +176,7 @@ def decode_index_rows(
 
     Raises LayoutError for anything else than `count` canonical entries of this shape.
     """
-    shapes = {size: shape.items[:size] for size in range(shape.required, len(shape.items) + 1)}
-    starts, end = find_rows(data, at, count, shapes)
+    starts, end = find_rows(data, at, count, _STEPS[shape.name])
     page = np.frombuffer(data, np.uint8)
     members = (page[starts] - array_head(0)[0]).astype(np.int64)
     columns, place = read_columns(page, starts + 1, shape.items[: shape.required])

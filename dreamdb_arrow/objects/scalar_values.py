@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from struct import Struct
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -27,6 +28,7 @@ Values: TypeAlias = NDArray[Any] | list[str]
 
 STRING_BYTES_MAX: Final = 8192  # of a value in a B-tree; 0011-R2
 _SIGN: Final = np.uint64(1 << 63)
+_DOUBLE: Final = Struct(">d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,10 @@ def encode_key(value: Any) -> bytes:
     """Return the key of one value in internal pages."""
     if isinstance(value, str):
         return value.encode()
-    return int(tree_keys(np.atleast_1d(value))[0]).to_bytes(8, "big")
+    if not isinstance(value, float):
+        return (int(value) + (1 << 63)).to_bytes(8, "big")
+    bits = _DOUBLE.pack(value + 0.0)
+    return bytes(byte ^ 0xFF for byte in bits) if bits[0] >= 0x80 else bytes([bits[0] | 0x80]) + bits[1:]
 
 
 def decode_keys(kind: ValueType, keys: Sequence[bytes]) -> Any:

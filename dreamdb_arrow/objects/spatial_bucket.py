@@ -8,7 +8,8 @@ exact vectors then lie in a sidecar (`VSTU`), record i beside record i. Decoded 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +37,7 @@ _VERSION: Final = 1
 _BUCKET_HEAD: Final = struct.Struct(f">4sIIII{ADDRESS_BYTES}s{TAG_BYTES}sB")  # 86 bytes
 _SIDECAR_HEAD: Final = struct.Struct(f">4sIII{TAG_BYTES}s")  # 48 bytes
 _COMPRESSOR_END: Final = _BUCKET_HEAD.size + ADDRESS_BYTES
+_COUNT: Final = slice(12, 16)  # in a header, where the number of records is
 _INLINE: Final = 0
 
 
@@ -113,6 +115,29 @@ def decode_spatial_bucket(data: Buffer) -> SpatialBucket:
     if compressor is None:
         return SpatialBucket(Address(index), _untag(tag), anchors, payload)
     return SpatialBucket(Address(index), _untag(tag), anchors, None, compressor, payload)
+
+
+def join_raw_buckets(parts: Sequence[bytes]) -> SpatialBucket | None:
+    """Return the rows of several buckets as one; None unless all are raw and their headers differ in the count alone.
+
+    Raises as decode_spatial_bucket does for the first; what is wrong with another shows when it is decoded by itself.
+    """
+    first = decode_spatial_bucket(parts[0])
+    if first.vectors is None:
+        return None
+    before, after = parts[0][: _COUNT.start], parts[0][_COUNT.stop : BUCKET_HEADER]
+    size = record_bytes(first.vectors.shape[1])
+    for part in parts:
+        length = BUCKET_HEADER + size * int.from_bytes(part[_COUNT], "big")
+        if (
+            part[: _COUNT.start] != before
+            or part[_COUNT.stop : BUCKET_HEADER] != after
+            or len(part) != length
+        ):
+            return None
+    joined = b"".join([memoryview(part)[BUCKET_HEADER:] for part in parts])
+    records = np.frombuffer(joined, _payload_type(size, None))
+    return replace(first, anchors=records["anchor"].astype(np.int64), vectors=records["payload"])
 
 
 def encode_vector_sidecar(sidecar: VectorSidecar) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamdb_arrow.kernels.distance import METRICS, unit_rows
+from dreamdb_arrow.kernels.distance import METRICS, inverse_norms, row_norms, unit_rows
 
 Bools = NDArray[np.bool_]
 F32 = NDArray[np.float32]
@@ -71,6 +71,11 @@ class Segment:
         return rows
 
 
+def inverse_lengths(vectors: F32) -> F32:
+    """Return one by the length of each vector, float32 (n,), and 0 for one without a direction."""
+    return inverse_norms(row_norms(vectors))
+
+
 @dataclass(slots=True)
 class Found:
     """The best rows of each query: anchors int64 (q, j), distances float64 (q, j), nearest first, and how many were scored.
@@ -111,7 +116,7 @@ def scan_cells(
             rows, count = _scan_one(segments, masks, keys, query, k + SPARE, score)
             chosen.append(rows)
             scored += count
-    return _compare_again(segments, chosen, queries, k, metric, scored)
+    return compare_again(segments, chosen, queries, k, metric, scored)
 
 
 def _scan_one(
@@ -260,7 +265,7 @@ class _Best:
 # --- the order that counts ----------------------------------------------------------------------------------
 
 
-def _compare_again(
+def compare_again(
     segments: Sequence[Segment], chosen: Sequence[I64], queries: F32, k: int, metric: str, scored: int
 ) -> Found:
     """Return the k nearest of each query's rows, by float64; of equals the lower anchors first."""

@@ -1,7 +1,7 @@
 """Objects whose bytes are checked against their address before anybody uses them. Spec 0002.
 
 `fetch` checks what it has read. For files that an engine will map into memory by itself, a `Verifier` checks the
-file once, and remembers that it did by the file's time, size and inode.
+file once, and remembers that it did by the file's times, size and inode, in `store.checked` for later processes too.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Final, TypeAlias, TypeVar
 from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.errors import DigestMismatchError, StoreError
 from dreamdb_arrow.store import files
+from dreamdb_arrow.store.checked import SIZE, CheckedFiles, Signature
 from dreamdb_arrow.store.forks import renew_in_child
 from dreamdb_arrow.store.interface import Store
 
-Signature: TypeAlias = tuple[int, int, int, int]  # mtime_ns, size, inode, device
 Part: TypeAlias = tuple[int, memoryview]
 T = TypeVar("T")
 R = TypeVar("R")
@@ -77,24 +77,30 @@ class Watched:
     signatures: tuple[Signature, ...]
 
     def unchanged(self) -> bool:
-        """Whether time, size and inode of every file are still what they were; one system call a file."""
+        """Whether times, size and inode of every file are still what they were; one system call a file."""
         try:
             found = map(_signature_of, map(os.stat, self.paths))
             return tuple(found) == self.signatures
         except OSError:
             return False
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The bytes of each file."""
+        return tuple(signature[SIZE] for signature in self.signatures)
+
 
 class Verifier:
     """Remembers which local files were found to hash to their address. Safe to share between threads.
 
-    Whoever maps files into memory holds one; it forgets the longest unused of more than `capacity` files.
+    Whoever maps files into memory holds one; it forgets the longest unused of more than `capacity` files. `records`
+    are what other processes found, and are told what this one finds.
     """
 
-    __slots__ = ("__weakref__", "_capacity", "_lock", "_names", "_seen")
+    __slots__ = ("__weakref__", "_capacity", "_lock", "_names", "_records", "_seen")
 
-    def __init__(self, capacity: int = REMEMBERED_FILES) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity: int = REMEMBERED_FILES, records: CheckedFiles | None = None) -> None:
+        self._capacity, self._records = capacity, records
         self._seen: OrderedDict[tuple[str, Address], Signature] = OrderedDict()
         self._names: dict[tuple[str, str, Address], str] = {}  # where read_parts found the file of an object
         self._lock = Lock()
@@ -112,12 +118,34 @@ class Verifier:
         local = store.local_path(path)
         if local is None:
             return None
-        with files.reading(path), files.opened(str(local)) as fd:
-            key, signature = (str(local), address), _signature(fd)
-            if not self._remembers(key, signature):
-                _check(path, address, _address_of_file(fd, signature[1]))
-                self._remember(key, signature)
+        name = str(local)
+        if not self._finds_checked(name, address):
+            with files.reading(path), files.opened(name) as fd:
+                self._check_file(path, name, address, fd)
         return local
+
+    def _finds_checked(self, name: str, address: Address) -> bool:
+        """Whether a file was checked as it is now, by us or by an earlier process; one system call."""
+        try:
+            signature = _signature_of(os.stat(name))  # noqa: PTH116 - this is asked for every file of a scan
+        except OSError:
+            return False
+        key = name, address
+        if self._remembers(key, signature):
+            return True
+        if self._records is None or not self._records.has(address, signature):
+            return False
+        self._remember(key, signature)
+        return True
+
+    def _check_file(self, path: str, name: str, address: Address, fd: int) -> None:
+        """Hash a file and remember that. Raises DigestMismatchError."""
+        looked_ns = self._records.now() if self._records else 0
+        signature = _signature(fd)
+        _check(path, address, _address_of_file(fd, signature[SIZE]))
+        self._remember((name, address), signature)
+        if self._records:
+            self._records.add(address, signature, looked_ns)
 
     def read_parts(
         self, store: Store, directory: str, address: Address, cut: Callable[[int], Sequence[Part]]
@@ -155,7 +183,7 @@ class Verifier:
             signature = _signature(fd)
             if not self._remembers((name, address), signature):
                 return False
-            for start, buffer in cut(signature[1]):
+            for start, buffer in cut(signature[SIZE]):
                 files.read_into(fd, start, buffer)
         except (OSError, EOFError):
             return False
@@ -164,7 +192,7 @@ class Verifier:
         return True
 
     def is_unchanged(self, local: str, address: Address) -> bool:
-        """Whether a file was checked, and its time, size and inode are still what they were; one system call."""
+        """Whether a file was checked, and its times, size and inode are still what they were; one system call."""
         try:
             status = os.stat(local)  # noqa: PTH116 - this is asked for every file of every query
         except OSError:
@@ -201,9 +229,9 @@ def _signature(fd: int) -> Signature:
 
 
 _signature_of: Callable[[os.stat_result], Signature] = operator.attrgetter(
-    "st_mtime_ns", "st_size", "st_ino", "st_dev"
+    "st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev"
 )
-_FORGOTTEN: Final[Signature] = (-1, -1, -1, -1)  # what no file has: whoever forgot must check again
+_FORGOTTEN: Final[Signature] = (-1, -1, -1, -1, -1)  # what no file has: whoever forgot must check again
 
 
 def _address_of_file(fd: int, size: int) -> Address:

@@ -149,8 +149,8 @@ def _iterate_events(store: Store, track: Track) -> Iterator[ArrayEntries]:
         return
     directory = index_directory(track.timeline, track.modality)
 
-    def decode(data: bytes) -> ArrayEntries | IndexNode:
-        return decode_array_page(data, track.modality)
+    def decode(pages: list[bytes]) -> list[ArrayEntries | IndexNode]:
+        return [decode_array_page(data, track.modality) for data in pages]
 
     yield from walk_tree(store, directory, paged_tree(track), decode, _check_page)
 

@@ -17,7 +17,7 @@ from dreamdb_arrow.objects.btree_page import (
     BtreeChild,
     BtreeNode,
     ScalarEntries,
-    decode_btree_page,
+    decode_btree_pages,
     is_ordered,
     join_entries,
 )
@@ -74,8 +74,8 @@ def check_form(found: dict[str, Any]) -> None:
 def iterate_btree(store: Store, track: Track, kind: ValueType) -> Iterator[ScalarEntries]:
     """Yield the entries of a column, a leaf at a time. Raises as read_btree does."""
 
-    def decode(data: bytes) -> ScalarEntries | BtreeNode:
-        return decode_btree_page(data, kind)
+    def decode(pages: list[bytes]) -> list[ScalarEntries | BtreeNode]:
+        return decode_btree_pages(pages, kind)
 
     if (tree := btree_of(track)) is None:
         return
@@ -147,9 +147,10 @@ class _BtreePages:
 
     def open(self, pages: Sequence[BtreeChild], level: int, *, claimed: bool) -> list[Any]:
         fetched = fetch_many(self._store, paths_in(self._directory, [page.address for page in pages]))
+        opened = decode_btree_pages(fetched, self._writer.kind)
         return [
-            self._check(decode_btree_page(data, self._writer.kind), level, claim if claimed else None)
-            for data, claim in zip(fetched, pages, strict=True)
+            self._check(page, level, claim if claimed else None)
+            for page, claim in zip(opened, pages, strict=True)
         ]
 
     def _check(self, page: ScalarEntries | BtreeNode, level: int, claim: BtreeChild | None) -> Any:

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.index_entries import CELLS, IndexEntries
 from dreamdb_arrow.objects.index_page import IndexLeaf, IndexNode, decode_index_page
@@ -79,10 +79,12 @@ def iterate_cells(
     for entries in (
         iterate_index(store, track) if wanted is None else _pages_with(store, track, sorted(wanted))
     ):
-        for at in _wanted_rows(check_keys(entries), wanted):
-            bucket = Address(entries.addresses[at].tobytes())
+        rows = _wanted_rows(check_keys(entries), wanted)
+        names, sizes = entries.addresses[rows].tobytes(), entries.sizes[rows].tolist()
+        for nth, at in enumerate(rows):
+            bucket = Address(names[nth * ADDRESS_BYTES : (nth + 1) * ADDRESS_BYTES])
             if bucket not in known:
-                yield _entry(entries, at, bucket)
+                yield CellEntry(entries.keys[at], sizes[nth], bucket, _sidecar(entries, at))
 
 
 def check_keys(entries: IndexEntries) -> IndexEntries:
@@ -97,10 +99,8 @@ def _wanted_rows(entries: IndexEntries, wanted: set[str] | None) -> list[int]:
     return rows if wanted is None else [at for at in rows if entries.keys[at] in wanted]
 
 
-def _entry(entries: IndexEntries, at: int, bucket: Address) -> CellEntry:
-    has_sidecar = entries.members[at] > SIDECAR
-    sidecar = Address(entries.columns[SIDECAR][at].tobytes()) if has_sidecar else None
-    return CellEntry(entries.keys[at], int(entries.sizes[at]), bucket, sidecar)
+def _sidecar(entries: IndexEntries, at: int) -> Address | None:
+    return Address(entries.columns[SIDECAR][at].tobytes()) if entries.members[at] > SIDECAR else None
 
 
 def _pages_with(store: Store, track: Track, keys: list[str]) -> Iterator[IndexEntries]:

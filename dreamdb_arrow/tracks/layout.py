@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.address import Address, address_texts
 from dreamdb_arrow.codec.time_key import encode_time_key
 from dreamdb_arrow.objects.track import Track
 
@@ -60,7 +60,8 @@ def constant_directory(timeline: Address, modality: str) -> str:
 
 def paths_in(directory: str, addresses: Iterable[Address]) -> list[tuple[str, Address]]:
     """Return path and address of objects in one directory, as `store.verified.fetch_many` takes them."""
-    return [(f"{directory}/{address}", address) for address in addresses]
+    names = list(addresses)
+    return [(f"{directory}/{text}", name) for text, name in zip(address_texts(names), names, strict=True)]
 
 
 def widen(coverage: tuple[int, int], first: int, stop: int, *, empty: bool) -> tuple[int, int]:

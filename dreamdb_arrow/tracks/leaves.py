@@ -17,7 +17,7 @@ from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.btree_page import (
     BtreeNode,
     ScalarEntries,
-    decode_btree_page,
+    decode_btree_pages,
     join_entries,
 )
 from dreamdb_arrow.objects.index_entries import IndexEntries, join_index_entries
@@ -72,11 +72,8 @@ def _read_leaves(
 def _pages(store: Store, kind: ValueType, directory: str, addresses: Iterable[Address]) -> list[Any]:
     names = sorted(addresses)
     parts = [names[at : at + _FETCHED_TOGETHER] for at in range(0, len(names), _FETCHED_TOGETHER)]
-    return [
-        decode_btree_page(data, kind)
-        for part in parts
-        for data in fetch_many(store, paths_in(directory, part))
-    ]
+    fetched = (fetch_many(store, paths_in(directory, part)) for part in parts)
+    return [page for pages in fetched for page in decode_btree_pages(pages, kind)]
 
 
 def _without(kind: ValueType, held: ScalarEntries, known: ScalarEntries) -> ScalarEntries:

@@ -58,7 +58,7 @@ def walk_tree(
     store: Store,
     directory: str,
     tree: Tree,
-    decode: Callable[[bytes], Any],
+    decode: Callable[[list[bytes]], Sequence[Any]],
     check: Callable[[Any, int, Any], int],
     pick: Callable[[Any], Sequence[Any]] = attrgetter("children"),
 ) -> Iterator[Any]:
@@ -68,7 +68,7 @@ def walk_tree(
         store: where the pages are.
         directory: where in it.
         tree: what the Track says.
-        decode: bytes -> leaf, or a node with `children` that have an `address`.
+        decode: pages of one level -> of each the leaf, or a node with `children` that have an `address`.
         check: page, its height above the leaves, what its parent says of it -> its entries; raises LayoutError.
         pick: page above the leaves -> those of its children that are wanted. The counts of the Track are then as the
             pages that are read say.
@@ -113,13 +113,12 @@ def read_tree(found: dict[str, Any], items_key: str) -> Tree:
 
 
 def _fetch_pages(
-    store: Store, directory: str, addresses: dict[Address, int], decode: Callable[[bytes], T]
+    store: Store, directory: str, addresses: dict[Address, int], decode: Callable[[list[bytes]], Sequence[T]]
 ) -> Iterator[tuple[Address, T]]:
     pending = iter(addresses)
     while group := list(islice(pending, _FETCHED_TOGETHER)):
         fetched = fetch_many(store, paths_in(directory, group))
-        for address, data in zip(group, fetched, strict=True):
-            yield address, decode(data)
+        yield from zip(group, decode(fetched), strict=True)
 
 
 # --- reading ------------------------------------------------------------------------------------------------
@@ -145,8 +144,8 @@ def iterate_index(store: Store, track: Track, near: tuple[int, int] | None = Non
     tree = paged_tree(track)
     directory = index_directory(track.timeline, track.modality)
 
-    def decode(data: bytes) -> IndexLeaf | IndexNode:
-        return decode_index_page(data, shape, track.modality)
+    def decode(pages: list[bytes]) -> list[IndexLeaf | IndexNode]:
+        return [decode_index_page(data, shape, track.modality) for data in pages]
 
     pick = attrgetter("children") if near is None else partial(_near, near)
     for leaf in walk_tree(store, directory, tree, decode, check_index_page, pick):

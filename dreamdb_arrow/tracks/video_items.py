@@ -58,10 +58,11 @@ def _iterate_leaves(store: Store, track: Track) -> Iterator[tuple[VideoEntry, ..
         return
     tree = paged_tree(track)
     directory = index_directory(track.timeline, track.modality)
-    leaves = walk_tree(
-        store, directory, tree, lambda data: decode_video_page(data, track.modality), _check_page
-    )
-    for leaf in leaves:
+
+    def decode(pages: list[bytes]) -> list[VideoLeaf | VideoNode]:
+        return [decode_video_page(data, track.modality) for data in pages]
+
+    for leaf in walk_tree(store, directory, tree, decode, _check_page):
         yield leaf.entries
 
 

@@ -5,7 +5,14 @@ import signal
 import numpy as np
 import pytest
 
-from dreamdb_arrow.codec.address import Address, address_of, as_address, is_address_text, parse_address
+from dreamdb_arrow.codec.address import (
+    Address,
+    address_of,
+    address_texts,
+    as_address,
+    is_address_text,
+    parse_address,
+)
 from dreamdb_arrow.errors import LayoutError
 
 EMPTY_TEXT = "d2xrgsnz6x42djvaibg6unw4zfezxszfzgw4cevxzsnjhsxed4zge"
@@ -22,6 +29,12 @@ def test_known_addresses(data, text):  # 0002-R1
     assert str(address_of(data)) == text
     assert parse_address(text) == address_of(data)
     assert is_address_text(text)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 300])
+def test_texts_of_many_are_the_text_of_each(count):
+    addresses = [address_of(bytes([n % 256, n // 256])) for n in range(count)]
+    assert address_texts(addresses) == [str(address) for address in addresses]
 
 
 def test_text_form_everywhere():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dreamdb_arrow.codec import cbor_columns as columns
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
-from dreamdb_arrow.codec.cbor_rows import Item, find_rows, read_array_head, read_columns, read_head
+from dreamdb_arrow.codec.cbor_rows import Item, find_rows, read_array_head, read_columns, read_head, row_steps
 from dreamdb_arrow.codec.ragged import Ragged
 from dreamdb_arrow.errors import LayoutError
 
@@ -32,7 +32,7 @@ def encode_all(rows):
 
 
 def decode_all(data, count, at=0):
-    starts, end = find_rows(data, at, count, {len(SHAPE): SHAPE})
+    starts, end = find_rows(data, at, count, row_steps(SHAPE))
     page = np.frombuffer(data, np.uint8)
     found, ends = read_columns(page, starts + 1, SHAPE)
     assert ends.tolist() == [*starts[1:].tolist(), end]
@@ -92,7 +92,7 @@ def test_bytes_that_were_changed_are_refused_or_canonical(rows, data):
 @pytest.mark.parametrize("encoded", ["83", "8201", "8301", "820102ff", "8261", "c0", "", "82ff00", "821bff"])
 def test_rows_of_another_shape(encoded):
     with pytest.raises(LayoutError):
-        find_rows(bytes.fromhex(encoded), 0, 2, {2: (Item.UINT, Item.UINT)})
+        find_rows(bytes.fromhex(encoded), 0, 2, row_steps((Item.UINT, Item.UINT)))
 
 
 @pytest.mark.parametrize("encoded", ["9a", "9affffffff", "1801", "9b00000000000000ff", "9817", "9f", "8a"])

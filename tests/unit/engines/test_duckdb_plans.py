@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import dreamdb_arrow as vd
 from dreamdb_arrow.columnar import hidden as hidden_rows
 from dreamdb_arrow.engines import duckdb as engine
+from dreamdb_arrow.engines import planner
 from dreamdb_arrow.engines.plans import error_sql
 from dreamdb_arrow.history.refs import delete_ref
 
@@ -47,13 +48,13 @@ def con(ds):
 @pytest.fixture
 def planned(monkeypatch):
     """Return a list that grows by the range of each plan that is made."""
-    made, real = [], engine.source_of
+    made, real = [], planner.source_of
 
     def counted(rows, t0, t1, **options):
         made.append((t0, t1))
         return real(rows, t0, t1, **options)
 
-    monkeypatch.setattr(engine, "source_of", counted)
+    monkeypatch.setattr(planner, "source_of", counted)
     return made
 
 
@@ -124,8 +125,8 @@ def test_the_cache_folder_may_vanish_between_queries(tmp_path):
 def test_plans_that_were_forgotten_are_made_again(ds, con):
     session = next(s for s in engine._OPEN if s.space is ds.space)
     relation = con.sql("SELECT sum(n) FROM x")
-    text = session._plan("scan", "x", None, None, None, None, 7, None)
-    session._plans.clear()
+    text = session._planner.plan("scan", "x", None, None, None, None, 7, None)
+    session._planner.forget()
     assert con.sql(f"SELECT count(*) FROM ({text})").fetchall() == [(300,)]
     assert relation.fetchall() == [(300 * 299,)]
 
@@ -173,10 +174,10 @@ def test_deletes_leave_no_filter_and_the_original_is_named(ds, con):
 
 def test_a_filter_that_slows_queries_gives_way_to_copies(ds, con, planned, monkeypatch):
     monkeypatch.setattr(hidden_rows, "NAMED_MAX", 0)
-    monkeypatch.setattr(engine, "NAMED_MAX", 0)
+    monkeypatch.setattr(planner, "NAMED_MAX", 0)
     ds.delete(range(0, 300, 100))
-    monkeypatch.setattr(engine, "SHARE", 1)
-    for _ in range(engine.PATIENCE + 3):
+    monkeypatch.setattr(planner, "SHARE", 1)
+    for _ in range(planner.PATIENCE + 3):
         assert len(anchors(con)) == 297
     assert planned == [(0, LAST)] * 2
     assert "NOT" not in con.sql("EXPLAIN SELECT sum(n) FROM x").fetchall()[0][1]

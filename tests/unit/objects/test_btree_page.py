@@ -185,6 +185,35 @@ def test_internal_pages():
     assert pages.child_size(children[0]) == 1 + 9 + 9 + 35
 
 
+def rows_of(page):
+    return page if isinstance(page, BtreeNode) else encode(page, INT)
+
+
+def test_many_pages_are_what_each_of_them_is():
+    several = [
+        leaf([row(5), row(7)]),
+        node([[key(1), key(2), BUCKET], [key(3), key(3), BUCKET]]),
+        leaf([row(-3)[:4]]),  # in no order with the leaf before it
+        leaf([row(n) for n in range(40)]),
+        node([[key(-9), key(8), BUCKET]], level=7),
+    ]
+    found = pages.decode_btree_pages(several, INT)
+    assert [rows_of(page) for page in found] == [rows_of(pages.decode_btree_page(d, INT)) for d in several]
+    assert pages.decode_btree_pages([], INT) == []
+
+
+@pytest.mark.parametrize("kind", ["int", "string"])
+def test_one_bad_page_among_many(kind):  # 0011-R9
+    values = [1, 2] if kind == "int" else ["a", "b"]
+    kind = value_type_of(kind)
+    good = leaf([row(value) for value in values], algorithm=kind.algorithm)
+    bad = leaf([row(value) for value in reversed(values)], algorithm=kind.algorithm)
+    assert len(pages.decode_btree_pages([good, good], kind)) == 2
+    for several in ([good, bad], [bad, good], [good, good[:-1], good], [good, good + good, good]):
+        with pytest.raises(CorruptDataError):
+            pages.decode_btree_pages(several, kind)
+
+
 @given(st.data())
 def test_changed_bytes_are_refused_or_canonical(data):
     kind = value_type_of(data.draw(st.sampled_from(["int", "string"])))

@@ -172,3 +172,37 @@ def test_a_changed_byte_is_refused_or_says_what_it_encodes_to(data):
     except (CorruptDataError, UnsupportedError):
         return
     assert encode(decoded) == changed
+
+
+def raw_bucket(first, count, dim=3, **changes):
+    vectors = np.arange(first, first + count * dim, dtype=np.float32).reshape(count, dim)
+    given = {"index": address_of(b"index"), "modality": "embedding.f32", "vectors": vectors} | changes
+    return sb.encode_spatial_bucket(sb.SpatialBucket(anchors=np.arange(first, first + count), **given))
+
+
+def test_buckets_read_as_one():
+    parts = [raw_bucket(0, 1), raw_bucket(5, 0), raw_bucket(7, 300), raw_bucket(-4, 2)]
+    each = [sb.decode_spatial_bucket(part) for part in parts]
+    joined = sb.join_raw_buckets(parts)
+    assert (joined.index, joined.modality, joined.compressor) == (each[0].index, each[0].modality, None)
+    assert np.array_equal(joined.anchors, np.concatenate([bucket.anchors for bucket in each]))
+    assert np.array_equal(joined.vectors, np.concatenate([bucket.vectors for bucket in each]))
+
+
+def test_buckets_that_are_not_alike_are_not_read_as_one():  # 0007-R9
+    coded = {"vectors": None, "compressor": address_of(b"c"), "codes": np.zeros((1, 2), np.uint8)}
+    good = raw_bucket(0, 1)
+    others = [
+        raw_bucket(0, 1, dim=4),
+        raw_bucket(0, 1, index=address_of(b"other")),
+        raw_bucket(0, 1, modality="embedding.f16"),
+        raw_bucket(0, 1, **coded),
+        good[:-1],
+        good + bytes(20),
+        good[:12] + bytes([0, 0, 0, 2]) + good[16:],
+        good[:159] + b"\1" + good[160:],
+        b"",
+    ]
+    for other in others:
+        assert sb.join_raw_buckets([good, other]) is None
+    assert sb.join_raw_buckets([raw_bucket(0, 1, **coded)]) is None

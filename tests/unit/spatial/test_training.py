@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.kernels.pq import decode_pq, encode_pq
 from dreamdb_arrow.objects.spatial_index import centroid_rows, encode_spatial_index
 from dreamdb_arrow.spatial import training
 from dreamdb_arrow.spatial.partitioners import assign_cells, probe_cells
@@ -50,7 +51,7 @@ def test_a_sample_is_bounded_and_drawn_by_the_seed():
     many = np.broadcast_to(VECTORS, (50, *VECTORS.shape)).reshape(-1, 16)
     sample = training._sample(many, 3, 0)
     assert sample.shape == (training.MIN_SAMPLE, 16)
-    assert len(training._sample(many, 100, 0)) == 6400
+    assert len(training._sample(many, 100, 0)) == 12800
     assert np.array_equal(sample, training._sample(many, 3, 0))
 
 
@@ -82,3 +83,24 @@ def test_shapes():
         training.train_imi(VECTORS[:, :15], 2)
     with pytest.raises(InvalidInputError, match="shape"):
         training.train_ivf(VECTORS[0], 2)
+
+
+def test_pq_books_are_unit_repeatable_and_useful():
+    books = training.train_pq(VECTORS, 8, 32, seed=5)
+    assert books.shape == (8, 32, 2)
+    np.testing.assert_allclose(np.linalg.norm(books, axis=2), 1, rtol=1e-5)
+    assert np.array_equal(books, training.train_pq(VECTORS, 8, 32, seed=5))
+    assert not np.array_equal(books, training.train_pq(VECTORS, 8, 32, seed=6))
+    made = decode_pq(books, encode_pq(books, VECTORS))
+    cosines = (made * VECTORS).sum(axis=1) / np.linalg.norm(made, axis=1) / np.linalg.norm(VECTORS, axis=1)
+    assert cosines.mean() > 0.8
+    for wrong in ((3, 4), (0, 4), (8, 257)):
+        with pytest.raises(InvalidInputError):
+            training.train_pq(VECTORS, *wrong)
+
+
+def test_samples_are_bounded_by_rows_and_by_bytes():
+    assert training.sample_size(10, 64) == training.MIN_SAMPLE
+    assert training.sample_size(1000, 64) == 128_000
+    assert training.sample_size(10_000, 1536) * 1536 * 4 <= training.SAMPLE_BYTES_MAX
+    assert training.sample_size(200_000, 1536) == 200_000

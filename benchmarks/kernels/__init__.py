@@ -1,0 +1,1 @@
+"""Kernels beside those of libraries, on the same vectors: what the choice of each rests on."""

@@ -1,0 +1,120 @@
+"""Vector search as a function over Arrow columns: a batch of queries in, a list of hits for each out. Spec 0006."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.rowset import RowSet
+from dreamdb_arrow.columnar.vectors import I64
+from dreamdb_arrow.dataset.delete import check_anchors
+from dreamdb_arrow.dataset.search import Report, search
+from dreamdb_arrow.dataset.space import Space
+from dreamdb_arrow.engines.arguments import time_range
+from dreamdb_arrow.engines.late_columns import whole
+from dreamdb_arrow.errors import DreamDBError, InvalidInputError
+
+HITS: Final = pa.list_(pa.struct([("_anchor", pa.int64()), ("_distance", pa.float64())]))
+REPORT: Final = pa.struct(
+    [
+        ("strategy", pa.string()),
+        ("nprobe", pa.int64()),
+        ("cells", pa.int64()),
+        ("segments", pa.int64()),
+        ("rows_scored", pa.int64()),
+        ("milliseconds", pa.float64()),
+    ]
+)
+FOUND: Final = pa.struct([("hits", HITS), ("report", REPORT), ("error", pa.string())])
+FOUND_SQL: Final = (
+    'STRUCT(hits STRUCT("_anchor" BIGINT, "_distance" DOUBLE)[], report STRUCT(strategy VARCHAR, nprobe BIGINT, '
+    "cells BIGINT, segments BIGINT, rows_scored BIGINT, milliseconds DOUBLE), error VARCHAR)"
+)
+
+Versions = Callable[[str | None, Any, int], Address]
+Allowed = Callable[[str, Address, str, int, int], I64]
+
+
+@dataclass(frozen=True, slots=True)
+class Knn:
+    """Searches of one Space: which version a Ref has (`Planner.version`), and which anchors satisfy a condition in SQL."""
+
+    space: Space
+    version: Versions
+    allowed: Allowed
+
+    def answer(self, ref: Any, field: Any, queries: Any, options: Any, txid: Any, _: Any) -> Any:
+        """Answer a batch of queries; those that share their arguments are searched together."""
+        keys = list(zip(*(whole(c).to_pylist() for c in (ref, field, options)), strict=True))
+        vectors = whole(queries)
+        found: list[dict[str, Any]] = [{"hits": [], "report": None, "error": None} for _ in keys]
+        for key in dict.fromkeys(keys):
+            at = [i for i, k in enumerate(keys) if k == key and vectors[i].is_valid]
+            try:
+                wanted = vectors.take(pa.array(at, pa.int64()))
+                rows, report = self._search(key, wanted, txid[0].as_py()) if at else ([], None)
+            except (DreamDBError, OSError) as error:
+                message = f"dreamdb: {' '.join(str(error).split())}"
+                return pa.array([{"hits": [], "report": None, "error": message}] * len(keys), FOUND)
+            for i, hits in zip(at, rows, strict=True):
+                found[i] |= {"hits": hits, "report": report}
+        return pa.array(found, FOUND)
+
+    def _search(
+        self, key: tuple[str, str, str], queries: pa.Array, txid: int
+    ) -> tuple[list[list[dict[str, Any]]], dict[str, Any]]:
+        """Return the hits of each query, and what was done for all of them."""
+        began, report = time.perf_counter(), Report()
+        ref, field, text = key
+        options = json.loads(text)
+        version = self.version(ref, options.get("as_of"), txid)
+        t0, t1 = time_range(options.get("t0"), options.get("t1"))
+        rows, listed = self.space.rows(version), options.get("anchors")
+        allowed = self._allowed(rows, ref, options.get("filter"), t0, t1)
+        if listed is not None:
+            wanted = np.unique(check_anchors([a for a in listed if a is not None]))
+            allowed = wanted if allowed is None else np.intersect1d(allowed, wanted, assume_unique=True)
+        anchors, distances = search(
+            rows,
+            field,
+            _query_matrix(queries),
+            options["k"],
+            nprobe=options.get("nprobe"),
+            recall=options.get("recall"),
+            pool=options.get("pool"),
+            t0=t0,
+            t1=t1,
+            allowed=allowed,
+            report=report,
+        )
+        hits = [
+            [{"_anchor": a, "_distance": d} for a, d in zip(row, far, strict=True) if a >= 0]
+            for row, far in zip(anchors.tolist(), distances.tolist(), strict=True)
+        ]
+        told = {name: getattr(report, name) for name in REPORT.names[:-1]}
+        return hits, told | {"milliseconds": (time.perf_counter() - began) * 1e3}
+
+    def _allowed(self, rows: RowSet, ref: str, condition: Any, t0: int, t1: int) -> I64 | None:
+        if condition is None:
+            return None
+        if not isinstance(condition, str):
+            raise InvalidInputError("filter must be a condition as text")
+        key = f"{t0} {t1} {condition}"
+        return rows.recently("filter", key, lambda: self.allowed(ref, rows.address, condition, t0, t1))
+
+
+def _query_matrix(queries: pa.Array) -> Any:
+    lengths = set(queries.value_lengths().to_pylist())
+    flat = queries.flatten()
+    if len(lengths) != 1 or flat.null_count:
+        raise InvalidInputError(
+            "the queries of one search must have the same number of dimensions, none missing"
+        )
+    return np.asarray(flat, dtype=np.float32).reshape(len(queries), -1)

@@ -1,0 +1,207 @@
+"""Planning for SQL: which version a statement sees, and what a table function becomes. Spec 0006.
+
+One planner serves one database. A version is pinned for a transaction; plans are kept by version and range, and used again
+while their files are what they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import get_ident
+from typing import Any, Final
+
+import pyarrow as pa
+
+from dreamdb_arrow.codec.address import Address, parse_address
+from dreamdb_arrow.columnar.hidden import COPY_ALL, NAMED_MAX, SHARE
+from dreamdb_arrow.columnar.projection import dim_of
+from dreamdb_arrow.columnar.stripe import encode_stripe
+from dreamdb_arrow.dataset.items import list_items
+from dreamdb_arrow.dataset.space import Space
+from dreamdb_arrow.engines.arguments import time_range
+from dreamdb_arrow.engines.plans import (
+    Source,
+    error_sql,
+    files_sql,
+    origins,
+    scan_sql,
+    shape_sql,
+    source_of,
+    track_sql,
+)
+from dreamdb_arrow.engines.plans_take import search_sql, take_sql
+from dreamdb_arrow.engines.recent import Recent
+from dreamdb_arrow.engines.space_tables import TABLES
+from dreamdb_arrow.errors import DreamDBError, InvalidInputError
+from dreamdb_arrow.history.manifests import load_manifest
+from dreamdb_arrow.objects.schema import decode_schema
+
+PINS_MAX: Final = 4096
+PLANS_MAX: Final = 256
+PATIENCE: Final = (
+    4  # queries that a filter of deleted anchors may slow down, before copies without them are made
+)
+NO_OUTLINE: Final = "SELECT NULL"
+
+
+@dataclass(slots=True)
+class Plan:
+    """A source of one version and time range, the SQL over it by field (None: of all), and how often it was asked for."""
+
+    source: Source
+    listing: pa.Array
+    texts: dict[str | None, str] = field(default_factory=dict)
+    uses: int = 0
+    copied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """For each Ref a plan that has its columns and no rows, and which dimensions the embeddings of all have."""
+
+    plans: Mapping[str, str] = field(default_factory=dict)
+    dims: frozenset[int] = frozenset()
+
+
+def outline_refs(space: Space) -> Outlines:
+    """Return the outlines of all Refs, from their Manifests alone; that of a damaged one cannot be bound."""
+    plans: dict[str, str] = {}
+    dims: set[int] = set()
+    for name in space.store.list_refs():
+        try:
+            fields = decode_schema(load_manifest(space.store, space.resolve(name)).registry)
+            plans[name] = shape_sql(fields)
+            dims.update(dim_of(f) for f in fields if f.kind == "embedding")
+        except (DreamDBError, OSError) as error:
+            plans[name] = error_sql(error)
+    return Outlines(plans, frozenset(dims))
+
+
+class Planner:
+    """Plans over one Space; `prefix` starts the names of our functions, `dims` are those with a function for vectors."""
+
+    def __init__(self, space: Space, prefix: str) -> None:
+        self.dims: set[int] = set()
+        self._space, self._prefix = space, prefix
+        self._shown: dict[int, Outlines] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        """Start anew, with locks of our own."""
+        self._pins: Recent[tuple[int, str], Address] = Recent(PINS_MAX)
+        self._plans: Recent[tuple[Address, int, int], Plan] = Recent(PLANS_MAX)
+
+    def forget(self) -> None:
+        """Let go of the plans, which are made again when asked for."""
+        self._plans.clear()
+
+    def plan(
+        self,
+        kind: str,
+        ref: str | None,
+        name: str | None,
+        as_of: str | None,
+        t0: str | None,
+        t1: str | None,
+        txid: int,
+        _: str | None,
+    ) -> str:
+        """Return the SQL of a table function; an error comes back as SQL that raises it, in one line."""
+        shown = self._shown.get(get_ident())
+        if shown is not None:
+            return shown.plans.get(ref or "", NO_OUTLINE)
+        try:
+            version = None if kind == "refs" else self.version(ref, as_of, txid)
+            if version is None or kind in TABLES:
+                return self._table_sql(TABLES[kind](self._space, version))
+            if kind in ("take", "search"):
+                rows, dims = self._space.rows(version), self.dims
+                taken = kind == "take"
+                return (
+                    take_sql(rows, name, self._prefix, dims)
+                    if taken
+                    else search_sql(rows, self._prefix, dims)
+                )
+            if kind == "items":
+                return self._table_sql(list_items(self._space.rows(version), _field_name(name)))
+            return self._read_sql(version, time_range(t0, t1), _field_name(name) if kind == "track" else None)
+        except (DreamDBError, OSError) as error:
+            return error_sql(error)
+
+    def version(self, ref: str | None, as_of: Any, txid: int) -> Address:
+        """Return the version of a Ref for a transaction: what it was when the transaction first asked (0006-R12)."""
+        if ref is None:
+            raise InvalidInputError("ref must not be NULL")
+        if as_of is not None:
+            return self._space.resolve(ref, as_of)
+        pinned = self._pins.get((txid, ref))
+        return self._pins.keep((txid, ref), self._space.resolve(ref)) if pinned is None else pinned
+
+    @contextmanager
+    def showing(self, outlines: Outlines) -> Iterator[None]:
+        """Let this thread's plans be outlines: who makes a view or a macro need not read a version."""
+        self._shown[get_ident()] = outlines
+        try:
+            yield
+        finally:
+            del self._shown[get_ident()]
+
+    # ---------------------------------------------------------------- plans
+
+    def _read_sql(self, version: Address, between: tuple[int, int], name: str | None) -> str:
+        plan = self._planned(version, *between)
+        text = plan.texts.get(name)
+        if text is None:
+            rows = self._space.rows(version)
+            made = scan_sql(rows, plan.source, self._prefix, self.dims)
+            text = made if name is None else track_sql(rows, plan.source, self._prefix, name, self.dims)
+            plan.texts[name] = text
+        return text
+
+    def _planned(self, version: Address, t0: int, t1: int) -> Plan:
+        """Return the plan of a range, made anew unless its files are what they were: a kept one, too, must be checked."""
+        key = (version, t0, t1)
+        plan = self._plans.get(key)
+        if plan is not None and plan.source.files.unchanged():
+            plan.uses += 1
+            if plan.copied or plan.uses < PATIENCE or len(plan.source.hidden) <= NAMED_MAX:
+                return plan
+        often = plan is not None and plan.uses >= PATIENCE
+        source = source_of(self._space.rows(version), t0, t1, share=COPY_ALL if often else SHARE)
+        made = Plan(source, source.listing(), copied=often)
+        self._plans.put(key, made)
+        return made
+
+    def _plan_named(self, key: str) -> Plan:
+        version, t0, t1 = key.split()
+        where = (parse_address(version), int(t0), int(t1))
+        return self._plans.get(where) or self._planned(*where)
+
+    def files(self, key: Any) -> Any:
+        """Return the files of a plan, named by its source's key."""
+        return self._plan_named(key[0].as_py()).listing
+
+    def origin(self, key: Any, name: Any, files: Any) -> Any:
+        """Return for the names of local files which objects they show."""
+        if len(files) == 0:
+            return pa.array([], pa.string())
+        source = self._plan_named(key[0].as_py()).source
+        version = parse_address(key[0].as_py().split()[0])
+        held = origins(self._space.rows(version), source, name[0].as_py())
+        whole = files.combine_chunks() if isinstance(files, pa.ChunkedArray) else files
+        named = whole.dictionary_encode()
+        return pa.array([held[n] for n in named.dictionary.to_pylist()], pa.string()).take(named.indices)
+
+    def _table_sql(self, table: pa.Table) -> str:
+        """Return a query of a small table, kept as Parquet in the local cache: no value becomes SQL text."""
+        address = self._space.cache.put(encode_stripe(table))
+        file = files_sql([self._space.cache.local(address)])
+        return f"FROM read_parquet({file}, hive_partitioning = false)"
+
+
+def _field_name(name: str | None) -> str:
+    if name is None:
+        raise InvalidInputError("field must be the name of a field")
+    return name

@@ -1,0 +1,85 @@
+"""Codes as numbers: each byte stands for a few of them, a table says which. Part of spec 0010.
+
+Codes of every kind, RaBitQ of any bits and PQ, become rows of numbers by one lookup, and their scores one matrix product.
+The lookup copies 8 to 32 bytes for each byte of a code: measured, it is faster in NumPy than tables of scores or counts of
+bits (benchmarks/kernels/codes.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Codes = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+
+_MATRIX: Final = 1 << 18  # multiplications of a product of matrices, and of one by a vector,
+_VECTOR: Final = 9 << 10  # that OpenBLAS does without threads
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ByteTable:
+    """What the bytes of a code stand for.
+
+    numbers  float32 (256, w), the same for every byte, or (b * 256, w), 256 rows for each byte of a code
+    shifts   where the rows of each byte begin, int64 (b,); None when all bytes have the same
+    """
+
+    numbers: F32
+    shifts: I64 | None = None
+
+
+def shared_table(numbers: F32) -> ByteTable:
+    """Return the table of codes whose bytes all mean the same, float32 (256, w)."""
+    assert numbers.shape[0] == 256
+    return ByteTable(np.ascontiguousarray(numbers))
+
+
+def table_by_byte(numbers: F32) -> ByteTable:
+    """Return the table of codes whose bytes have rows of their own, float32 (b, k, w), k at most 256."""
+    b, k, width = numbers.shape
+    assert k <= 256
+    padded = np.zeros((b, 256, width), np.float32)
+    padded[:, :k] = numbers
+    return ByteTable(padded.reshape(b * 256, width), 256 * np.arange(b))
+
+
+def expand_codes(table: ByteTable, codes: Codes) -> F32:
+    """Return the numbers of codes, uint8 (n, b): float32 (n, b * w)."""
+    assert codes.ndim == 2
+    rows = codes if table.shifts is None else codes + table.shifts
+    # every row of a table can be named by a byte: nothing is clipped, and "clip" is faster than a check
+    expanded: F32 = table.numbers.take(rows, axis=0, mode="clip").reshape(len(codes), -1)
+    return expanded
+
+
+def products(numbers: F32, queries: F32) -> F32:
+    """Return the dot products of queries (q, w) and rows (n, w), float32 (q, n).
+
+    The work is cut so that no piece is large enough for the library to give it to threads of its own: callers have theirs,
+    and a thread that waits for others costs more than such a product.
+    """
+    assert queries.shape[1] == numbers.shape[1]
+    count, width = numbers.shape
+    if len(queries) > 1:
+        scores = np.empty((len(queries), count), np.float32)
+        step = max(1, _MATRIX // max(1, numbers.size))
+        for at in range(0, len(queries), step):
+            np.matmul(queries[at : at + step], numbers.T, out=scores[at : at + step])
+        return scores
+    tall = max(1, _VECTOR // width)
+    whole = count // tall * tall
+    tiles = np.matmul(numbers[:whole].reshape(-1, tall, width), queries[0]).reshape(-1)
+    return np.concatenate([tiles, numbers[whole:] @ queries[0]])[None, :]
+
+
+def inverse_lengths(table: ByteTable, codes: Codes, dim: int) -> NDArray[np.float16]:
+    """Return one by the length of the first `dim` numbers of each code, float16 (n,); 0 for a length of zero."""
+    numbers = expand_codes(table, codes)[:, :dim]
+    lengths = np.sqrt(np.einsum("ij,ij->i", numbers, numbers))
+    inverse = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    return inverse.astype(np.float16)
