@@ -141,6 +141,19 @@ def growth(job: str, names: Sequence[str]) -> Measure:
 PLAIN, LANCE = "parquet", "lance"
 RANGES: Final = ("time range, t0 and t1, warm",)
 COMMITS: Final = ("a commit, first ones", "a commit, last ones")
+SEARCHES: Final = "ours"
+IN_SQL: Final = ("GloVe: one query in SQL, with two columns",)
+CONDITIONS: Final = tuple(
+    f"{c}: {{}}within 1% ({w})" for c in ("GloVe", "mixture") for w in ("category", "time")
+)
+RECALLS_1: Final = tuple(c.format("recall ") for c in CONDITIONS)
+
+
+def within(way: str) -> tuple[str, ...]:
+    """Return the names of the figures of searches with a condition, in Python or SQL."""
+    return tuple(f"{c.format('')}, {way}" for c in CONDITIONS)
+
+
 CHECKS: Final = (
     Check(
         "A",
@@ -231,6 +244,44 @@ CHECKS: Final = (
         1.0,
         values("memory", SCAN_PEAKS, "ours", less=ENGINE_LIMIT_GB),
         unit="GB",
+    ),
+    Check(
+        "5B",
+        "one query at recall 0.95, ms to FAISS IVF-Flat's",
+        1.2,
+        each("search", ": one query", SEARCHES, "faiss"),
+    ),
+    Check(
+        "5B",
+        "a batch at recall 0.95, queries a second to FAISS IVF-Flat's",
+        0.9,
+        each("search", " queries", SEARCHES, "faiss"),
+        least=True,
+    ),
+    Check(
+        "5B",
+        "one query in SQL on GloVe, with two columns",
+        2.5,
+        values("search", IN_SQL, SEARCHES),
+        unit="ms",
+    ),
+    Check(
+        "5B",
+        "queries as a join in SQL, a second, to Lance's batch",
+        10,
+        each("search", " as a join", SEARCHES, "lance"),
+        least=True,
+    ),
+    Check("5D", "recall within 1% of the rows", 1.0, values("search", RECALLS_1, SEARCHES), least=True),
+    Check(
+        "5D",
+        "one query within 1% of the rows, Python",
+        1,
+        values("search", within("Python"), SEARCHES),
+        unit="ms",
+    ),
+    Check(
+        "5D", "one query within 1% of the rows, SQL", 4, values("search", within("SQL"), SEARCHES), unit="ms"
     ),
     Check("H", "ingest of ten times the rows", 10.5, growth("scaling", ("ingest",))),
     Check("H", "a time range of 1,000 rows in ten times the rows", 1.3, growth("scaling", (FIXED_RANGE,))),

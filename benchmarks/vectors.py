@@ -74,12 +74,12 @@ def _corpus(name: str, vectors: np.ndarray, rows: int, queries: int) -> Corpus:
 
 
 def exact(corpus: Corpus, keep: np.ndarray | None = None) -> np.ndarray:
-    """Return the rows nearest to each query, int64 (q, K), of those that count."""
+    """Return the rows nearest to each query, int64 (q, k), of those that count."""
     rows = np.arange(len(corpus.vectors)) if keep is None else np.flatnonzero(keep)
-    held, best = corpus.vectors[rows], []
+    held, best, k = corpus.vectors[rows], [], min(K, len(rows))
     for start in range(0, len(corpus.queries), 100):
         scores = corpus.queries[start : start + 100] @ held.T
-        top = np.argpartition(scores, -K, axis=1)[:, -K:]
+        top = np.argpartition(scores, -k, axis=1)[:, -k:]
         order = np.argsort(-np.take_along_axis(scores, top, 1), axis=1)
         best.append(rows[np.take_along_axis(top, order, 1)])
     return np.concatenate(best)

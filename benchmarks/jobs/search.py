@@ -105,7 +105,7 @@ class _Run:
 
         def one(query: np.ndarray, effort: int) -> np.ndarray:
             near = {"column": "v", "q": query, "k": K, "nprobes": effort, "refine_factor": 20}
-            return self.lance.to_table(columns=["n"], nearest=near)["n"].to_numpy()
+            return self.lance.to_table(columns=["n", "_distance"], nearest=near)["n"].to_numpy()
 
         def make(effort: int) -> Answer:
             def answer(queries: np.ndarray) -> np.ndarray:
@@ -180,8 +180,8 @@ class _Run:
                 "SQL": lambda q, s=text: con.execute(s, [q[0]]).fetchall(),
             }
             true = exact(Corpus(name, self.corpus.vectors, queries, self.corpus.categories), keep)
-            found = [[n for (n,) in con.execute(text, [q]).fetchall()] for q in queries]
-            yield Figure(JOB, f"{name}: recall within 1% ({what})", OURS, recall(np.array(found), true), "")
+            found = np.array([[n for (n,) in con.execute(text, [q]).fetchall()] for q in queries])
+            yield Figure(JOB, f"{name}: recall within 1% ({what})", OURS, recall(found, true), "")
             for way, call in ways.items():
                 yield from self._singles(f"{name}: within 1% ({what}), {way}", {OURS: _one(call, queries)})
         con.close()

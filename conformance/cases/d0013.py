@@ -30,14 +30,25 @@ def indexes() -> Iterator[Case]:
         "entered at its only node",
         hex=encode_cbor(changed(base, graph_layout={**layout, "node_count": 1, "entry_point": 0})),
     )
+    grown, coded = _grown(base), _coded(base)
+    yield valid("fresh", "0013-R6", "a graph that nodes were added to", hex=encode_cbor(grown))
+    yield valid("compressed", "0013-R6", "nodes of nine bytes", hex=encode_cbor(coded))
+    for name, requirement, comment, value in _bad_forms(grown, coded):
+        yield invalid(name, requirement, comment, hex=encode_cbor(value))
     bad: dict[str, tuple[str, str, dict[str, Any]]] = {
-        "algorithm-fresh": (
-            "0000-R4",
-            "a graph that nodes were added to",
+        "algorithm-router": ("0000-R4", "another one", {"algorithm": "dreamdb.router-cosine"}),
+        "algorithm-fresh-alone": (
+            "0013-R6",
+            "with the params of a graph that was built as a whole",
             {"algorithm": "dreamdb.fresh-vamana-cosine"},
         ),
         "metric-l2": ("0013-R3", "cosine alone", {"metric": "l2"}),
-        "version-4": ("0000-R4", "a compressed graph", {"params": {**params, "version": 4}}),
+        "version-4-alone": (
+            "0013-R6",
+            "a compressed graph without a compressor",
+            {"params": {**params, "version": 4}},
+        ),
+        "version-2": ("0000-R4", "unknown", {"params": {**params, "version": 2}}),
         "version-true": ("0013-R3", "true is not 1", {"params": {**params, "version": True}}),
         "alpha-eight-bytes": ("0013-R3", "four", {"params": {**params, "alpha": struct.pack("<d", 1.2)}}),
         "alpha-nan": ("0013-R3", "a number", {"params": {**params, "alpha": floats(float("nan"))}}),
@@ -69,6 +80,69 @@ def indexes() -> Iterator[Case]:
     }
     for name, (requirement, comment, change) in bad.items():
         yield invalid(name, requirement, comment, hex=encode_cbor(changed(base, **change)))
+
+
+def _grown(base: dict[str, Any]) -> dict[str, Any]:
+    params = base["params"]
+    first = {key: params[key] for key in ("alpha", "version", "build_seed", "build_passes")}
+    return {
+        **base,
+        "algorithm": "dreamdb.fresh-vamana-cosine",
+        "params": {
+            "base": {**first, "L_build": params["l_build"], "L_search": params["l_search"]},
+            "form": "fresh-vamana-params-v1",
+            "lineage_root": _OTHER,
+            "consolidation_threshold_appends": 1_000_000,
+            "consolidation_threshold_seconds": 86_400,
+        },
+    }
+
+
+def _coded(base: dict[str, Any]) -> dict[str, Any]:
+    vectors = {"record_bytes": 9, "compressor_hash": _OTHER}
+    return {
+        **base,
+        "params": {**base["params"], "version": 4},
+        "graph_layout": {**base["graph_layout"], "vector_layout": vectors},
+    }
+
+
+def _bad_forms(
+    grown: dict[str, Any], coded: dict[str, Any]
+) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    said, layout = grown["params"], coded["graph_layout"]
+    lower = {key.lower(): value for key, value in said["base"].items()}
+    yield "fresh-of-another-form", "0000-R4", "v2", changed(grown, params={**said, "form": "v2"})
+    yield (
+        "fresh-lower-case",
+        "0013-R6",
+        "l_build as in other graphs",
+        changed(grown, params={**said, "base": lower}),
+    )
+    yield (
+        "fresh-without-root",
+        "0013-R6",
+        "which graph it began with",
+        changed(grown, params=changed(said, lineage_root=MISSING)),
+    )
+    yield (
+        "compressed-of-version-1",
+        "0013-R6",
+        "a compressor where vectors are exact",
+        changed(coded, params={**coded["params"], "version": 1}),
+    )
+    yield (
+        "compressor-of-another-hash",
+        "0002-R2",
+        "0x12",
+        changed(
+            coded,
+            graph_layout={
+                **layout,
+                "vector_layout": {"record_bytes": 9, "compressor_hash": b"\x12" + _OTHER[1:]},
+            },
+        ),
+    )
 
 
 def _page(nodes: Sequence[Node], *, width: int = 8, **changes: Any) -> bytes:

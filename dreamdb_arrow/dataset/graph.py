@@ -341,7 +341,7 @@ def _params(alpha: float, l_build: int, passes: int, seed: bytes | None, l_searc
     given = bytes(SEED_BYTES) if seed is None else bytes(seed)
     if len(given) != SEED_BYTES:
         raise InvalidInputError(f"seed has {SEED_BYTES} bytes, not {len(given)}")
-    if not isinstance(alpha, (int, float)) or not 0 < alpha < np.inf:
+    if not 0 < alpha < np.inf:
         raise InvalidInputError(f"alpha must be a number above zero, not {alpha!r}")
     stored = float(np.float32(alpha))
     return GraphParams(
@@ -394,9 +394,7 @@ class Graphs(Handle):
         if embed_spec is not None:
             raise UnsupportedError("a graph bound to an embedding spec: build it with the reference SDK")
         declared = Schema().add_embedding(name, dim, required=False).fields[0]
-        if isinstance(passes, bool) or not isinstance(passes, int) or passes < 0:
-            raise InvalidInputError(f"passes must be a whole number, not {passes!r}")
-        params = _params(alpha, l_build, passes, seed)
+        params = _params(alpha, l_build, check_count("passes", passes), seed)
         self._version = build_graph_field(
             self.space.store, self._ref, declared, parent_field, samples, _degree(r), params, self._clock
         )

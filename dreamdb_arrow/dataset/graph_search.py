@@ -97,17 +97,22 @@ def search_graph(
     laid = rows.once(("graph", field), lambda: _open(rows, field))
     width = max(check_count("k", k), laid.l_search if l_search is None else check_count("l_search", l_search))
     counted = _counted(rows, laid, t0, t1, allowed)
-    total, degree = len(laid.graph), laid.graph.neighbours.shape[1]
+    total = len(laid.graph)
     left = total if counted is None else int(np.count_nonzero(counted))
     k = min(k, left)
-    # A walk scores about width * degree nodes, and of those it keeps left / total count.
-    if left <= FEW_NODES and counted is not None or left**2 <= width * degree * total or width >= total:
+    if _is_cheap(left, laid, width):
         return _compared(laid, counted, queries, k)
     width = min(total, -(-(width + SPARE) * total // left))
     found, _ = walk(laid.graph, unit_rows(queries), width, counted)
     if (found[:, k - 1] < 0).any():  # always k rows when there are k
         return _compared(laid, counted, queries, k)
     return _best(laid, found[:, : k + SPARE], queries, k)
+
+
+def _is_cheap(left: int, laid: LaidGraph, width: int) -> bool:
+    """Whether to compare all nodes that count. A walk scores about width * degree nodes; of these left / total count."""
+    total, degree = laid.graph.neighbours.shape
+    return left <= min(FEW_NODES, total - 1) or left**2 <= width * degree * total or width >= total
 
 
 def _counted(rows: RowSet, laid: LaidGraph, t0: int, t1: int, allowed: I64 | None) -> Bools | None:

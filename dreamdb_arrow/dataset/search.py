@@ -20,11 +20,19 @@ import numpy as np
 from dreamdb_arrow.columnar.cell_layout import CellLayout, live_mask, open_layout
 from dreamdb_arrow.columnar.cover_note import merge_notes
 from dreamdb_arrow.columnar.notes import read_notes
-from dreamdb_arrow.columnar.projection import EVERYTHING, bucket_origin, dim_of, hot_shard_address, row_entry
+from dreamdb_arrow.columnar.projection import (
+    EVERYTHING,
+    GRAPH,
+    bucket_origin,
+    dim_of,
+    hot_shard_address,
+    row_entry,
+)
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vectors import F32, I64, gather_vectors
 from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
 from dreamdb_arrow.dataset.columns import find_field
+from dreamdb_arrow.dataset.graph_search import search_graph
 from dreamdb_arrow.dataset.scan import TIME_MAX
 from dreamdb_arrow.dataset.spatial import load_spatial_index
 from dreamdb_arrow.errors import InvalidInputError
@@ -148,8 +156,10 @@ def search(
         name: the embedding field.
         queries: float32 (q, d).
         k: how many.
-        nprobe: how many cells to read; None, without `recall`, compares every vector, and the answer is exact.
-        recall: read as many cells as find this share of the nearest rows, by a measurement on the version's vectors.
+        nprobe: how many cells to read, or, of a graph, how many nodes a walk keeps; None, without `recall`, compares every
+            vector, and the answer is exact.
+        recall: read as many cells as find this share of the nearest rows, by a measurement on the version's vectors; a
+            graph is walked as it says itself.
         pool: how many rows of a field with codes are chosen by these, to be compared by their exact vectors; None compares
             every row of the cells by its exact vector.
         t0: the first anchor that counts.
@@ -170,6 +180,10 @@ def search(
     counted, report = _Counted(rows, t0, t1, allowed), report or Report()
     if nprobe is None and recall is None:  # 0006-R13
         return nearest(_tallied(_flat_blocks(counted, f), report), queries, k, metric_of(f))
+    if is_graph(rows, name):
+        report.strategy = "a walk over the graph"
+        width = None if nprobe is None else max(check_count("nprobe", nprobe), k)
+        return search_graph(rows, name, queries, k, l_search=width, t0=t0, t1=t1, allowed=allowed)
     cells = rows.once(("cells", name), lambda: _open_cells(rows, f))
     nprobe = _enough_cells(rows, f, cells, recall, k) if nprobe is None else check_count("nprobe", nprobe)
     few = _few_rows(counted, cells, nprobe)
@@ -184,6 +198,12 @@ def search(
     return merge_found(
         (found.anchors, found.distances), nearest(_tallied(beside, report), queries, k, metric_of(f)), k
     )
+
+
+def is_graph(rows: RowSet, name: str) -> bool:
+    """Whether the vectors of a field are the nodes of a graph."""
+    entry = row_entry(rows.manifest, name)
+    return entry is not None and GRAPH in entry.modality
 
 
 def check_query(f: Field, queries: F32) -> None:

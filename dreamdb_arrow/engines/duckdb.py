@@ -37,6 +37,7 @@ from dreamdb_arrow.errors import InvalidInputError
 DuckDBError: TypeAlias = duckdb.Error
 SETTINGS: Final = {"parquet_metadata_cache": "true", "read_ahead_depth": "2"}  # of connections that we make
 IN_MEMORY: Final = ":memory:"
+PREFIX: Final = "__dreamdb_"  # of the names of functions; those of a schema have a number more
 TEXT, SPECIAL = "VARCHAR", "special"
 KEYED: Final = (TEXT, TEXT, "BIGINT")  # version, field, anchor
 NO_REFS: Final = Outlines()
@@ -63,9 +64,10 @@ def connect(backend: Backend, database: str = IN_MEMORY, **options: Any) -> duck
     with ThreadPoolExecutor(1) as helper:
         opening = helper.submit(open_database, database)  # takes most of the time, and no lock of Python
         space = Space(backend, **options)
-        outlines, kept = outline_refs(space), ready_macros(space)
+        outlines, kept, planner = outline_refs(space), ready_macros(space), Planner(space, PREFIX)
+        planner.look_ahead(outlines.versions)
         con = opening.result()
-    Session(con, space, outlines=outlines, kept=kept if database == IN_MEMORY else None)
+    Session(con, space, outlines=outlines, kept=kept if database == IN_MEMORY else None, planner=planner)
     return con
 
 
@@ -126,6 +128,7 @@ class Session:
         schema: where its macros and views go; None for `main`.
         outlines: of the Refs that get a view each.
         kept: a file that holds the macros, or will; for a new database in memory.
+        planner: one that has looked ahead, where there is one, for functions in `main`.
     """
 
     def __init__(
@@ -136,11 +139,12 @@ class Session:
         *,
         outlines: Outlines = NO_REFS,
         kept: Path | None = None,
+        planner: Planner | None = None,
     ) -> None:
         self.space, self.schema = space, schema
         self._aux = con.cursor()  # a callback may not use the connection that it is called from
-        self._prefix = "__dreamdb_" if schema is None else f"__dreamdb_{next(_NAMES)}_"
-        self._planner = Planner(space, self._prefix)
+        prefix = PREFIX if schema is None else f"{PREFIX}{next(_NAMES)}_"
+        self._planner = planner or Planner(space, prefix)
         self._late = LateColumns(space)
         self._functions: dict[str, Callable[..., Any]] = {}
         self._create_functions(con)
@@ -261,7 +265,7 @@ class Session:
         result: Any,
         how: Mapping[str, Any],
     ) -> None:
-        full = f"{self._prefix}{name}"
+        full = f"{self._planner.prefix}{name}"
         bare = _bare(function, len(args))
         con.create_function(full, bare, args, result, null_handling=SPECIAL, **how)
         self._functions[full] = bare
@@ -282,7 +286,7 @@ class Session:
         if self.schema is not None:
             con.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(self.schema)}")
         with self._planner.showing(NO_REFS):
-            con.execute(macros_sql(self._prefix, self._qualified))
+            con.execute(macros_sql(self._planner.prefix, self._qualified))
         if kept is not None:
             with suppress(duckdb.Error, OSError):  # a cache that cannot be written keeps none
                 keep_macros(con.execute, kept)

@@ -1,13 +1,15 @@
 """Planning for SQL: which version a statement sees, and what a table function becomes. Spec 0006.
 
 One planner serves one database. A version is pinned for a transaction; plans are kept by version and range, and used again
-while their files are what they were.
+while their files are what they were. What a process plans first is noted in the local cache: the next one plans that while
+DuckDB starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import get_ident
 from typing import Any, Final
@@ -44,6 +46,9 @@ PATIENCE: Final = (
     4  # queries that a filter of deleted anchors may slow down, before copies without them are made
 )
 NO_OUTLINE: Final = "SELECT NULL"
+AHEAD_FILES: Final = 256  # of a plan that is made ahead: to find out that nobody wants it must not cost much
+AHEAD_BYTES: Final = 256 << 20
+_KEY: Final = re.compile(rb" (-?\d{1,19}) (-?\d{1,19})")  # of a source, behind the version
 
 
 @dataclass(slots=True)
@@ -59,24 +64,28 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
-    """For each Ref a plan that has its columns and no rows, and which dimensions the embeddings of all have."""
+    """For each Ref a plan that has its columns and no rows; which dimensions the embeddings have; the Refs' versions."""
 
     plans: Mapping[str, str] = field(default_factory=dict)
     dims: frozenset[int] = frozenset()
+    versions: frozenset[Address] = frozenset()
 
 
 def outline_refs(space: Space) -> Outlines:
     """Return the outlines of all Refs, from their Manifests alone; that of a damaged one cannot be bound."""
     plans: dict[str, str] = {}
     dims: set[int] = set()
+    versions: set[Address] = set()
     for name in space.store.list_refs():
         try:
-            fields = decode_schema(load_manifest(space.store, space.resolve(name)).registry)
+            version = space.resolve(name)
+            fields = decode_schema(load_manifest(space.store, version).registry)
             plans[name] = shape_sql(fields)
+            versions.add(version)
             dims.update(dim_of(f) for f in fields if f.kind == "embedding")
         except (DreamDBError, OSError) as error:
             plans[name] = error_sql(error)
-    return Outlines(plans, frozenset(dims))
+    return Outlines(plans, frozenset(dims), frozenset(versions))
 
 
 class Planner:
@@ -84,8 +93,9 @@ class Planner:
 
     def __init__(self, space: Space, prefix: str) -> None:
         self.dims: set[int] = set()
-        self._space, self._prefix = space, prefix
+        self._space, self.prefix = space, prefix
         self._shown: dict[int, Outlines] = {}
+        self._asked = False
         self.renew()
 
     def renew(self) -> None:
@@ -120,9 +130,7 @@ class Planner:
                 rows, dims = self._space.rows(version), self.dims
                 taken = kind == "take"
                 return (
-                    take_sql(rows, name, self._prefix, dims)
-                    if taken
-                    else search_sql(rows, self._prefix, dims)
+                    take_sql(rows, name, self.prefix, dims) if taken else search_sql(rows, self.prefix, dims)
                 )
             if kind == "items":
                 return self._table_sql(list_items(self._space.rows(version), _field_name(name)))
@@ -155,12 +163,19 @@ class Planner:
         text = plan.texts.get(name)
         if text is None:
             rows = self._space.rows(version)
-            made = scan_sql(rows, plan.source, self._prefix, self.dims)
-            text = made if name is None else track_sql(rows, plan.source, self._prefix, name, self.dims)
+            made = scan_sql(rows, plan.source, self.prefix, self.dims)
+            text = made if name is None else track_sql(rows, plan.source, self.prefix, name, self.dims)
             plan.texts[name] = text
         return text
 
     def _planned(self, version: Address, t0: int, t1: int) -> Plan:
+        plan = self._ready(version, t0, t1)
+        if not self._asked:
+            self._asked = True
+            self._note(plan.source)
+        return plan
+
+    def _ready(self, version: Address, t0: int, t1: int) -> Plan:
         """Return the plan of a range, made anew unless its files are what they were: a kept one, too, must be checked."""
         key = (version, t0, t1)
         plan = self._plans.get(key)
@@ -173,6 +188,27 @@ class Planner:
         made = Plan(source, source.listing(), copied=often)
         self._plans.put(key, made)
         return made
+
+    def look_ahead(self, versions: Collection[Address]) -> None:
+        """Make the plan that a process before this one noted, if it is of one of these versions."""
+        with suppress(DreamDBError, OSError):  # who asks for it will be told
+            noted = self._space.cache.read_note(self._note_key()) or b""
+            for version in versions:
+                if found := _KEY.fullmatch(noted.removeprefix(str(version).encode())):
+                    self._ready(version, int(found[1]), int(found[2]))
+
+    def _note(self, source: Source) -> None:
+        """Note what was asked for first, if it is quick to plan: its files are few, and here."""
+        local = self._space.store.url.startswith("file://") and not self._space.cache.is_temporary
+        if not local or len(source.files.paths) > AHEAD_FILES or sum(source.files.sizes) > AHEAD_BYTES:
+            return
+        body = source.key.encode()
+        with suppress(DreamDBError, OSError):  # a cache that cannot be written keeps none
+            if self._space.cache.read_note(self._note_key()) != body:
+                self._space.cache.write_note(self._note_key(), body)
+
+    def _note_key(self) -> str:
+        return f"first plan/1/{self._space.store.url}"
 
     def _plan_named(self, key: str) -> Plan:
         version, t0, t1 = key.split()

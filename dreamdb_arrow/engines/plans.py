@@ -54,6 +54,7 @@ FILES: Final = pa.struct(
 )
 LITERALS_MAX: Final = 128  # deleted anchors that a plain condition names; more are asked of a function
 INTERVALS_MAX: Final = 16
+WRITTEN_MAX: Final = 2  # files that stand in the text of a plan
 FILE: Final = "stripe file"  # no scalar can have this name
 
 
@@ -168,8 +169,8 @@ class Source:
     def table(self, prefix: str, *, name_files: bool = False) -> str:
         """Return the files as a table in SQL.
 
-        Their names come out of a function, since DuckDB would take a millisecond to parse a hundred. Files of one schema
-        are read as they are. When fields came later, columns are matched by name. (Telling DuckDB the schema would spare
+        The names of many come out of a function, since DuckDB would take a millisecond to parse a hundred; to call it takes as
+        long as to parse three. Files of one schema are read as they are. When fields came later, columns are matched by name. (Telling DuckDB the schema would spare
         it that, but then it takes every scan for one row, and plans joins accordingly.)
         """
         if not self.stripes:
@@ -178,7 +179,14 @@ class Source:
         options = ", hive_partitioning = false"
         options += "" if len(set(self.columns)) == 1 else ", union_by_name = true"
         options += f", filename = {literal(FILE)}" if name_files else ""
-        return f"read_parquet({prefix}files({literal(self.key)}){options})"
+        few = len(self.stripes) <= WRITTEN_MAX
+        files = self._written() if few else f"{prefix}files({literal(self.key)})"
+        return f"read_parquet({files}{options})"
+
+    def _written(self) -> str:
+        """Return the files as a literal of FILES_SQL."""
+        named = zip(self.files.paths, self.files.sizes, strict=True)
+        return f"[{', '.join(_file_sql(name, size) for name, size in named)}]"
 
     def listing(self) -> pa.Array:
         """Return the files as one row of FILES_SQL. DuckDB need not look whether they changed: their names tell."""
@@ -189,6 +197,12 @@ class Source:
             pa.array(np.zeros(count, dtype=bool)),
         ]
         return pa.ListArray.from_arrays([0, count], pa.StructArray.from_arrays(columns, fields=list(FILES)))
+
+
+def _file_sql(name: str, size: int) -> str:
+    return (
+        f"{{'filename': {literal(name)}, 'file_size': {size}::BIGINT, 'validate_external_file_cache': false}}"
+    )
 
 
 def source_of(rows: RowSet, t0: int, t1: int, *, share: int = SHARE) -> Source:

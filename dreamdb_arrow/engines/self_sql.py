@@ -61,7 +61,8 @@ class _Database:
     def __init__(self, space: Space) -> None:
         # A name that is no table must not become a variable of ours.
         self.con = open_database(python_enable_replacements=False)
-        self._session = Session(self.con, space, kept=ready_macros(space))  # without views: `self` is the one there is
+        # Without views: `self` is the one there is.
+        self._session = Session(self.con, space, kept=ready_macros(space))
         self._finalizer = weakref.finalize(self, _close, self._session, self.con)
 
     def abandon(self) -> None:

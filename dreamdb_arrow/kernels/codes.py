@@ -53,8 +53,8 @@ def expand_codes(table: ByteTable, codes: Codes) -> F32:
     assert codes.ndim == 2
     rows = codes if table.shifts is None else codes + table.shifts
     # every row of a table can be named by a byte: nothing is clipped, and "clip" is faster than a check
-    expanded: F32 = table.numbers.take(rows, axis=0, mode="clip").reshape(len(codes), -1)
-    return expanded
+    expanded: F32 = table.numbers.take(rows, axis=0, mode="clip")
+    return expanded.reshape(len(codes), codes.shape[1] * table.numbers.shape[1])
 
 
 def products(numbers: F32, queries: F32) -> F32:
@@ -81,5 +81,5 @@ def inverse_lengths(table: ByteTable, codes: Codes, dim: int) -> NDArray[np.floa
     """Return one by the length of the first `dim` numbers of each code, float16 (n,); 0 for a length of zero."""
     numbers = expand_codes(table, codes)[:, :dim]
     lengths = np.sqrt(np.einsum("ij,ij->i", numbers, numbers))
-    inverse = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    inverse: F32 = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
     return inverse.astype(np.float16)

@@ -111,7 +111,7 @@ def _walk_one(graph: Graph, query: F32, width: int, counted: Bools | None) -> tu
 
 
 def _products(graph: Graph, rows: NDArray[Any], query: F32) -> F32:
-    products = graph.vectors[rows] @ query
+    products: F32 = graph.vectors[rows] @ query
     if graph.inverse is not None:
         products *= graph.inverse[rows]
     return products
@@ -135,8 +135,8 @@ def _walk_batch(graph: Graph, queries: F32, width: int, counted: Bools | None) -
         keys = (asking[:, None] * size + near)[near >= 0]
         keys = np.unique(keys[~seen[keys]])
         seen[keys] = True
-        asking, near = np.divmod(keys, size)
-        new_rows, new_scores = _by_query(asking, near, _pair_products(graph, near, queries[asking]), count)
+        asking, met = np.divmod(keys, size)
+        new_rows, new_scores = _by_query(asking, met, _pair_products(graph, met, queries[asking]), count)
         if counted is not None:
             answers = _best(answers, _answers(new_rows, new_scores, counted, width), width)
         rows, scores = np.concatenate([rows, new_rows], 1), np.concatenate([scores, new_scores], 1)

@@ -1,8 +1,9 @@
 """Building graphs over vectors, and adding rows to them. Spec 0013, ADR 0021.
 
-A row chooses its neighbours among the rows near to it and, for the long way, near ones of two samples. It keeps the nearest
-and leaves out those that a neighbour it has kept lies closer to: these are reached through that neighbour. Then edges are put
-in the other direction too, and each row chooses again. All of it is done for many rows at a time.
+A row chooses its neighbours among the rows near to it, and near ones of some samples. It keeps the nearest and leaves out
+those that a neighbour it has kept lies closer to: these are reached through that neighbour. Then edges are put in the other
+direction too, and each row chooses again. Its last few places go to rows drawn at random: of close groups that lie far apart,
+no near row leads from one to the other. All of it is done for many rows at a time.
 """
 
 from __future__ import annotations
@@ -12,23 +13,21 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamdb_arrow.kernels.kmeans import nearest_centroids, spherical_kmeans
-from dreamdb_arrow.kernels.topk import smallest
+from dreamdb_arrow.kernels.near_rows import near_rows, nearest_among
 from dreamdb_arrow.kernels.vamana import NOBODY, Graph, walk
 
+Bools = NDArray[np.bool_]
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
-COMPARED: Final = 24_000  # rows that a row is compared with; of so many, all
-SAMPLES: Final = (16, 256)  # one row of so many is in a sample
-FAR: Final = 16  # candidates from a sample
-_SAMPLE_MAX: Final = 4096
-_BLOCK: Final = 512  # rows compared at a time
+SAMPLES: Final = (64, 512, 4096)  # rows, where there are four times as many
+FAR: Final = 12  # candidates from a sample
+DRAWN: Final = 32  # one place of so many goes to a row drawn at random
 _PRUNED: Final = 128  # rows that choose at a time: their candidates' products stay in the processor's cache
 _ALONE: Final = 1 << 18  # multiplications that BLAS does in one thread
-_TRAINED: Final = 64  # rows a cell learns from
-_MENDED: Final = 16  # times that rows which no walk reaches are looked for
+_MENDED: Final = 64  # times that rows which no walk reaches are looked for
+_MENDED_BYTES: Final = 64 << 20  # of their distances, each time
 _FAR_AWAY: Final = np.float32(np.inf)
 
 
@@ -49,11 +48,13 @@ def build_graph(unit: F32, degree: int, *, alpha: float, near: int, seed: int) -
     count, rng = len(unit), np.random.default_rng(seed)
     everyone = np.arange(count)
     entry = int((unit @ unit.mean(axis=0, dtype=np.float64).astype(np.float32)).argmax())
-    chosen = _near_rows(unit, min(max(near, degree), count - 1), seed)
+    chosen = near_rows(unit, min(max(near, degree), count - 1), seed)
     shuffled = rng.permutation(count)
-    samples = [np.sort(shuffled[: min(_SAMPLE_MAX, count // share)]) for share in SAMPLES]
-    far = [_nearest_of(unit, everyone, sample, FAR) for sample in samples if len(sample)]
-    neighbours = _join(unit, _prune_all(unit, np.concatenate([chosen, *far], 1), degree, alpha), alpha)
+    samples = [np.sort(shuffled[:size]) for size in SAMPLES if 4 * size <= count]
+    far = [nearest_among(unit, everyone, sample, FAR) for sample in samples]
+    drawn = _drawn(rng, count, count, degree)
+    chosen = _prune_all(unit, np.concatenate([chosen, *far], 1), degree - drawn.shape[1], alpha)
+    neighbours = _with_drawn(everyone, _join(unit, chosen, alpha), drawn)
     return Graph(unit, None, _mended(unit, neighbours, entry), entry)
 
 
@@ -83,71 +84,25 @@ def _insert_part(graph: Graph, added: F32, alpha: float, width: int) -> tuple[Gr
     found, _ = walk(graph, added, width)
     unit = np.concatenate([graph.vectors, added])
     new = np.arange(count, len(unit))
-    beside = _nearest_of(unit, new, new, width // 2) if len(new) > 1 else found[:, :0]
-    chosen = _prune(unit, new, np.concatenate([found, beside], 1), degree, alpha)
-    neighbours = np.concatenate([graph.neighbours, chosen])
+    beside = nearest_among(unit, new, new, width // 2) if len(new) > 1 and width > 1 else found[:, :0]
+    drawn = _drawn(np.random.default_rng(count), len(new), len(unit), degree)
+    near = degree - drawn.shape[1]
+    chosen = _prune(unit, new, np.concatenate([found, beside], 1), near, alpha)
+    neighbours = np.concatenate([graph.neighbours, _with_drawn(new, chosen, drawn)])
     back = _reversed(chosen, len(unit), 2 * degree, first=count)
     touched = np.flatnonzero(back[:, 0] >= 0)
-    candidates = np.concatenate([neighbours[touched], back[touched]], 1)
-    neighbours[touched] = _prune(unit, touched, candidates, degree, alpha)
-    return Graph(unit, None, _mended(unit, neighbours, graph.entry), graph.entry), _differing(
-        graph.neighbours, neighbours
-    )
+    candidates = np.concatenate([neighbours[touched, :near], back[touched]], 1)
+    again = _prune(unit, touched, candidates, near, alpha)
+    neighbours[touched] = _with_drawn(touched, again, neighbours[touched, near:])
+    grown = Graph(unit, None, _mended(unit, neighbours, graph.entry), graph.entry)
+    return grown, _differing(graph.neighbours, neighbours)
 
 
 def _differing(old: I32, new: I32) -> I64:
     return np.flatnonzero((new[: len(old)] != old).any(axis=1))
 
 
-# --- candidates ---------------------------------------------------------------------------------------------
-
-
-def _near_rows(unit: F32, k: int, seed: int) -> I32:
-    """Return for each row k others near to it, nearest first, int32 (n, k), filled up with -1.
-
-    Rows are compared with those of the cells nearest to their own; of at most `COMPARED` rows, with all.
-    """
-    count = len(unit)
-    cells = 1 if count <= COMPARED else max(2, round(count**0.5))
-    order, starts, probed = _cells(unit, cells, -(-cells * COMPARED // count), seed)
-    ordered = unit[order]
-    found = np.full((count, k), NOBODY, np.int32)
-    for cell in range(cells):
-        runs = [np.arange(starts[c], starts[c + 1]) for c in probed[cell].tolist()]
-        theirs = np.concatenate(runs)  # its own rows come first
-        vectors = np.ascontiguousarray(ordered[theirs].T)
-        for first in range(starts[cell], starts[cell + 1], _BLOCK):
-            rows = np.arange(first, min(first + _BLOCK, starts[cell + 1]))
-            far = -ordered[rows] @ vectors
-            far[np.arange(len(rows)), rows - starts[cell]] = _FAR_AWAY
-            near = (
-                smallest(far, min(k, len(theirs) - 1)) if len(theirs) > 1 else np.empty((len(rows), 0), int)
-            )
-            found[order[rows], : near.shape[1]] = order[theirs[near]]
-    return found
-
-
-def _cells(unit: F32, cells: int, probes: int, seed: int) -> tuple[I64, I64, I64]:
-    """Return rows by cell (n,), where cells begin (c + 1,), and for each cell the nearest ones, itself first (c, p)."""
-    if cells == 1:
-        return np.arange(len(unit)), np.array([0, len(unit)]), np.zeros((1, 1), np.int64)
-    drawn = np.random.default_rng(seed).permutation(len(unit))[: _TRAINED * cells]
-    centroids = spherical_kmeans(unit[np.sort(drawn)], cells, seed=seed, rounds=5)
-    labels, _ = nearest_centroids(unit, centroids)
-    order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], np.arange(cells + 1))
-    far = -centroids @ centroids.T
-    np.fill_diagonal(far, -_FAR_AWAY)
-    return order, starts, np.argsort(far, axis=1, kind="stable")[:, :probes]
-
-
-def _nearest_of(unit: F32, rows: I64, among: I64, k: int) -> I32:
-    """Return for each of the rows the k nearest among some, int32 (m, min(k, a)); a row may find itself."""
-    vectors = np.ascontiguousarray(unit[among].T)
-    found = np.empty((len(rows), min(k, len(among))), np.int32)
-    for at in range(0, len(rows), _BLOCK):
-        found[at : at + _BLOCK] = among[smallest(-unit[rows[at : at + _BLOCK]] @ vectors, k)]
-    return found
+# --- the other direction -----------------------------------------------------------------------------------
 
 
 def _reversed(neighbours: I32, count: int, limit: int, first: int = 0) -> I32:
@@ -164,6 +119,22 @@ def _reversed(neighbours: I32, count: int, limit: int, first: int = 0) -> I32:
     found = np.full((count, limit), NOBODY, np.int32)
     found[ends[kept], rank[kept]] = sources[kept]
     return found
+
+
+def _drawn(rng: np.random.Generator, rows: int, count: int, degree: int) -> I32:
+    """Return rows drawn at random, as many for each row as it has places for them, int32 (rows, places)."""
+    places = max(1, degree // DRAWN) if degree > 2 else 0
+    return rng.integers(0, count, (rows, places)).astype(np.int32)
+
+
+def _with_drawn(rows: I64, chosen: I32, drawn: I32) -> I32:
+    """Put the drawn neighbours of some rows behind the chosen ones, but for the row itself and what it has already."""
+    joined = np.concatenate([chosen, drawn], 1)
+    joined[joined == rows[:, None]] = NOBODY
+    for place in range(chosen.shape[1], joined.shape[1]):
+        again = (joined[:, :place] == joined[:, place, None]).any(axis=1)
+        joined[again, place] = NOBODY
+    return joined
 
 
 # --- choice -------------------------------------------------------------------------------------------------
@@ -187,6 +158,8 @@ def _prune(unit: F32, rows: I64, candidates: NDArray[np.integer], degree: int, a
     Places that stay empty go to the nearest of those left out, after the others.
     """
     found = np.full((len(rows), degree), NOBODY, np.int32)
+    if not candidates.shape[1]:
+        return found
     for at in range(0, len(rows), _PRUNED):
         part = slice(at, at + _PRUNED)
         ids, far, between = _compared(unit, rows[part], candidates[part])
@@ -228,7 +201,7 @@ def _products_within(vectors: F32) -> F32:
     return found
 
 
-def _undominated(far: F32, between: F32, degree: int, alpha: np.float32) -> NDArray[np.bool_]:
+def _undominated(far: F32, between: F32, degree: int, alpha: np.float32) -> Bools:
     each = np.arange(len(far))
     left = far < _FAR_AWAY
     kept = np.zeros_like(left)
@@ -247,28 +220,37 @@ def _undominated(far: F32, between: F32, degree: int, alpha: np.float32) -> NDAr
 
 
 def _mended(unit: F32, neighbours: I32, entry: int) -> I32:
-    """Lead a way to rows that none leads to: a reached row that is near gives them the place of its last neighbour."""
+    """Lead a way to rows that none leads to: near ones that are reached give them places that no way needs."""
     for _ in range(_MENDED):
-        reached = _reached(neighbours, entry)
-        lost = np.flatnonzero(~reached)[:_BLOCK]
-        if not len(lost):
+        reached, needed = _reached(neighbours, entry)
+        lost = np.flatnonzero(~reached)[: max(1, _MENDED_BYTES // (4 * len(unit)))]
+        free = neighbours.shape[1] - needed.sum(axis=1)
+        if not len(lost) or not (reached & (free > 0)).any():
             break
         far = -unit[lost] @ unit.T
-        far[:, ~reached] = _FAR_AWAY
-        givers, nth = np.unique(far.argmin(axis=1), return_index=True)
-        free = np.argmax(neighbours[givers] < 0, axis=1)
-        place = np.where((neighbours[givers] < 0).any(axis=1), free, neighbours.shape[1] - 1)
-        neighbours[givers, place] = lost[nth]
+        far[:, ~reached | (free == 0)] = _FAR_AWAY
+        givers = far.argmin(axis=1)
+        order = np.argsort(givers, kind="stable")
+        nth = np.arange(len(givers)) - np.searchsorted(givers[order], givers[order])
+        served = order[nth < free[givers[order]]]
+        places = np.argsort(
+            needed[givers[served]][:, ::-1], axis=1, kind="stable"
+        )  # free ones first, the last of them
+        at = places[np.arange(len(served)), nth[nth < free[givers[order]]]]
+        neighbours[givers[served], neighbours.shape[1] - 1 - at] = lost[served]
     return neighbours
 
 
-def _reached(neighbours: I32, entry: int) -> NDArray[np.bool_]:
-    """Return which rows a way from the entry leads to, bool (n,)."""
-    reached = np.zeros(len(neighbours), bool)
+def _reached(neighbours: I32, entry: int) -> tuple[Bools, Bools]:
+    """Return which rows a way from the entry leads to, bool (n,), and which edges these ways take, bool (n, R)."""
+    reached, taken = np.zeros(len(neighbours), bool), np.zeros(neighbours.shape, bool)
     front = np.array([entry])
+    reached[entry] = True
     while len(front):
+        near, first = np.unique(neighbours[front], return_index=True)
+        new = (near >= 0) & ~reached[near]
+        from_row, place = np.divmod(first[new], neighbours.shape[1])
+        taken[front[from_row], place] = True
+        front = near[new]
         reached[front] = True
-        near = neighbours[front]
-        near = np.unique(near[near >= 0])
-        front = near[~reached[near]]
-    return reached
+    return reached, taken

@@ -270,3 +270,78 @@ def test_arguments_may_be_numbers_texts_and_times(ds, con):
         anchors(con, "dreamdb_scan('x', t0 := 3, t1 := 2)")
     for as_of in (ds.manifest.ts, f"'{ds.manifest.ts}'", f"{ds.manifest.ts}::HUGEINT"):
         assert len(anchors(con, f"dreamdb_scan('x', as_of := {as_of})")) == 300
+
+
+# ---------------------------------------------------------------- looking ahead
+
+
+def connected(tmp_path):
+    """Return a connection as a process that starts now has it."""
+    return vd.connect(tmp_path / "space", cache_dir=tmp_path / "cache")
+
+
+def test_the_first_plan_of_the_process_before_is_made_while_duckdb_starts(ds, planned, tmp_path):
+    own = connected(tmp_path)
+    assert planned == []
+    assert len(anchors(own, "dreamdb_scan('x', t0 := 10, t1 := 20)")) == 10
+    assert len(anchors(own)) == 300
+    assert planned == [(10, 20), (0, LAST)]
+    own.close()
+    again = connected(tmp_path)
+    assert planned == [(10, 20), (0, LAST), (10, 20)]
+    assert len(anchors(again, "dreamdb_scan('x', t0 := 10, t1 := 20)")) == 10
+    assert planned[3:] == []
+    again.close()
+
+
+def test_the_note_follows_what_is_asked_first(ds, planned, tmp_path):
+    for source, count in (("x", 300), ("dreamdb_scan('x', t0 := 10, t1 := 20)", 10), ("x", 300)):
+        own = connected(tmp_path)
+        assert len(anchors(own, source)) == count
+        own.close()
+    assert planned == [(0, LAST), (0, LAST), (10, 20), (10, 20), (0, LAST)]
+
+
+def test_nothing_is_planned_ahead_of_a_version_that_is_no_tip(ds, planned, tmp_path):
+    own = connected(tmp_path)
+    anchors(own)
+    own.close()
+    ds.append(rows(300, 310))
+    own = connected(tmp_path)
+    assert len(planned) == 1
+    assert len(anchors(own)) == 310
+    own.close()
+
+
+@pytest.mark.parametrize("limit", ["AHEAD_FILES", "AHEAD_BYTES"])
+def test_what_takes_long_to_plan_is_not_noted(ds, planned, tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(planner, limit, 0)
+    for _ in range(2):
+        own = connected(tmp_path)
+        assert len(anchors(own)) == 300
+        own.close()
+    assert len(planned) == 2
+
+
+def test_damage_that_is_found_ahead_is_told_by_the_query(ds, tmp_path):
+    own = connected(tmp_path)
+    anchors(own)
+    own.close()
+    file = stripe_file(ds)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(data)
+    own = connected(tmp_path)
+    with pytest.raises(duckdb.Error, match="hash"):
+        anchors(own)
+    own.close()
+
+
+@pytest.mark.parametrize("end", [b"", b" 1", b" 1 2 3", b" 1 x", b" 9 1", b" 1" * 40])
+def test_a_note_that_makes_no_sense_is_passed_over(ds, tmp_path, end):
+    body = str(ds.space.resolve("x")).encode() + end
+    ds.space.cache.write_note(planner.Planner(ds.space, "")._note_key(), body)
+    own = connected(tmp_path)
+    assert len(anchors(own)) == 300
+    own.close()

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from dreamdb_arrow.kernels.chacha import key_stream
-from dreamdb_arrow.kernels.rabitq import BITS, code_width, decode_rabitq, encode_rabitq, rotation
+from dreamdb_arrow.kernels.rabitq import (
+    BITS,
+    byte_numbers,
+    code_width,
+    decode_rabitq,
+    encode_rabitq,
+    rotation,
+    stored_factors,
+)
 from dreamdb_arrow.objects.spatial_bucket import decode_spatial_bucket
 from dreamdb_arrow.objects.vector_compressor import decode_vector_compressor
 
@@ -92,6 +100,23 @@ def test_factor_is_one_over_the_sum_of_magnitudes():
     assert decode_rabitq(np.eye(2), codes, 1, factors=True).tolist() == [[0.25, -0.25]]
     without = decode_rabitq(np.eye(2), codes[:, :1], 1)
     assert np.allclose(without, [[np.sqrt(0.5), -np.sqrt(0.5)]])
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_bytes_stand_for_what_is_decoded(bits):
+    dim = 5
+    codes = encode_rabitq(np.eye(dim), unit_vectors(50, dim), bits)
+    numbers = byte_numbers(dim, bits)
+    assert numbers.shape == (256, 8 // bits)
+    whole = numbers[codes].reshape(50, -1)[:, :dim]
+    assert np.allclose(whole, decode_rabitq(np.eye(dim), codes, bits), atol=1e-6)
+
+
+def test_bytes_beside_factors_stand_for_signs():
+    codes = encode_rabitq(np.eye(9), unit_vectors(50, 9), 1, factors=True)
+    signs = byte_numbers(9, 1, factors=True)[codes[:, :2]].reshape(50, -1)[:, :9]
+    made = decode_rabitq(np.eye(9), codes, 1, factors=True)
+    assert np.allclose(signs * stored_factors(codes)[:, None], made, atol=1e-6)
 
 
 def test_no_vectors():

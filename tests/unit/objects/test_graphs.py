@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from dreamdb_arrow.codec.address import address_of
-from dreamdb_arrow.errors import LayoutError
+from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
+from dreamdb_arrow.errors import LayoutError, UnsupportedError
 from dreamdb_arrow.objects.graph_index import (
+    Fresh,
     GraphIndex,
     GraphLayout,
     GraphParams,
@@ -119,3 +121,48 @@ def test_layouts_that_cannot_be(change):  # 0013-R3, 0000-R2
 def test_alpha_is_above_zero(alpha):
     with pytest.raises(LayoutError):
         GraphIndex(2, GraphParams(alpha=alpha), LAYOUT)
+
+
+FORMS = {
+    "built": GraphIndex(2, GraphParams(), LAYOUT),
+    "fresh": GraphIndex(2, GraphParams(l_build=70, l_search=30), LAYOUT, Fresh(INDEX, 5, 6)),
+    "compressed": GraphIndex(2, GraphParams(), replace(LAYOUT, record_bytes=5), compressor=INDEX),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_comes_back(form):  # 0013-R6
+    index = FORMS[form]
+    assert decode_graph_index(encode_graph_index(index)) == index
+    assert index.algorithm == f"dreamdb.{'fresh-' if form == 'fresh' else ''}vamana-cosine"
+
+
+def test_params_of_a_graph_that_nodes_were_added_to():  # 0013-R6
+    said = decode_cbor(encode_graph_index(FORMS["fresh"]))["params"]
+    assert said.keys() == {
+        "base",
+        "form",
+        "lineage_root",
+        "consolidation_threshold_appends",
+        "consolidation_threshold_seconds",
+    }
+    assert (said["base"]["L_build"], said["base"]["L_search"], said["lineage_root"]) == (70, 30, INDEX)
+
+
+@pytest.mark.parametrize(
+    ("form", "change", "error"),
+    [
+        ("fresh", {"form": "fresh-vamana-params-v2"}, UnsupportedError),
+        ("fresh", {"lineage_root": b"short"}, LayoutError),
+        ("fresh", {"salt": 1}, LayoutError),
+        ("fresh", {"base": 1}, LayoutError),
+        ("compressed", {"version": 5}, UnsupportedError),
+        ("built", {"version": 4}, LayoutError),
+        ("compressed", {"version": 1}, LayoutError),
+    ],
+)
+def test_forms_that_are_not_known(form, change, error):  # 0000-R4
+    value = decode_cbor(encode_graph_index(FORMS[form]))
+    value["params"] |= change
+    with pytest.raises(error):
+        decode_graph_index(encode_cbor(value))
