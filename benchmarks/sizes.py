@@ -29,7 +29,7 @@ class Sizes:
     stream_gb: float = 10
     scaling: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     scaling_commit: int = 10_000
-    search_rows: int = 1_000_000
+    search_rows: int = 400_000
     search_queries: int = 1000
 
 

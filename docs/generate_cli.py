@@ -29,7 +29,7 @@ schema = (
     vd.Schema()
     .add_scalar_categorical("label")
     .add_scalar_int("n")
-    .add_embedding("v", dim=2, algorithm="dreamdb.lsh-cosine", lsh_bits=4)
+    .add_embedding("v", dim=2, algorithm="dreamdb.ivf-cosine")
 )
 ds = vd.Dataset.create("hello", schema, backend="file://space")
 anchors = [1_700_000_000_000_000_000 + n * 1_000_000_000 for n in range(100)]

@@ -114,7 +114,9 @@ class CodeField:
 
     def scores_of(self, rows: I64, query: F32) -> F32:
         """Return the scores of one turned query (numbers,) with some rows (n,), float32 (n,)."""
-        parts = [self._scored(self.codes[part], part, query[None, :])[0] for part in _pieces(rows)]
+        parts = [
+            self._scored(self.codes.take(part, axis=0), part, query[None, :])[0] for part in _pieces(rows)
+        ]
         return np.concatenate([np.empty(0, np.float32), *parts])
 
     def _scored(self, codes: Codes, rows: Any, queries: F32) -> F32:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -113,49 +112,59 @@ def _rows_of(cells: I64, starts: I64) -> I64:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Visit:
-    """One cell: where its rows begin and end, which queries want it, and how many rows of theirs come before, int64 (m,)."""
+    """A cell, the queries that want it, int64 (m,), and which of all wishes these are, int64 (m,)."""
 
-    start: int
-    stop: int
+    cell: int
     asking: I64
-    before: I64
+    wishes: I64
 
 
 def _scan_block(
     field: CodeField, starts: I64, queries: F32, cells: Sequence[I64], pool: int, threads: int
 ) -> tuple[I64, F32]:
     """Do as _scan_each does, all queries that want a cell at once."""
-    bounds = _bounds(field, starts, queries, cells, pool, threads)
+    shares = _dealt(_visits(cells), threads)
+    bounds = _bounds(field, starts, queries, cells, shares, pool)
     best = BestRows(bounds, pool)
 
-    def visit(visits: Sequence[_Visit]) -> None:
-        for v in visits:
-            best.offer(v.asking, field.scores(slice(v.start, v.stop), queries[v.asking]), v.start)
+    def work(visits: Sequence[_Visit]) -> None:
+        for visit in visits:
+            asking = queries[visit.asking]
+            for start, stop in _runs(starts, visit.cell):
+                best.offer(visit.asking, field.scores(slice(start, stop), asking), start)
 
-    spread(visit, _dealt(_visits(cells, starts), threads))
+    spread(work, shares)
     rows, scores = best.found()
     again = np.flatnonzero((rows[:, -1] < 0) & (bounds > LEAST))
     if len(again):
         missed = [cells[query] for query in again.tolist()]
-        rows[again], scores[again] = _scan_each(field, starts, queries[again], missed, pool, threads)
+        rows[again], scores[again] = _scan_each(field, starts, queries[again], missed, pool, 1)
     return rows, scores
 
 
 def _bounds(
-    field: CodeField, starts: I64, queries: F32, cells: Sequence[I64], pool: int, threads: int
+    field: CodeField,
+    starts: I64,
+    queries: F32,
+    cells: Sequence[I64],
+    shares: Sequence[Sequence[_Visit]],
+    pool: int,
 ) -> F32:
     """Return which scores the pool of each query is likely to reach, float32 (q,), from every so many-th row."""
     sampled = -(-starts // _SHARE)  # how many rows of the sample come before each cell
-    width = max(int((sampled[mine + 1] - sampled[mine]).sum()) for mine in cells)
-    sample = np.full((len(cells), width), -np.inf, np.float32)
+    counts = [np.diff(sampled)[mine] for mine in cells]
+    sample = np.full((len(cells), max(int(each.sum()) for each in counts)), -np.inf, np.float32)
+    places = np.concatenate([np.cumsum(each) - each for each in counts])  # where each wish has its scores
 
-    def visit(visits: Sequence[_Visit]) -> None:
-        for v in visits:
-            rows = slice(v.start * _SHARE, (v.stop - 1) * _SHARE + 1, _SHARE)
-            places = v.before[:, None] + np.arange(v.stop - v.start)
-            sample[v.asking[:, None], places] = field.scores(rows, queries[v.asking])
+    def work(visits: Sequence[_Visit]) -> None:
+        for visit in visits:
+            asking, begin = queries[visit.asking], sampled[visit.cell]
+            for start, stop in _runs(sampled, visit.cell):
+                rows = slice(start * _SHARE, (stop - 1) * _SHARE + 1, _SHARE)
+                at = places[visit.wishes][:, None] + np.arange(start - begin, stop - begin)
+                sample[visit.asking[:, None], at] = field.scores(rows, asking)
 
-    spread(visit, _dealt(_visits(cells, sampled), threads))
+    spread(work, shares)
     return sampled_bounds(sample, pool, _SHARE)
 
 
@@ -169,24 +178,26 @@ def _batches(cells: Sequence[I64], starts: I64, pool: int) -> Iterator[slice]:
             yield slice(part.start + block.start, part.start + block.stop)
 
 
-def _visits(cells: Sequence[I64], starts: I64) -> list[_Visit]:
-    """Return each cell with rows that a query wants, a large one in pieces."""
+def _visits(cells: Sequence[I64]) -> list[_Visit]:
+    """Return each cell that a query wants."""
     joined = np.concatenate(cells)
-    lengths = np.array([len(mine) for mine in cells])
-    asking = np.repeat(np.arange(len(cells)), lengths)
-    counts = starts[joined + 1] - starts[joined]
-    before = np.cumsum(counts) - counts
-    before -= np.repeat(np.append(before, 0)[np.cumsum(lengths) - lengths], lengths)
-    order = np.argsort(joined, kind="stable")
-    wanted, firsts = np.unique(joined[order], return_index=True)
-    bounds = np.append(firsts, len(order)).tolist()
-    begins, ends = starts[wanted].tolist(), starts[wanted + 1].tolist()
-    groups = [order[start:stop] for start, stop in pairwise(bounds)]
+    asking = np.repeat(np.arange(len(cells)), [len(mine) for mine in cells])
+    few = joined.max(initial=0) < 1 << 16  # numbers of 16 bits are sorted by counting
+    order = np.argsort(joined.astype(np.uint16) if few else joined, kind="stable")
+    counts = np.bincount(joined)
+    ends = np.cumsum(counts).tolist()
     return [
-        _Visit(start, min(start + PIECE, end), asking[mine], before[mine] + (start - begin))
-        for begin, end, mine in zip(begins, ends, groups, strict=True)
-        for start in range(begin, end, PIECE)
+        _Visit(cell, asking[mine], mine)
+        for cell in np.flatnonzero(counts).tolist()
+        for mine in [order[ends[cell] - counts[cell] : ends[cell]]]
     ]
+
+
+def _runs(starts: I64, cell: int) -> Iterator[tuple[int, int]]:
+    """Yield where pieces of a cell begin and end; none when it has no rows."""
+    begin, end = int(starts[cell]), int(starts[cell + 1])
+    for start in range(begin, end, PIECE):
+        yield start, min(start + PIECE, end)
 
 
 def _dealt(visits: Sequence[_Visit], threads: int) -> list[Sequence[_Visit]]:
