@@ -29,7 +29,8 @@ How to read it:
 - "ours, fsync" is the default: a commit counts when it is on the disk. "ours, os" leaves the writing to the operating system, as
   Parquet, Lance and Delta always do; compare like with like. DuckDB flushes to the disk too.
 - All that we write is hashed, and verified before it is used. The peers do neither.
-- "cold" is a new process that has its modules imported, opening included, with the system's page cache warm.
+- "cold" is a new process that has its modules imported, opening included, with the system's page cache warm; not the first one that
+  reads these files, which hashes them.
 """
 
 

@@ -175,7 +175,7 @@ class Ours:
         rows, _ = scan_codes(
             self.codes, self.prepared, self.compressor, queries, list(best), self.starts, pool
         )
-        nearest, _ = rerank(rows, self.vectors.__getitem__, queries, K, "cosine", unit=True)
+        nearest, _ = rerank(rows, partial(self.vectors.take, axis=0), queries, K, "cosine", unit=True)
         return self.order[nearest]
 
 

@@ -23,14 +23,12 @@ from dreamdb_arrow.dataset.space import Backend, Space
 from dreamdb_arrow.dataset.tables import as_table, table_of_samples
 from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
 from dreamdb_arrow.history.commit import Change, Clock, commit
-from dreamdb_arrow.kernels.distance import row_norms, unit_rows
-from dreamdb_arrow.kernels.vamana import Graph
-from dreamdb_arrow.kernels.vamana_build import build_graph, insert_rows
 from dreamdb_arrow.objects.graph_index import MAX_DEGREE, Fresh, GraphIndex, GraphLayout, GraphParams
 from dreamdb_arrow.objects.lineage import LAYER_PREFIX
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry
 from dreamdb_arrow.objects.schema import SCHEMA_KEY, Field, decode_schema
 from dreamdb_arrow.objects.track import Track
+from dreamdb_arrow.spatial.graph import build_edges, grow_edges, of_length_one
 from dreamdb_arrow.spatial.partitioners import check_count
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
@@ -46,7 +44,6 @@ from dreamdb_arrow.tracks.graph import (
 )
 
 SEED_BYTES: Final = 32
-_UNIT: Final = np.float32(1e-5)  # a length that differs from 1 by less stays as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,28 +178,20 @@ def _built(
     anchors: Any, vectors: F32, degree: int, params: GraphParams, **layout: int
 ) -> tuple[Nodes, GraphIndex]:
     """Return the nodes of a new graph, which are the vectors in their order, and the index."""
-    graph = build_graph(
-        unit_rows(vectors),
-        degree,
-        alpha=params.alpha,
-        near=params.l_build // 2,
-        seed=int.from_bytes(params.build_seed, "little"),
-    )
+    neighbours, entry = build_edges(vectors, degree, params)
     dim = vectors.shape[1]
-    cut = GraphLayout(degree, len(vectors), graph.entry, 4 * dim, **layout)
-    return Nodes(anchors, vectors, graph.neighbours), GraphIndex(dim, params, cut)
+    cut = GraphLayout(degree, len(vectors), entry, 4 * dim, **layout)
+    return Nodes(anchors, vectors, neighbours), GraphIndex(dim, params, cut)
 
 
 def _grown(nodes: Nodes, anchors: Any, vectors: F32, index: GraphIndex) -> tuple[Nodes, I64]:
     """Return all nodes, new ones behind those that are there, and which of the latter have other neighbours now."""
     if not len(anchors):
         return nodes, np.empty(0, np.int64)
-    graph = Graph(unit_rows(nodes.vectors), None, nodes.neighbours, index.layout.entry_point)
-    grown, changed = insert_rows(
-        graph, unit_rows(vectors), alpha=index.params.alpha, width=max(1, index.params.l_build)
-    )
+    entry = index.layout.entry_point
+    neighbours, changed = grow_edges(nodes.vectors, nodes.neighbours, entry, vectors, index.params)
     joined = np.concatenate([nodes.anchors, anchors]), np.concatenate([nodes.vectors, vectors])
-    return Nodes(*joined, grown.neighbours), changed
+    return Nodes(*joined, neighbours), changed
 
 
 def _checked(samples: Any, f: Field) -> tuple[I64, F32]:
@@ -213,17 +202,7 @@ def _checked(samples: Any, f: Field) -> tuple[I64, F32]:
     rows = check_rows(table, (replace(f, required=True),))
     if rows.anchors is None:
         raise InvalidInputError(f"the vectors of {f.name!r} need the column {ANCHOR!r}")
-    return rows.anchors, _of_length_one(rows.vectors[f.name][1], f.name)
-
-
-def _of_length_one(vectors: F32, name: str) -> F32:
-    """Return vectors of length one; those that are, bit for bit as they came. Raises InvalidInputError for one without."""
-    norms = row_norms(vectors)
-    bad = np.flatnonzero((norms == 0) | ~np.isfinite(norms))
-    if len(bad):
-        raise InvalidInputError(f"field {name!r}, row {bad[0]}: a vector of a graph needs a direction")
-    uneven = np.abs(norms - 1) > _UNIT
-    return np.where(uneven[:, None], unit_rows(vectors), vectors)  # 0013-R7
+    return rows.anchors, of_length_one(rows.vectors[f.name][1], f"field {f.name!r}")
 
 
 def _table_of(samples: Any, f: Field) -> Any:
@@ -324,7 +303,7 @@ def train_and_publish_vamana_graph(
     cut = {"page_node_count": check_count("page_node_count", page_node_count)}
     nodes, index = _built(
         anchors,
-        _of_length_one(vectors, "sample"),
+        of_length_one(vectors, "the sample"),
         _degree(r),
         params,
         page_bytes_target=page_bytes_target,

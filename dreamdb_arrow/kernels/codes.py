@@ -1,8 +1,8 @@
 """Codes as numbers: each byte stands for a few of them, a table says which. Part of spec 0010.
 
 Codes of every kind, RaBitQ of any bits and PQ, become rows of numbers by one lookup, and their scores one matrix product.
-The lookup copies 8 to 32 bytes for each byte of a code: measured, it is faster in NumPy than tables of scores or counts of
-bits (benchmarks/kernels/codes.py).
+For many queries the lookup is a small part of the product; for one it takes as long as tables of scores or counts of bits
+do in NumPy (ADR 0023).
 """
 
 from __future__ import annotations

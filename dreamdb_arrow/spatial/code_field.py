@@ -46,8 +46,8 @@ def prepare_codes(compressor: VectorCompressor, codes: Codes) -> dict[str, NDArr
         codes: uint8 (n, code_bytes).
 
     Returns:
-        `scales` float16 (n,), one by the length of what the code stands for, for RaBitQ of 2, 4 and 8 bits; nothing for
-        the others: what their codes stand for is equally long, or has the factor that is stored.
+        `scales` (n,), for RaBitQ only: of 2, 4 and 8 bits float16, one by the length of what the code stands for; of one
+        bit with factors float32, these. What other codes stand for is equally long.
 
     Raises LayoutError for codes of another width, or that name what is not there.
     """
@@ -58,7 +58,7 @@ def prepare_codes(compressor: VectorCompressor, codes: Codes) -> dict[str, NDArr
             raise LayoutError(f"a code names row {codes.max()} of a codebook of {params.k} rows")
         return {}
     if params.bits_per_dim == 1:
-        return {}
+        return {SCALES: _factors(codes)} if params.with_correction_factors else {}
     scales = np.empty(len(codes), np.float16)
     table = _meaning(compressor).table
     for rows in row_blocks(len(codes), 4 * compressor.dim):
@@ -98,7 +98,7 @@ class CodeField:
     """The codes of a field by cell, and how to read them.
 
     codes    uint8 (n, code_bytes)
-    scales   float16 (n,), or None
+    scales   float16 or float32 (n,), or None
     meaning  what the codes stand for
     live     which rows count, bool (n,); None for all
     """
@@ -121,12 +121,12 @@ class CodeField:
 
     def _scored(self, codes: Codes, rows: Any, queries: F32) -> F32:
         scores = products(expand_codes(self.meaning.table, codes[:, : self.meaning.width]), queries)
-        if self.meaning.factors:
-            factors = stored_factors(codes)
-            with np.errstate(over="ignore"):  # what a Space holds may be anything
-                scores *= np.where(np.isfinite(factors), factors, np.float32(0))
-        elif self.scales is not None:
-            scores *= self.scales[rows].astype(np.float32)
+        scales = None if self.scales is None else self.scales[rows]
+        if scales is None and self.meaning.factors:
+            scales = _factors(codes)
+        if scales is not None:
+            with np.errstate(over="ignore"):  # a stored factor may be anything
+                scores *= scales.astype(np.float32, copy=False)
         if self.live is not None:
             scores[:, ~self.live[rows]] = -np.inf
         return scores
@@ -151,6 +151,12 @@ def turn_queries(field: CodeField, queries: F32) -> F32:
     turned = np.zeros((len(queries), meaning.width * meaning.table.numbers.shape[1]), np.float32)
     turned[:, : queries.shape[1]] = queries.astype(np.float64) @ meaning.turn.T
     return turned
+
+
+def _factors(codes: Codes) -> F32:
+    """Return the stored factors, float32 (n,), 0 for one that is no number."""
+    factors = stored_factors(codes)
+    return np.where(np.isfinite(factors), factors, np.float32(0))
 
 
 def _pieces(rows: I64) -> list[I64]:

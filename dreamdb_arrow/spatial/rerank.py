@@ -40,7 +40,7 @@ def rerank(
 
     Args:
         rows: int64 (q, pool), in any order; -1 is no row.
-        take: row numbers (m,) -> their vectors, float32 (m, d); -1 may give anything.
+        take: row numbers (m,) -> their vectors, float32 (m, d), as by `vectors.take(rows, axis=0)`; -1 may give anything.
         queries: float32 (q, d).
         k: how many, at least 1.
         metric: "cosine" or "l2".

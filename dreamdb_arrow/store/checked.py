@@ -7,6 +7,7 @@ believed only when nobody but this user may write them.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import time
@@ -100,11 +101,12 @@ def _append(file: Path, record: bytes) -> bool:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(file, flags, 0o600)
     try:
+        fcntl.flock(fd, fcntl.LOCK_EX)  # else another process's half written record may be seen, and taken for a torn one
         size = os.fstat(fd).st_size
         if size % len(record):
             file.unlink(missing_ok=True)
         elif size < RECORDS_MAX * len(record):
-            os.write(fd, record)  # at once, behind what other processes append
+            os.write(fd, record)
     finally:
         os.close(fd)
     return size == 0

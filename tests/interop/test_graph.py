@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import dreamdb_arrow as vd
-from dreamdb_arrow.dataset import graph_search
 from dreamdb_arrow.dataset.graph_search import search_graph
 from dreamdb_arrow.errors import UnsupportedError
+from dreamdb_arrow.spatial import graph
 
 DIM, N, MORE, DEGREE = 24, 1200, 100, 12
 T0 = 10_000
@@ -38,7 +38,7 @@ def backend(tmp_path):
 @pytest.fixture(autouse=True)
 def walking(monkeypatch):
     """Have our searches walk, also where comparing all nodes would be as cheap."""
-    monkeypatch.setattr(graph_search, "_is_cheap", lambda *_: False)
+    monkeypatch.setattr(graph, "is_cheap", lambda *_: False)
 
 
 def samples(low, high):

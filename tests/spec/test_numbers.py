@@ -19,7 +19,7 @@ from dreamdb_arrow.dataset import schema as user_schema
 from dreamdb_arrow.dataset import values as incoming
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history import commit, line
-from dreamdb_arrow.kernels import blake3_tree
+from dreamdb_arrow.kernels import blake3_tree, near_rows, vamana_build
 from dreamdb_arrow.kernels.rabitq import encode_rabitq, rotation
 from dreamdb_arrow.objects import (
     btree_page,
@@ -59,7 +59,7 @@ from dreamdb_arrow.objects.media_items import Chunk, encode_items, items_object_
 from dreamdb_arrow.objects.scalar_index import encode_scalar_index, scalar_index_of
 from dreamdb_arrow.spatial import partitioners
 from dreamdb_arrow.store import names
-from dreamdb_arrow.tracks import btree, hot, layout, pages, placing, vectors
+from dreamdb_arrow.tracks import btree, graph, hot, layout, pages, placing, vectors
 from dreamdb_arrow.tracks import tombstones as stored_tombstones
 
 ZEROS = Address(b"\x1e" + bytes(32))
@@ -168,6 +168,11 @@ LIMITS = {
         "largest dim": graph_index.MAX_DIM,
         "largest R": graph_index.MAX_DEGREE,
         "largest nodes of a page": graph_index.MAX_PAGE_NODES,
+        "largest nodes of a graph that is walked": graph.NODES_MAX,
+        "rows that a row is compared with": near_rows.COMPARED,
+        "rows in the largest sample": vamana_build.SAMPLES[-1],
+        "candidates out of a sample": vamana_build.FAR,
+        "places of which one is drawn": vamana_build.DRAWN,
     },
     "0014": {
         "version of a video item": video_item.VERSION,
@@ -501,6 +506,13 @@ GRAPH = decode_cbor(
         graph_index.GraphIndex(2, graph_index.GraphParams(), graph_index.GraphLayout(4, 1, 0, 8))
     )
 )
+GROWN = decode_cbor(
+    graph_index.encode_graph_index(
+        graph_index.GraphIndex(
+            2, graph_index.GraphParams(), graph_index.GraphLayout(4, 1, 0, 8), graph_index.Fresh(ZEROS)
+        )
+    )
+)
 LEAF = index_page.index_leaf("image.png", entries_of_lists(MEDIA, [[1, 2, 3, bytes(ZEROS)]]))
 TOMBSTONES = (tombstones.Tombstone(1, 2), tombstones.Tombstone(3, 4, "gdpr"))
 ROOT, PAGES = tombstones.build_pages([tombstones.Tombstone(at, 0) for at in range(129)])
@@ -542,6 +554,7 @@ KEYS = {
     ),
     ("0013", "GraphIndex"): [GRAPH],
     ("0013", "Params of a GraphIndex"): [GRAPH["params"]],
+    ("0013", "Params of a graph that has grown"): [GROWN["params"]],
     ("0013", "Graph layout"): [GRAPH["graph_layout"]],
     ("0014", "Video item"): cover(
         video_item.encode_video_item(video_item.VideoItem(ZEROS, 1, "video.mp4", ()))

@@ -15,6 +15,7 @@ from dreamdb_arrow.dataset.graph import train_and_publish_vamana_graph
 from dreamdb_arrow.dataset.graph_search import search_graph
 from dreamdb_arrow.errors import AnchorConflict, InvalidInputError, LayoutError, UnsupportedError
 from dreamdb_arrow.objects.graph_index import GraphParams
+from dreamdb_arrow.spatial import graph
 from dreamdb_arrow.store.memory import MemoryStore
 from dreamdb_arrow.tracks.graph import load_graph_index, page_addresses, read_nodes
 
@@ -30,12 +31,12 @@ def samples(low, high):
     return [(T0 + i, VECTORS[i].tolist()) for i in range(low, high)]
 
 
-def dataset(store=None, *, graph=True, cache_dir=None, **options):
+def dataset(store=None, *, build=True, cache_dir=None, **options):
     ds = vd.Dataset.create(
         "main", vd.Schema().add_scalar_int("n"), store or MemoryStore(), cache_dir=cache_dir
     )
     ds.append_many([{"_anchor": T0 + i, "n": i} for i in range(N + 60)])
-    if graph:
+    if build:
         ds.build_graph_index("g", "n", DIM, samples(0, N), **{"r": 12, **options})
     return ds
 
@@ -65,9 +66,9 @@ def recall(found, want):
 def walking(monkeypatch):
     """Have searches walk, also where comparing all nodes would be as cheap; tells how often they compared."""
     compared = []
-    compare = graph_search._compared
-    monkeypatch.setattr(graph_search, "_is_cheap", lambda left, *_: left == 0)
-    monkeypatch.setattr(graph_search, "_compared", lambda *a: compared.append(1) or compare(*a))
+    compare = graph.compare_nodes
+    monkeypatch.setattr(graph, "is_cheap", lambda left, *_: left == 0)
+    monkeypatch.setattr(graph, "compare_nodes", lambda *a: compared.append(1) or compare(*a))
     return compared
 
 
@@ -108,14 +109,14 @@ def test_the_same_samples_give_the_same_graph():
 
 
 def test_samples_as_a_table():
-    ds = dataset(graph=False)
+    ds = dataset(build=False)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(VECTORS[:N].reshape(-1)), DIM)
     ds.build_graph_index("g", "n", DIM, pa.table({"_anchor": np.arange(T0, T0 + N), "g": vectors}), r=12)
     assert pages_of(ds) == pages_of(dataset())
 
 
 def test_vectors_of_another_length():  # 0013-R7
-    ds = dataset(graph=False)
+    ds = dataset(build=False)
     ds.build_graph_index("g", "n", DIM, [(T0 + i, VECTORS[i] * (i + 1)) for i in range(30)], r=4)
     np.testing.assert_allclose(stored(ds)[1].vectors, VECTORS[:30], atol=1e-6)
 
@@ -142,7 +143,7 @@ def test_vectors_of_another_length():  # 0013-R7
     ids=str,
 )
 def test_what_is_refused(arguments, message):
-    ds = dataset(graph=False)
+    ds = dataset(build=False)
     before = ds.current_manifest()
     given = {"name": "g", "parent_field": "n", "dim": DIM, "samples": samples(0, 5), **arguments}
     with pytest.raises(InvalidInputError, match=message):
@@ -152,12 +153,12 @@ def test_what_is_refused(arguments, message):
 
 def test_an_anchor_given_twice():
     with pytest.raises(AnchorConflict, match="twice"):
-        dataset(graph=False).build_graph_index("g", "n", DIM, samples(0, 5) + samples(4, 6))
+        dataset(build=False).build_graph_index("g", "n", DIM, samples(0, 5) + samples(4, 6))
 
 
 def test_graphs_that_are_not_built_here():
     with pytest.raises(UnsupportedError, match="embedding spec"):
-        dataset(graph=False).build_graph_index("g", "n", DIM, samples(0, 5), embed_spec=b"x")
+        dataset(build=False).build_graph_index("g", "n", DIM, samples(0, 5), embed_spec=b"x")
 
 
 def test_nothing_of_a_graph_is_garbage():
@@ -225,7 +226,7 @@ def test_always_k_rows(walking):
 
 
 def test_equal_distances_by_anchor():
-    ds = dataset(graph=False)
+    ds = dataset(build=False)
     ds.build_graph_index("g", "n", DIM, [(T0 + i, VECTORS[i % 3]) for i in range(60)][::-1], r=8)
     found, _ = search_graph(ds._rows, "g", VECTORS[:1], 20)
     assert found[0].tolist() == [T0 + i for i in range(0, 60, 3)]

@@ -1,6 +1,7 @@
 """Scans of codes by cell: the rows that whole matrices give, one query or many, and their exact order."""
 
 import base64
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ def unit_vectors(count, dim=DIM):
 
 
 VECTORS = unit_vectors(ROWS)
+TAKE = partial(VECTORS.take, axis=0)
 STARTS = np.concatenate(
     [[0, 0], np.sort(RNG.integers(0, ROWS, CELLS - 2)), [ROWS]]
 )  # the first cell is empty
@@ -74,7 +76,7 @@ def test_pools_are_those_of_whole_matrices(name, queries):
     codes, asked, cells = encode_vectors(compressor, VECTORS), unit_vectors(queries), some_cells(queries)
     prepared = prepare_codes(compressor, codes)
     for scales, pool in ((prepared, 25), ({}, 25), (prepared, 5000)):
-        want = by_whole_matrices(compressor, codes, asked, cells, pool, "scales" in scales)
+        want = by_whole_matrices(compressor, codes, asked, cells, pool, "bits" in name and "scales" in scales)
         found = scan_codes(codes, scales, compressor, asked, cells, STARTS, pool)
         assert found[0].shape == found[1].shape == (queries, pool)
         assert_same_pool(found, *want)
@@ -86,7 +88,7 @@ def test_rows_that_do_not_count(name):
     codes, asked, cells = encode_vectors(compressor, VECTORS), unit_vectors(20), some_cells(20)
     live = RNG.random(ROWS) < 0.3
     prepared = prepare_codes(compressor, codes)
-    want = by_whole_matrices(compressor, codes, asked, cells, 30, "scales" in prepared, live)
+    want = by_whole_matrices(compressor, codes, asked, cells, 30, name == "two bits", live)
     assert_same_pool(scan_codes(codes, prepared, compressor, asked, cells, STARTS, 30, live), *want)
     assert_same_pool(
         scan_codes(codes, prepared, compressor, asked[:1], cells[:1], STARTS, 30, live), want[0][:1], want[1]
@@ -130,10 +132,13 @@ def test_scales_find_more_of_the_nearest():
 
 
 def test_what_is_laid_out_beside_codes():
+    sizes = {"two bits": 2, "four bits": 2, "eight bits": 2, "one bit, factors": 4}  # bytes a row
     for name, compressor in COMPRESSORS.items():
-        prepared = prepare_codes(compressor, encode_vectors(compressor, VECTORS[:50]))
-        assert set(prepared) == ({"scales"} if name in {"two bits", "four bits", "eight bits"} else set())
-        assert sum(array.nbytes for array in prepared.values()) <= 2 * 50
+        codes = encode_vectors(compressor, VECTORS[:50])
+        prepared = prepare_codes(compressor, codes)
+        assert {key: array.nbytes for key, array in prepared.items()} == (
+            {"scales": sizes[name] * 50} if name in sizes else {}
+        )
 
 
 @pytest.mark.parametrize("queries", [1, 20])
@@ -145,12 +150,12 @@ def test_factors_that_are_no_numbers(queries):
         codes[row, -4:] = np.float32([factor]).view(np.uint8)
     live = np.ones(ROWS, bool)
     live[bad] = False
-    found = scan_codes(codes, {}, compressor, asked, cells, STARTS, 30)
-    for rows, want in zip(
-        found[0], scan_codes(codes, {}, compressor, asked, cells, STARTS, 30, live)[0], strict=True
-    ):
-        assert len(set(want.tolist()) - set(rows.tolist())) <= len(bad)
-    assert not np.isnan(found[1]).any()
+    for prepared in ({}, prepare_codes(compressor, codes)):
+        rows, scores = scan_codes(codes, prepared, compressor, asked, cells, STARTS, 30)
+        others, _ = scan_codes(codes, prepared, compressor, asked, cells, STARTS, 30, live)
+        for mine, want in zip(rows, others, strict=True):
+            assert len(set(want.tolist()) - set(mine.tolist())) <= len(bad)
+        assert not np.isnan(scores).any()
 
 
 def test_bad_codes_are_refused():
@@ -169,7 +174,7 @@ def test_no_queries_and_no_rows():
     for count in (1, 6):
         rows, _ = scan_codes(codes, {}, compressor, unit_vectors(count), [empty] * count, STARTS, 5)
         assert (rows == -1).all()
-        nearest, distances = rerank(rows, VECTORS.__getitem__, unit_vectors(count), 3, "cosine")
+        nearest, distances = rerank(rows, TAKE, unit_vectors(count), 3, "cosine")
         assert (nearest == -1).all()
         assert np.isposinf(distances).all()
 
@@ -183,7 +188,7 @@ def test_rerank_is_the_exact_order(metric, queries):
     rows = np.stack([RNG.permutation(ROWS)[:100] for _ in range(queries)])
     rows[:, :2] = 17, 4
     rows[:, 2] = -1
-    nearest, distances = rerank(rows, vectors.__getitem__, asked, 10, metric)
+    nearest, distances = rerank(rows, partial(vectors.take, axis=0), asked, 10, metric)
     exact = METRICS[metric].exact(asked, vectors[rows])
     exact[rows < 0] = np.inf
     order = np.lexsort((rows, exact), axis=1)[:, :10]
@@ -193,9 +198,9 @@ def test_rerank_is_the_exact_order(metric, queries):
 
 def test_rerank_of_unit_vectors_and_of_few():
     asked, rows = unit_vectors(5), np.stack([RNG.permutation(ROWS)[:60] for _ in range(5)])
-    plain, unit = (rerank(rows, VECTORS.__getitem__, asked, 8, "cosine", unit=unit) for unit in (False, True))
+    plain, unit = (rerank(rows, TAKE, asked, 8, "cosine", unit=unit) for unit in (False, True))
     assert np.array_equal(plain[0], unit[0])
-    assert rerank(rows[:, :3], VECTORS.__getitem__, asked, 8, "cosine")[0].shape == (5, 3)
+    assert rerank(rows[:, :3], TAKE, asked, 8, "cosine")[0].shape == (5, 3)
 
 
 @pytest.mark.parametrize("name", ["vec-ivf-rabitq", "vec-ivf-rabitq4", "vec-ivf-pq"])
