@@ -101,7 +101,7 @@ def _append(file: Path, record: bytes) -> bool:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(file, flags, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)  # else another process's half written record may be seen, and taken for a torn one
+        fcntl.flock(fd, fcntl.LOCK_EX)  # a record that is half written looks torn
         size = os.fstat(fd).st_size
         if size % len(record):
             file.unlink(missing_ok=True)
