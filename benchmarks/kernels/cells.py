@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.measure import alternate, median
 from benchmarks.vectors import Corpus, K, corpora, exact, recall
-from dreamdb_arrow.spatial.scan import Found, Segment, scan_cells
+from dreamdb_arrow.spatial.scan import Found, Segment, cell_runs, scan_cells
 
 ROUNDS, WANTED = 200, 0.952
 EFFORTS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192)
@@ -37,14 +37,14 @@ def compare(corpus: Corpus, cells: int) -> None:
     index.train(corpus.vectors)
     index.add(corpus.vectors)
     centroids, segment = index.quantizer.reconstruct_n(0, cells), by_cell(index, corpus, cells)
-    true = exact(corpus)
+    true, runs = exact(corpus), cell_runs([segment])
 
     def ours(queries: np.ndarray, effort: int) -> Found:
         products = queries @ centroids.T
         best = np.argpartition(-products, effort - 1, axis=1)[:, :effort]
         order = np.argsort(-np.take_along_axis(products, best, 1), axis=1)
-        wanted = list(segment.keys[np.take_along_axis(best, order, 1)])
-        return scan_cells([segment], [None], wanted, queries, K, "cosine")
+        wanted = np.take_along_axis(best, order, 1)
+        return scan_cells([segment], [None], runs, wanted, queries, K, "cosine")
 
     effort = next(
         e for e in EFFORTS if recall(ours(corpus.queries, e).anchors, true) >= WANTED or e == EFFORTS[-1]

@@ -23,10 +23,13 @@ import numpy as np
 
 from benchmarks.vectors import Corpus, K, corpora, exact, recall
 from dreamdb_arrow.kernels.codes import expand_codes, products, shared_table
+from dreamdb_arrow.kernels.topk import smallest
 from dreamdb_arrow.objects.vector_compressor import VectorCompressor, make_rabitq
-from dreamdb_arrow.spatial.code_scan import prepare_codes, scan_codes
+from dreamdb_arrow.spatial.batch import TILE, products_by_tile
+from dreamdb_arrow.spatial.code_field import prepare_codes
 from dreamdb_arrow.spatial.compressors import encode_vectors
-from dreamdb_arrow.spatial.rerank import rerank
+from dreamdb_arrow.spatial.pool import scan_pool
+from dreamdb_arrow.spatial.scan import CellRuns, Segment, cell_runs
 
 WANTED = 0.95
 READ = (96, 112, 128, 144, 160, 192)
@@ -70,14 +73,14 @@ def corpus_of(path: Path, rows: int, queries: int = 1000) -> Corpus:
 
 
 def kernels() -> dict[str, list[float]]:
-    """Return the microseconds of each kernel: 15,000 codes and a query, or a cell of 158 and 38 queries."""
+    """Return the microseconds of each kernel: 15,000 codes and a query, or a cell of 158 and 48 queries."""
     figures: dict[str, list[float]] = {}
     for width, held in ((4, 13), (8, 32)):
         rng = np.random.default_rng(0)
         codes = rng.integers(0, 256, (15_000, held), dtype=np.uint8)
         numbers = rng.standard_normal((256, width)).astype("f4")
         scores = rng.standard_normal((held, 256)).astype("f4")
-        queries = rng.standard_normal((38, held * width)).astype("f4")
+        queries = rng.standard_normal((3 * TILE, held * width)).astype("f4")
         for name, call in ways(codes, numbers, scores, queries).items():
             figures.setdefault(name, []).append(processor(call))
     return figures
@@ -93,15 +96,17 @@ def ways(codes: np.ndarray, numbers: np.ndarray, scores: np.ndarray, queries: np
     planes = np.random.default_rng(1).integers(0, 256, (8, words.shape[1]), dtype=np.uint8).view(np.uint64)
     calls: dict[str, Callable[[], object]] = {
         "one query: bytes to numbers, product": lambda: [
-            products(expand_codes(table, p), queries[:1]) for p in pieces
+            products(expand_codes(table, p), queries[0]) for p in pieces
         ],
         "one query: a table of scores for each byte": lambda: sum(
             row.take(column) for row, column in zip(scores, codes.T, strict=True)
         ),
         "one query in 8 bits: counts of bits": lambda: counted(words.view(np.uint64), planes),
-        "cell: bytes to numbers, product": lambda: products(expand_codes(table, cell), queries),
+        "cell: bytes to numbers, product": lambda: products_by_tile(
+            expand_codes(table, cell)[None], queries[None]
+        ),
         "cell: bits to numbers by unpackbits, no product": lambda: np.unpackbits(cell, axis=1).astype("f4"),
-        "cell: product only": lambda: products(expanded, queries),
+        "cell: product only": lambda: products_by_tile(expanded[None], queries[None]),
     }
     if find_spec("numba") is not None:
         added = import_module("numba").njit(fastmath=True, nogil=True)(added_up)
@@ -155,43 +160,35 @@ class Ours:
     """Codes by cell."""
 
     centroids: np.ndarray
-    order: np.ndarray
-    starts: np.ndarray
-    vectors: np.ndarray
+    segment: Segment
+    runs: CellRuns
     compressor: VectorCompressor
-    codes: np.ndarray
     prepared: Mapping[str, np.ndarray]
 
     @property
     def row_bytes(self) -> float:
         """What lies beside the vectors, and the anchor."""
-        derived = sum(array.nbytes for array in self.prepared.values()) / len(self.codes)
-        return self.codes.shape[1] + derived + ID_BYTES
+        derived = sum(array.nbytes for array in self.prepared.values()) / len(self.segment)
+        return self.compressor.code_bytes + derived + ID_BYTES
 
     def search(self, queries: np.ndarray, read: int, pool: int) -> np.ndarray:
         """Return the rows of the corpus that are found, int64 (q, k)."""
-        cosines = queries @ self.centroids.T
-        best = np.argpartition(cosines, -read, axis=1)[:, -read:]
-        rows, _ = scan_codes(
-            self.codes, self.prepared, self.compressor, queries, list(best), self.starts, pool
-        )
-        nearest, _ = rerank(rows, partial(self.vectors.take, axis=0), queries, K, "cosine", unit=True)
-        return self.order[nearest]
+        wanted = smallest(-queries @ self.centroids.T, read)
+        how = [self.segment], [self.prepared], self.compressor, [None], self.runs
+        return scan_pool(*how, wanted, queries, K, pool).anchors
 
 
 def ours_of(corpus: Corpus, centroids: np.ndarray, compressor: VectorCompressor) -> Ours:
     """Lay out the rows by cell."""
-    assigned = np.concatenate(
-        [
-            np.argmax(corpus.vectors[at : at + 8192] @ centroids.T, axis=1)
-            for at in range(0, len(corpus.vectors), 8192)
-        ]
-    )
+    blocks = (corpus.vectors[at : at + 8192] for at in range(0, len(corpus.vectors), 8192))
+    assigned = np.concatenate([np.argmax(block @ centroids.T, axis=1) for block in blocks])
     order = np.argsort(assigned, kind="stable")
     vectors = np.ascontiguousarray(corpus.vectors[order])
     codes = encode_vectors(compressor, vectors)
+    keys = np.array([f"{cell:020b}" for cell in range(len(centroids))], "S")
     starts = np.searchsorted(assigned[order], np.arange(len(centroids) + 1))
-    return Ours(centroids, order, starts, vectors, compressor, codes, prepare_codes(compressor, codes))
+    segment = Segment(keys, starts, order, vectors, None, np.argsort(order), np.arange(len(order)), codes)
+    return Ours(centroids, segment, cell_runs([segment]), compressor, prepare_codes(compressor, codes))
 
 
 def compare(corpus: Corpus) -> None:

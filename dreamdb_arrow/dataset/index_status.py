@@ -12,8 +12,9 @@ from dreamdb_arrow.columnar.projection import EVERYTHING, bucket_origin, dim_of,
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vectors import F32, I64
 from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
+from dreamdb_arrow.dataset.cells import metric_of
 from dreamdb_arrow.dataset.columns import find_field
-from dreamdb_arrow.dataset.search import metric_of, search
+from dreamdb_arrow.dataset.search import search
 from dreamdb_arrow.dataset.spatial import load_spatial_index
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field

@@ -17,8 +17,7 @@ Codes = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
-_MATRIX: Final = 1 << 18  # multiplications of a product of matrices, and of one by a vector,
-_VECTOR: Final = 9 << 10  # that OpenBLAS does without threads
+_VECTOR: Final = 9 << 10  # multiplications of a matrix by a vector that OpenBLAS does without threads
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,24 +56,18 @@ def expand_codes(table: ByteTable, codes: Codes) -> F32:
     return expanded.reshape(len(codes), codes.shape[1] * table.numbers.shape[1])
 
 
-def products(numbers: F32, queries: F32) -> F32:
-    """Return the dot products of queries (q, w) and rows (n, w), float32 (q, n).
+def products(numbers: F32, query: F32) -> F32:
+    """Return the dot products of a query (w,) and rows (n, w), float32 (n,).
 
-    The work is cut so that no piece is large enough for the library to give it to threads of its own: callers have theirs,
-    and a thread that waits for others costs more than such a product.
+    The work is cut so that no piece is large enough for the library to give it to threads of its own: these would have to
+    be waited for, which takes longer than such a product.
     """
-    assert queries.shape[1] == numbers.shape[1]
+    assert query.shape == numbers.shape[1:]
     count, width = numbers.shape
-    if len(queries) > 1:
-        scores = np.empty((len(queries), count), np.float32)
-        step = max(1, _MATRIX // max(1, numbers.size))
-        for at in range(0, len(queries), step):
-            np.matmul(queries[at : at + step], numbers.T, out=scores[at : at + step])
-        return scores
     tall = max(1, _VECTOR // width)
     whole = count // tall * tall
-    tiles = np.matmul(numbers[:whole].reshape(-1, tall, width), queries[0]).reshape(-1)
-    return np.concatenate([tiles, numbers[whole:] @ queries[0]])[None, :]
+    tiles = np.matmul(numbers[:whole].reshape(-1, tall, width), query).reshape(-1)
+    return np.concatenate([tiles, numbers[whole:] @ query])
 
 
 def inverse_lengths(table: ByteTable, codes: Codes, dim: int) -> NDArray[np.float16]:

@@ -28,16 +28,39 @@ def smallest(values: NDArray[Any], k: int, ranks: I64 | None = None) -> I64:
     """
     assert values.ndim == 2
     assert k >= 1
-    count = values.shape[1]
-    order = np.broadcast_to(np.arange(count) if ranks is None else ranks, values.shape)
-    if k >= count:
-        chosen = np.broadcast_to(np.arange(count), values.shape)
-    else:
-        chosen, doubtful = (_choose_wide if count >= _WIDE * GROUP * k else _choose)(values, k)
-        for row in np.flatnonzero(doubtful):
-            chosen[row] = _by_rank(values[row], order[row], chosen[row])
+    if len(values) == 1 and ranks is None and k < values.shape[1]:
+        return _smallest_of_one(values[0], k)[None, :]
+    order = _ranks_of(values, ranks)
+    chosen = choose_smallest(values, k, ranks)
     keys = (np.take_along_axis(order, chosen, axis=1), np.take_along_axis(values, chosen, axis=1))
     return np.take_along_axis(chosen, np.lexsort(keys, axis=1), axis=1)
+
+
+def choose_smallest(values: NDArray[Any], k: int, ranks: I64 | None = None) -> I64:
+    """Return where the k smallest of each row are, as `smallest` does, in any order."""
+    count = values.shape[1]
+    if k >= count:
+        return np.broadcast_to(np.arange(count), values.shape)
+    order = _ranks_of(values, ranks)
+    chosen, doubtful = (_choose_wide if count >= _WIDE * GROUP * k else _choose)(values, k)
+    for row in np.flatnonzero(doubtful):
+        chosen[row] = _by_rank(values[row], order[row], chosen[row])
+    return chosen
+
+
+def _ranks_of(values: NDArray[Any], ranks: I64 | None) -> I64:
+    return np.broadcast_to(np.arange(values.shape[1]) if ranks is None else ranks, values.shape)
+
+
+def _smallest_of_one(values: NDArray[Any], k: int) -> I64:
+    """Do as smallest does for one row: a query that comes alone waits for every call."""
+    chosen = values.argpartition(k - 1)[:k]
+    picked = values[chosen]
+    edge = picked.max()
+    if np.count_nonzero(values == edge) > np.count_nonzero(picked == edge):
+        chosen = _by_rank(values, np.arange(len(values)), chosen)
+        picked = values[chosen]
+    return chosen[np.lexsort((chosen, picked))]
 
 
 def _choose(values: NDArray[Any], k: int) -> tuple[I64, Flags]:

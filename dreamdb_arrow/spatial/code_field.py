@@ -27,6 +27,7 @@ from dreamdb_arrow.kernels.codes import (
 )
 from dreamdb_arrow.kernels.rabitq import byte_numbers, code_width, rotation, stored_factors
 from dreamdb_arrow.objects.vector_compressor import RabitqParams, VectorCompressor, codebook_rows
+from dreamdb_arrow.spatial.batch import products_by_tile
 
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.uint8]
@@ -108,28 +109,39 @@ class CodeField:
     meaning: _Meaning
     live: Bools | None
 
-    def scores(self, rows: slice, queries: F32) -> F32:
-        """Return the scores of turned queries (q, numbers) with some rows, float32 (q, n)."""
-        return self._scored(self.codes[rows], rows, queries)
+    def batch_scores(self, rows: I64, queries: F32) -> F32:
+        """Return the scores of rows (g, r) and turned queries (g, m, numbers), float32 (g, m, r), as `batch.Part` asks for."""
+        codes = self.codes.take(rows.reshape(-1), axis=0, mode="clip")
+        numbers = expand_codes(self.meaning.table, codes[:, : self.meaning.width])
+        scores = products_by_tile(numbers.reshape(*rows.shape, -1), queries)
+        scales = self._scales(codes, rows.reshape(-1))
+        if scales is not None:
+            with np.errstate(over="ignore"):  # a stored factor may be anything
+                scores *= scales.reshape(rows.shape)[:, None, :]
+        if self.live is not None:
+            np.copyto(scores, -np.inf, where=~self.live.take(rows, mode="clip")[:, None, :])
+        return scores
 
     def scores_of(self, rows: I64, query: F32) -> F32:
         """Return the scores of one turned query (numbers,) with some rows (n,), float32 (n,)."""
-        parts = [
-            self._scored(self.codes.take(part, axis=0), part, query[None, :])[0] for part in _pieces(rows)
-        ]
+        parts = [self._scored(part, query) for part in _pieces(rows)]
         return np.concatenate([np.empty(0, np.float32), *parts])
 
-    def _scored(self, codes: Codes, rows: Any, queries: F32) -> F32:
-        scores = products(expand_codes(self.meaning.table, codes[:, : self.meaning.width]), queries)
-        scales = None if self.scales is None else self.scales[rows]
-        if scales is None and self.meaning.factors:
-            scales = _factors(codes)
+    def _scored(self, rows: I64, query: F32) -> F32:
+        codes = self.codes.take(rows, axis=0)
+        scores = products(expand_codes(self.meaning.table, codes[:, : self.meaning.width]), query)
+        scales = self._scales(codes, rows)
         if scales is not None:
-            with np.errstate(over="ignore"):  # a stored factor may be anything
-                scores *= scales.astype(np.float32, copy=False)
+            with np.errstate(over="ignore"):
+                scores *= scales
         if self.live is not None:
-            scores[:, ~self.live[rows]] = -np.inf
+            scores[~self.live[rows]] = -np.inf
         return scores
+
+    def _scales(self, codes: Codes, rows: I64) -> F32 | None:
+        if self.scales is not None:
+            return self.scales.take(rows, mode="clip").astype(np.float32, copy=False)
+        return _factors(codes) if self.meaning.factors else None
 
 
 def code_field(

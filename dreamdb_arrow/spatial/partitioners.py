@@ -77,31 +77,60 @@ def probe_cells(index: SpatialIndex, query: F32, nprobe: int = DEFAULT_NPROBE) -
     Fewer come back when the index has fewer, or, of lsh, fewer within two flipped bits. Raises
     InvalidInputError for a query that has no cell, and for an nprobe below 1 or above MAX_NPROBE.
     """
-    nprobe = check_count("nprobe", nprobe)
-    if nprobe > MAX_NPROBE:
-        raise InvalidInputError(f"nprobe is at most {MAX_NPROBE}; to read every cell, read the Track")
+    nprobe = _check_nprobe(nprobe)
     checked = check_vectors(index, np.asarray(query, dtype=np.float32).reshape(1, -1), "query")
     return bit_texts(_PARTITIONERS[index.algorithm].probe(index, checked[0], nprobe))
 
 
-def probe_keys(index: SpatialIndex, queries: F32, nprobe: int = DEFAULT_NPROBE) -> list[Keys]:
-    """Return for each query, float32 (q, dim), the same keys as bytes: they sort as cells lie in a Track.
+@dataclass(frozen=True, slots=True, eq=False)
+class Prober:
+    """Which cells are worth reading, as places among the cells that there are.
 
-    Raises as probe_cells does.
+    index    the index
+    places   keys, bytes of any shape -> their places, int64; -1 for a cell that is not there
+    numbers  of ivf: the places of its cells by number, int64 (c,)
     """
+
+    index: SpatialIndex
+    places: Callable[[Keys], I64]
+    numbers: I64 | None
+
+    @classmethod
+    def of(cls, index: SpatialIndex, places: Callable[[Keys], I64]) -> Prober:
+        """Return the prober of an index, for the cells that `places` finds."""
+        if index.algorithm != IVF_COSINE:
+            return cls(index, places, None)
+        every = np.arange(len(_centroids_of(index)))
+        return cls(index, places, places(_bytes_of_keys(_number_bits(index, every))))
+
+    def __call__(self, queries: F32, nprobe: int) -> I64:
+        """Return the places of the cells to read for queries, float32 (q, dim), best first: int64 (q, p), p at most nprobe.
+
+        Raises InvalidInputError as probe_cells does.
+        """
+        nprobe = _check_nprobe(nprobe)
+        queries = check_vectors(self.index, queries, "query")
+        if self.numbers is not None:
+            return self.numbers[_probe_ivf_batch(self.index, queries, nprobe)]
+        probe = _PARTITIONERS[self.index.algorithm].probe
+        found = [self.places(_bytes_of_keys(probe(self.index, query, nprobe))) for query in queries]
+        table = np.full((len(found), max(map(len, found), default=0)), -1, np.int64)
+        for nth, cells in enumerate(found):
+            table[nth, : len(cells)] = cells
+        return table
+
+
+def _bytes_of_keys(bits: Bits) -> Keys:
+    """Return keys as bytes: they sort as cells lie in a Track."""
+    texts = np.ascontiguousarray(bits.view(np.uint8) + np.uint8(ord("0")))  # 0004-R2
+    return texts.view(f"S{bits.shape[1]}").reshape(-1)
+
+
+def _check_nprobe(nprobe: int) -> int:
     nprobe = check_count("nprobe", nprobe)
     if nprobe > MAX_NPROBE:
         raise InvalidInputError(f"nprobe is at most {MAX_NPROBE}; to read every cell, read the Track")
-    queries = check_vectors(index, queries, "query")
-    if index.algorithm == IVF_COSINE:
-        return _bytes_of_keys(_probe_ivf_batch(index, queries, nprobe), len(queries))
-    probe = _PARTITIONERS[index.algorithm].probe
-    return [_bytes_of_keys(probe(index, query, nprobe), 1)[0] for query in queries]
-
-
-def _bytes_of_keys(bits: Bits, parts: int) -> list[Keys]:
-    texts = np.ascontiguousarray(bits.view(np.uint8) + np.uint8(ord("0")))  # 0004-R2
-    return np.split(texts.view(f"S{bits.shape[1]}").reshape(-1), parts)
+    return nprobe
 
 
 def check_count(name: str, value: Any) -> int:
@@ -205,17 +234,18 @@ def _assign_ivf_cosine(index: SpatialIndex, vectors: F32) -> Bits:
     return _number_bits(index, _best_rows(vectors, _centroids_of(index)))  # 0004-R10
 
 
-def _probe_ivf_batch(index: SpatialIndex, queries: F32, nprobe: int) -> Bits:
-    """Do as _probe_ivf_cosine does for queries (q, dim): bits (q * cells, bits)."""
-    centroids, found = _centroids_of(index), []
-    for rows in row_blocks(len(queries), 4 * len(centroids)):
-        products = unit_rows(queries[rows]) @ centroids.T
-        found.append(smallest(-products, nprobe).reshape(-1))  # 0004-R11
-    return _number_bits(index, np.concatenate(found) if found else np.empty(0, np.int64))
+def _probe_ivf_batch(index: SpatialIndex, queries: F32, nprobe: int) -> I64:
+    """Return the numbers of the best cells of queries (q, dim), best first: int64 (q, p)."""
+    centroids = _centroids_of(index)
+    found = [
+        smallest(unit_rows(-queries[rows]) @ centroids.T, nprobe)  # 0004-R11
+        for rows in row_blocks(len(queries), 4 * len(centroids))
+    ]
+    return np.concatenate(found) if found else np.empty((0, 0), np.int64)
 
 
 def _probe_ivf_cosine(index: SpatialIndex, query: F32, nprobe: int) -> Bits:
-    return _probe_ivf_batch(index, query[None, :], nprobe)
+    return _number_bits(index, _probe_ivf_batch(index, query[None, :], nprobe)[0])
 
 
 # --- imi-cosine: a codebook for each half --------------------------------------------------------------------

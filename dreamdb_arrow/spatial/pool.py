@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from dreamdb_arrow.kernels.distance import unit_rows
 from dreamdb_arrow.objects.vector_compressor import VectorCompressor
+from dreamdb_arrow.spatial.code_field import code_field
 from dreamdb_arrow.spatial.code_scan import scan_codes
-from dreamdb_arrow.spatial.scan import Bools, Found, Keys, Segment, compare_again
+from dreamdb_arrow.spatial.rerank import narrow
+from dreamdb_arrow.spatial.scan import SPARE, Bools, CellRuns, Found, Segment, compare_again, rows_of_segments
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -19,10 +21,11 @@ I64 = NDArray[np.int64]
 
 def scan_pool(
     segments: Sequence[Segment],
-    prepared: Sequence[Mapping[str, NDArray[Any]]],
+    prepared: Sequence[Mapping[str, Any]],
     compressor: VectorCompressor,
     masks: Sequence[Bools | None],
-    wanted: Sequence[Keys],
+    runs: CellRuns,
+    wanted: I64,
     queries: F32,
     k: int,
     pool: int,
@@ -34,38 +37,27 @@ def scan_pool(
         prepared: for each segment what `prepare_codes` gave.
         compressor: whose codes they are.
         masks: for each segment which rows count, bool (n,); None for all.
-        wanted: for each query the keys of its cells, best first.
+        runs: where the cells of the segments lie.
+        wanted: for each query the places of its cells, best first, int64 (q, p).
         queries: float32 (q, d).
         k: how many, at least 1 and at most `pool`.
         pool: how many rows are compared by their exact vectors.
     """
+    fields = [
+        code_field(compressor, segment.codes, held, mask)
+        for segment, held, mask in zip(segments, prepared, masks, strict=True)
+        if segment.codes is not None
+    ]
+    assert len(fields) == len(segments)
     unit = unit_rows(queries)
-    rows, scores, base, scored = [], [], 0, 0
-    for segment, held, mask in zip(segments, prepared, masks, strict=True):
-        assert segment.codes is not None
-        cells = [_numbers(segment, keys) for keys in wanted]
-        sizes = np.diff(segment.starts)
-        scored += int(sum(sizes[mine].sum() for mine in cells))
-        found, how_good = scan_codes(segment.codes, held, compressor, unit, cells, segment.starts, pool, mask)
-        rows.append(np.where(found < 0, -1, found + base))
-        scores.append(how_good)
-        base += len(segment)
-    chosen = _best(rows, scores, pool) if rows else np.empty((len(queries), 0), np.int64)
-    return compare_again(segments, [mine[mine >= 0] for mine in chosen], queries, k, "cosine", scored)
-
-
-def _numbers(segment: Segment, keys: Keys) -> I64:
-    """Return which cells of a segment have these keys, those that are there, in the order of the keys."""
-    if not len(segment.keys):
-        return np.empty(0, np.int64)
-    at = np.minimum(np.searchsorted(segment.keys, keys), len(segment.keys) - 1)
-    numbers: I64 = at[segment.keys[at] == keys]
-    return numbers
-
-
-def _best(rows: Sequence[I64], scores: Sequence[F32], pool: int) -> I64:
-    joined, how_good = np.concatenate(rows, axis=1), np.concatenate(scores, axis=1)
-    if len(rows) == 1:
-        return joined
-    order = np.argsort(-how_good, axis=1, kind="stable")[:, :pool]
-    return np.take_along_axis(joined, order, axis=1)
+    rows, _ = scan_codes(fields, runs.begins, runs.ends, wanted, unit, pool)
+    plain = all(segment.inverse is None for segment in segments)
+    rows = narrow(
+        rows,
+        lambda some: rows_of_segments(segments, some, queries.shape[1])[1],
+        unit,
+        k + SPARE,
+        "cosine",
+        unit=plain,
+    )
+    return compare_again(segments, rows, queries, k, "cosine", int(runs.sizes[wanted].sum()))

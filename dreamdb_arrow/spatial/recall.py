@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
-from dreamdb_arrow.spatial.scan import Keys, Segment, scan_cells
+from dreamdb_arrow.spatial.scan import CellRuns, Segment, scan_cells
 from dreamdb_arrow.spatial.search import nearest
 
 F32 = NDArray[np.float32]
@@ -52,20 +52,21 @@ class Curve:
 
 def measure_recall(
     segments: Sequence[Segment],
-    cells: int,
+    runs: CellRuns,
     k: int,
     metric: str,
-    probe: Callable[[F32, int], list[Keys]],
+    probe: Callable[[F32, int], I64],
 ) -> Curve:
     """Return which share of the k nearest rows is found with how many cells.
 
     Args:
         segments: the rows.
-        cells: how many cells there are.
+        runs: where their cells lie.
         k: how many rows are asked for.
         metric: "cosine" or "l2".
-        probe: queries (q, d) and a number -> the keys of so many cells for each.
+        probe: queries (q, d) and a number -> the places of so many cells for each.
     """
+    masks, cells = [None] * len(segments), len(runs)
     anchors, queries = _sample(segments)
     if not len(anchors):
         return Curve((), (), max(1, cells))
@@ -73,9 +74,7 @@ def measure_recall(
     true = [_others(row, own) for row, own in zip(truth, anchors, strict=True)]
     counts, recalls = [], []
     for count in _counts(cells):
-        found = scan_cells(
-            segments, [None] * len(segments), probe(queries, count), queries, k + 1, metric
-        ).anchors
+        found = scan_cells(segments, masks, runs, probe(queries, count), queries, k + 1, metric).anchors
         shares = [
             len(wanted & _others(row, own)) / max(1, len(wanted))
             for row, own, wanted in zip(found, anchors, true, strict=True)

@@ -1,30 +1,33 @@
 """Scans of cells that lie side by side: the nearest rows of the cells of each query. Spec 0004.
 
 The rows of a cell are one run of a matrix, so that a query is compared with a cell by one product, whatever the index has
-chosen. A batch is compared cell by cell with all queries that want the cell; what cannot be among the best any more is
-dropped by a bound that each query's first cells give. The best few more than k are compared again in float64, as in
-`spatial.search`: answers do not depend on how rows came to lie together.
+chosen. Many queries are compared with cells as `spatial.batch` does it. The best few more than k are compared again in
+float64, as in `spatial.search`: answers do not depend on how rows came to lie together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamdb_arrow.kernels.blocks import row_blocks
 from dreamdb_arrow.kernels.distance import METRICS, inverse_norms, row_norms, unit_rows
+from dreamdb_arrow.spatial.batch import Part, best_rows, products_by_tile
 
 Bools = NDArray[np.bool_]
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Keys = NDArray[np.bytes_]
+Runs = list[tuple[int, int]]
 
 SPARE: Final = 8  # candidates beyond k: what float32 may put into another order than float64
-_FIRST: Final = (1, 6)  # after how many of its best cells a query of a batch gets a bound, and a better one
+_CACHED: Final = 1 << 18  # bytes that are worked on at once
 _NOTHING: Final = np.float32(-np.inf)
 
 
@@ -54,14 +57,6 @@ class Segment:
     def __len__(self) -> int:
         return len(self.anchors)
 
-    def runs(self, wanted: Keys) -> tuple[I64, I64]:
-        """Return where the cells of these keys begin and end, those that are there: int64 (m,) twice."""
-        if not len(self.keys):
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        at = at[self.keys[at] == wanted]
-        return self.starts[at], self.starts[at + 1]
-
     def rows_of(self, anchors: I64) -> I64:
         """Return the rows of those of these anchors that are there, in their order: int64 (m,)."""
         if not len(self) or not len(anchors):
@@ -74,6 +69,47 @@ class Segment:
 def inverse_lengths(vectors: F32) -> F32:
     """Return one by the length of each vector, float32 (n,), and 0 for one without a direction."""
     return inverse_norms(row_norms(vectors))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellRuns:
+    """Where the cells of some segments lie. A cell has a place among all of them; place -1 is a cell without rows.
+
+    keys    of all cells, ascending, bytes (c,)
+    begins  where they begin, int64 (segments, c + 1)
+    ends    where they end, int64 (segments, c + 1)
+    """
+
+    keys: Keys
+    begins: I64
+    ends: I64
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def places(self, keys: Keys) -> I64:
+        """Return the places of the cells of these keys, int64 of the same shape; -1 for one that is not there."""
+        if not len(self.keys):
+            return np.full(keys.shape, -1, np.int64)
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[at] == keys, at, -1)
+
+    @property
+    def sizes(self) -> I64:
+        """How many rows each cell has, int64 (c + 1,)."""
+        counts: I64 = (self.ends - self.begins).sum(axis=0)
+        return counts
+
+
+def cell_runs(segments: Sequence[Segment]) -> CellRuns:
+    """Return where the cells of segments lie."""
+    held = [segment.keys for segment in segments]
+    keys = np.unique(np.concatenate(held)) if held else np.empty(0, "S1")
+    begins, ends = (np.zeros((len(segments), len(keys) + 1), np.int64) for _ in range(2))
+    for nth, segment in enumerate(segments):
+        at = np.searchsorted(keys, segment.keys)
+        begins[nth, at], ends[nth, at] = segment.starts[:-1], segment.starts[1:]
+    return CellRuns(keys, begins, ends)
 
 
 @dataclass(slots=True)
@@ -91,7 +127,8 @@ class Found:
 def scan_cells(
     segments: Sequence[Segment],
     masks: Sequence[Bools | None],
-    wanted: Sequence[Keys],
+    runs: CellRuns,
+    wanted: I64,
     queries: F32,
     k: int,
     metric: str,
@@ -101,69 +138,88 @@ def scan_cells(
     Args:
         segments: the rows.
         masks: for each segment which rows count, bool (n,); None for all.
-        wanted: for each query the keys of its cells, best first.
+        runs: where the cells of the segments lie.
+        wanted: for each query the places of its cells, best first, int64 (q, p).
         queries: float32 (q, d).
         k: how many, at least 1.
         metric: "cosine" or "l2".
     """
+    unit = unit_rows(queries) if metric == "cosine" else queries
     if metric == "cosine" and len(queries) > 1:
-        chosen, scored = _scan_batch(segments, masks, wanted, unit_rows(queries), k + SPARE)
+        parts = [
+            Part(partial(_batch_scores, segment, mask), len(segment))
+            for segment, mask in zip(segments, masks, strict=True)
+        ]
+        rows, _ = best_rows(parts, runs.begins, runs.ends, wanted, unit, k + SPARE)
     else:
         score = _cosine_scores if metric == "cosine" else _l2_scores
-        unit = unit_rows(queries) if metric == "cosine" else queries
-        chosen, scored = [], 0
-        for query, keys in zip(unit, wanted, strict=True):
-            rows, count = _scan_one(segments, masks, keys, query, k + SPARE, score)
-            chosen.append(rows)
-            scored += count
-    return compare_again(segments, chosen, queries, k, metric, scored)
+        chosen = [
+            _scan_one(segments, masks, runs, places, query, k + SPARE, score)
+            for query, places in zip(unit, wanted, strict=True)
+        ]
+        rows = side_by_side(chosen, -1)
+    return compare_again(segments, rows, queries, k, metric, int(runs.sizes[wanted].sum()))
 
 
 def _scan_one(
-    segments: Sequence[Segment], masks: Sequence[Bools | None], keys: Keys, query: F32, k: int, score: Any
-) -> tuple[I64, int]:
-    """Return the k best rows of some cells, as numbers that go on from segment to segment, and how many were scored."""
-    best, places, base, scored = [], [], 0, 0
-    for segment, mask in zip(segments, masks, strict=True):
-        begins, ends = segment.runs(keys)
-        runs = list(zip(begins.tolist(), ends.tolist(), strict=True))
-        scores = score(segment, runs, query)
+    segments: Sequence[Segment],
+    masks: Sequence[Bools | None],
+    runs: CellRuns,
+    places: I64,
+    query: F32,
+    k: int,
+    score: Callable[[Segment, Runs, F32], F32],
+) -> I64:
+    """Return the k best rows of some cells, as numbers that go on from segment to segment."""
+    best, found, base = [], [], 0
+    for nth, (segment, mask) in enumerate(zip(segments, masks, strict=True)):
+        begins, ends = runs.begins[nth, places], runs.ends[nth, places]
+        cells = list(zip(begins.tolist(), ends.tolist(), strict=True))
+        scores = score(segment, cells, query)
         if mask is not None:
-            scores[~_gathered(mask, runs)] = _NOTHING
-        scored += len(scores)
+            scores[~_gathered(mask, cells)] = _NOTHING
         top = _largest(scores, k)
         stops = np.cumsum(ends - begins)
         at = np.searchsorted(stops, top, side="right")
         rows = top - stops[at] + ends[at] if len(top) else top
         kept = scores[top] > _NOTHING
         best.append(scores[top][kept])
-        places.append(rows[kept] + base)
+        found.append(rows[kept] + base)
         base += len(segment)
-    joined = np.concatenate(places) if places else np.empty(0, np.int64)
+    joined = np.concatenate(found) if found else np.empty(0, np.int64)
     if len(segments) > 1 and len(joined) > k:
         joined = joined[_largest(np.concatenate(best), k)]
-    return joined, scored
+    return joined
 
 
-def _cosine_scores(segment: Segment, runs: Sequence[tuple[int, int]], query: F32) -> F32:
-    scores = np.empty(sum(e - s for s, e in runs), np.float32)
+def _cosine_scores(segment: Segment, cells: Runs, query: F32) -> F32:
+    scores = np.empty(sum(stop - start for start, stop in cells), np.float32)
     vectors, at = segment.vectors, 0
-    for start, stop in runs:
-        np.dot(vectors[start:stop], query, out=scores[at : at + stop - start])
-        at += stop - start
+    for start, stop in cells:
+        vectors[start:stop].dot(query, out=scores[at : (at := at + stop - start)])
     if segment.inverse is not None:
-        scores *= _gathered(segment.inverse, runs)
+        scores *= _gathered(segment.inverse, cells)
     return scores
 
 
-def _l2_scores(segment: Segment, runs: Sequence[tuple[int, int]], query: F32) -> F32:
+def _l2_scores(segment: Segment, cells: Runs, query: F32) -> F32:
     fast = METRICS["l2"].fast
-    parts = [-fast(query[None, :], segment.vectors[s:e], None)[0] for s, e in runs]
+    parts = [-fast(query[None, :], segment.vectors[s:e], None)[0] for s, e in cells]
     return np.concatenate([np.empty(0, np.float32), *parts])
 
 
-def _gathered(values: NDArray[Any], runs: Sequence[tuple[int, int]]) -> NDArray[Any]:
-    return np.concatenate([values[:0], *(values[s:e] for s, e in runs)])
+def _batch_scores(segment: Segment, mask: Bools | None, rows: I64, queries: F32) -> F32:
+    """Return the scores of rows (g, r) and queries of length one (g, m, d), float32 (g, m, r)."""
+    scores = products_by_tile(segment.vectors.take(rows, axis=0, mode="clip"), queries)
+    if segment.inverse is not None:
+        scores *= segment.inverse.take(rows, mode="clip")[:, None, :]
+    if mask is not None:
+        np.copyto(scores, _NOTHING, where=~mask.take(rows, mode="clip")[:, None, :])
+    return scores
+
+
+def _gathered(values: NDArray[Any], cells: Runs) -> NDArray[Any]:
+    return np.concatenate([values[:0], *(values[s:e] for s, e in cells)])
 
 
 def _largest(scores: F32, k: int) -> I64:
@@ -173,119 +229,50 @@ def _largest(scores: F32, k: int) -> I64:
     return np.argpartition(scores, len(scores) - k)[len(scores) - k :]
 
 
-# --- batches ------------------------------------------------------------------------------------------------
-
-
-def _scan_batch(
-    segments: Sequence[Segment], masks: Sequence[Bools | None], wanted: Sequence[Keys], queries: F32, k: int
-) -> tuple[list[I64], int]:
-    """Do as _scan_one does for each query, cell by cell."""
-    best = _Best(len(queries), k)
-    scored = 0
-    deepest = max((len(keys) for keys in wanted), default=0)
-    for first, stop in zip((0, *_FIRST), (*_FIRST, deepest), strict=True):
-        base = 0
-        part = [keys[first:stop] for keys in wanted]
-        for segment, mask in zip(segments, masks, strict=True):
-            for start, end, asking in _cells_of_batch(segment, part):
-                scored += len(asking) * (end - start)
-                scores = queries[asking] @ segment.vectors[start:end].T
-                if segment.inverse is not None:
-                    scores *= segment.inverse[start:end]
-                if mask is not None:
-                    scores[:, ~mask[start:end]] = _NOTHING
-                best.offer(asking, scores, base + start)
-            base += len(segment)
-        best.settle()
-    return best.rows(), scored
-
-
-def _cells_of_batch(segment: Segment, wanted: Sequence[Keys]) -> Iterator[tuple[int, int, I64]]:
-    """Yield each cell that a query wants: where it begins and ends, and which queries want it."""
-    joined = np.concatenate(wanted) if wanted else np.empty(0, "S1")
-    if not len(joined) or not len(segment.keys):
-        return
-    asking = np.repeat(np.arange(len(wanted)), [len(keys) for keys in wanted])
-    at = np.minimum(np.searchsorted(segment.keys, joined), len(segment.keys) - 1)
-    there = np.flatnonzero(segment.keys[at] == joined)
-    order = there[np.argsort(at[there], kind="stable")]
-    cells, firsts = np.unique(at[order], return_index=True)
-    bounds = np.append(firsts, len(order)).tolist()
-    for nth, cell in enumerate(cells.tolist()):
-        yield (
-            int(segment.starts[cell]),
-            int(segment.starts[cell + 1]),
-            asking[order[bounds[nth] : bounds[nth + 1]]],
-        )
-
-
-class _Best:
-    """The best rows of each query of a batch, as far as they are known; the worst of k of them is a query's bound."""
-
-    def __init__(self, count: int, k: int) -> None:
-        self._k, self._bounds, self._unbounded = k, np.full(count, _NOTHING, np.float32), True
-        self._held: list[tuple[I64, I64, F32]] = []  # queries, rows and scores
-
-    def offer(self, asking: I64, scores: F32, base: int) -> None:
-        """Keep what of the scores (q, n) of the rows from `base` on is above the queries' bounds."""
-        width = scores.shape[1]
-        if self._unbounded and width > self._k:
-            at = np.argpartition(scores, width - self._k, axis=1)[:, width - self._k :]
-            at = (at + width * np.arange(len(at))[:, None]).reshape(-1)
-            at = at[scores.reshape(-1)[at] > _NOTHING]
-        else:
-            at = np.flatnonzero(scores > self._bounds[asking][:, None])
-        if len(at):
-            query = at // width
-            self._held.append((asking[query], at - query * width + base, scores.reshape(-1)[at]))
-
-    def settle(self) -> None:
-        """Keep the k best rows of each query, and raise the bounds."""
-        self._unbounded = False
-        if not self._held:
-            return
-        queries, rows, scores = (np.concatenate(column) for column in zip(*self._held, strict=True))
-        order = np.lexsort((-scores, queries))
-        queries, rows, scores = queries[order], rows[order], scores[order]
-        begins = np.searchsorted(queries, np.arange(len(self._bounds)))
-        rank = np.arange(len(queries)) - begins[queries]
-        full = np.flatnonzero(rank == self._k - 1)
-        self._bounds[queries[full]] = scores[full]
-        kept = rank < self._k
-        self._held = [(queries[kept], rows[kept], scores[kept])]
-
-    def rows(self) -> list[I64]:
-        """Return the rows of each query."""
-        if not self._held:
-            return [np.empty(0, np.int64)] * len(self._bounds)
-        queries, rows, _ = self._held[0]
-        return np.split(rows, np.searchsorted(queries, np.arange(1, len(self._bounds))))
+def side_by_side(parts: Sequence[NDArray[Any]], filler: float) -> NDArray[Any]:
+    """Return arrays (m,) as the rows of a table, filled up."""
+    if len(parts) == 1:
+        return parts[0][None, :]
+    table = np.full((len(parts), max(map(len, parts))), filler, parts[0].dtype)
+    for nth, part in enumerate(parts):
+        table[nth, : len(part)] = part
+    return table
 
 
 # --- the order that counts ----------------------------------------------------------------------------------
 
 
 def compare_again(
-    segments: Sequence[Segment], chosen: Sequence[I64], queries: F32, k: int, metric: str, scored: int
+    segments: Sequence[Segment], rows: I64, queries: F32, k: int, metric: str, scored: int
 ) -> Found:
-    """Return the k nearest of each query's rows, by float64; of equals the lower anchors first."""
-    width = max((len(rows) for rows in chosen), default=0)
-    table = np.full((len(queries), width), -1, np.int64)
-    for query, rows in enumerate(chosen):
-        table[query, : len(rows)] = rows
-    anchors, vectors = _rows_of_segments(segments, table.reshape(-1), queries.shape[1])
-    anchors = anchors.reshape(table.shape)
-    distances = np.full(table.shape, np.inf)
-    if width:
-        distances = METRICS[metric].exact(queries, vectors.reshape(*table.shape, -1))
-        distances[table < 0] = np.inf
+    """Return the k nearest of each query's rows, by float64; of equals the lower anchors first.
+
+    Args:
+        segments: where the rows lie.
+        rows: int64 (q, j), numbers that go on from segment to segment; -1 is no row.
+        queries: float32 (q, d).
+        k: how many.
+        metric: "cosine" or "l2".
+        scored: what the answer tells.
+    """
+    anchors, vectors = rows_of_segments(segments, rows.reshape(-1), queries.shape[1])
+    anchors, vectors = anchors.reshape(rows.shape), vectors.reshape(*rows.shape, queries.shape[1])
+    distances = np.full(rows.shape, np.inf)
+    if rows.shape[1]:
+        for part in row_blocks(len(rows), 8 * vectors[0].size, _CACHED):
+            distances[part] = METRICS[metric].exact(queries[part], vectors[part])
+        distances[rows < 0] = np.inf
     order = np.lexsort((anchors, distances), axis=1)[:, :k]
     each = np.arange(len(order))[:, None]
     return Found(anchors[each, order], distances[each, order], scored)
 
 
-def _rows_of_segments(segments: Sequence[Segment], rows: I64, dim: int) -> tuple[I64, F32]:
+def rows_of_segments(segments: Sequence[Segment], rows: I64, dim: int) -> tuple[I64, F32]:
     """Return anchors and vectors of rows that are numbered on from segment to segment; -1 is nobody's."""
+    if len(segments) == 1 and len(segments[0]):
+        return np.where(rows < 0, -1, segments[0].anchors.take(rows, mode="clip")), segments[0].vectors.take(
+            rows, axis=0, mode="clip"
+        )
     anchors, vectors = np.full(len(rows), -1, np.int64), np.zeros((len(rows), dim), np.float32)
     base = 0
     for segment in segments:

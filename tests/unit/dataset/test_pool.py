@@ -56,7 +56,7 @@ def test_a_pool_of_all_is_exact_and_a_small_one_nearly(rows):
 
 
 def test_a_condition_holds_for_a_pool_too(rows, monkeypatch):
-    monkeypatch.setattr("dreamdb_arrow.dataset.search.FEW_ROWS", 0)
+    monkeypatch.setattr("dreamdb_arrow.dataset.cells.FEW_ROWS", 0)
     keep = np.arange(N) % 3 == 0
     found, _ = search(rows, "v", QUERIES, 5, nprobe=200, pool=N, allowed=np.flatnonzero(keep))
     assert found.tolist() == true(keep).tolist()

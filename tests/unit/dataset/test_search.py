@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dreamdb_arrow as vd
-from dreamdb_arrow.dataset import search as planner
+from dreamdb_arrow.dataset import cells as planner
 from dreamdb_arrow.dataset.search import Report, search
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.store.memory import MemoryStore

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamdb_arrow.kernels.distance import inverse_norms, row_norms
-from dreamdb_arrow.spatial.scan import Segment, scan_cells
+from dreamdb_arrow.spatial import batch
+from dreamdb_arrow.spatial.scan import Segment, cell_runs, scan_cells
 from dreamdb_arrow.spatial.search import nearest
 
 DIM = 9
@@ -36,8 +37,9 @@ def segment(seed, rows=300, cells=12, *, unit=False):
 
 
 def rows_in(segment, keys):
-    begins, ends = segment.runs(keys)
-    return np.concatenate([np.arange(0), *(np.arange(a, b) for a, b in zip(begins, ends, strict=True))])
+    begins, ends = segment.starts[:-1], segment.starts[1:]
+    cells = [np.arange(a, b) for k, a, b in zip(segment.keys, begins, ends, strict=True) if k in set(keys)]
+    return np.concatenate([np.arange(0), *cells])
 
 
 def by_definition(segments, masks, keys, query, k, metric):
@@ -61,7 +63,8 @@ def test_the_nearest_of_the_cells_that_are_read(metric, count, masked, seed, par
     queries = rng.standard_normal((count, DIM)).astype(np.float32)
     names = np.array([f"{n:05b}" for n in range(14)], "S")
     wanted = [rng.permutation(names)[:nprobe] for _ in range(count)]
-    found = scan_cells(segments, masks, wanted, queries, k, metric)
+    runs = cell_runs(segments)
+    found = scan_cells(segments, masks, runs, runs.places(np.stack(wanted)), queries, k, metric)
     for query, keys, anchors, distances in zip(queries, wanted, found.anchors, found.distances, strict=True):
         true, far = by_definition(segments, masks, keys, query, k, metric)
         assert anchors[: len(true)].tolist() == true.tolist()
@@ -74,9 +77,26 @@ def test_the_nearest_of_the_cells_that_are_read(metric, count, masked, seed, par
 
 def test_cells_that_are_not_there_and_segments_without_rows():
     held, query = segment(1), np.ones((2, DIM), np.float32)
-    found = scan_cells([held], [None], [np.array([b"11111"])] * 2, query, 3, "cosine")
+    runs = cell_runs([held])
+    found = scan_cells([held], [None], runs, runs.places(np.array([[b"11111"]] * 2)), query, 3, "cosine")
     assert found.anchors.size == 0 or (found.anchors == -1).all()
-    assert scan_cells([], [], [np.array([b"0"])], query[:1], 3, "l2").anchors.shape[1] == 0
+    for count in (1, 2):
+        none = cell_runs([]).places(np.array([[b"0"]] * count))
+        assert scan_cells([], [], cell_runs([]), none, query[:count], 3, "cosine").anchors.shape == (count, 0)
+
+
+@pytest.mark.parametrize("changed", [{"_GROUP": 64}, {"_PIECE": 3}, {"_QUERIES": 7}, {"TILE": 2}])
+def test_a_batch_however_it_is_cut(monkeypatch, changed):
+    segments = [segment(4, rows=900), segment(5, rows=400)]
+    runs, queries = cell_runs(segments), np.random.default_rng(1).standard_normal((60, DIM)).astype("f4")
+    wanted = np.stack([np.random.default_rng(n).permutation(12)[:9] for n in range(60)])
+    wanted[3, 4:] = -1
+    want = scan_cells(segments, [None, None], runs, wanted, queries, 10, "cosine")
+    for name, value in changed.items():
+        monkeypatch.setattr(batch, name, value)
+    found = scan_cells(segments, [None, None], runs, wanted, queries, 10, "cosine")
+    assert np.array_equal(found.anchors, want.anchors)
+    assert np.array_equal(found.distances, want.distances)
 
 
 def test_rows_are_found_by_anchor():
