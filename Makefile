@@ -14,7 +14,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush conformance interop soak docs clean
+.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush conformance interop soak faults docs clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ interop: $(STAMP)  ## take turns with the reference SDK: 2,000 random steps over
 soak: $(STAMP)  ## every change of every byte of the vectors, and fifty times as many examples; takes hours
 	@$(RUN) -m pytest -n 2 -m slow tests/conformance $(TEST_ARGS)
 	@$(RUN) -m pytest --hypothesis-profile=deep -m "slow or not slow" tests/properties $(TEST_ARGS)
+
+faults: $(STAMP)  ## all tests with failing stores and killed processes, the long ones too
+	@$(RUN) -m pytest -n 2 -m "slow or not slow" tests/faults $(TEST_ARGS)
 
 docs: $(STAMP)  ## write docs/coverage.md and docs/cli.md again, then run every block of the documents
 	@$(RUN) docs/generate_cli.py --write

@@ -23,6 +23,7 @@ from benchmarks.jobs import (
     scaling,
     scans,
     search,
+    vector_bytes,
     versions,
 )
 from benchmarks.measure import Figure
@@ -33,7 +34,19 @@ from benchmarks.sizes import SIZES, Setup, Sizes
 
 JOBS: Final[dict[str, Callable[[Setup], Iterator[Figure]]]] = {
     job.JOB: job.run
-    for job in (ingest, scans, versions, deletes, history, access, reference, memory, scaling, search)
+    for job in (
+        ingest,
+        scans,
+        versions,
+        deletes,
+        history,
+        access,
+        reference,
+        memory,
+        scaling,
+        search,
+        vector_bytes,
+    )
 }
 PEERS: Final = (*(name for name in STORES if name not in {*OUR_NAMES, Stripes.name}), *INDEXES)
 PACKAGES: Final = tuple(

@@ -13,6 +13,7 @@ from typing import Final
 
 from benchmarks.jobs.memory import ENGINE_LIMIT_GB, SCAN_PEAKS
 from benchmarks.jobs.scaling import FIXED_RANGE
+from benchmarks.jobs.vector_bytes import CODES, LAST, RAW
 from benchmarks.measure import Figure
 from benchmarks.ours import Stripes
 
@@ -109,6 +110,19 @@ def each(job: str, word: str, ours: str, peer: str, other: str | None = None) ->
             bottom = bottom if bottom is not None or other is None else figures.value(job, name, other)
             if top is not None and bottom:
                 yield top / bottom, name
+
+    return measure
+
+
+def all_of(job: str, word: str, whos: Sequence[str]) -> Measure:
+    """All figures with a word in their names, of some of those who have them."""
+
+    def measure(figures: Figures) -> Iterator[Found]:
+        for name in figures.names(job, word):
+            for who in whos:
+                value = figures.value(job, name, who)
+                if value is not None:
+                    yield value, f"{name}, {who}"
 
     return measure
 
@@ -282,6 +296,18 @@ CHECKS: Final = (
     ),
     Check(
         "5D", "one query within 1% of the rows, SQL", 4, values("search", within("SQL"), SEARCHES), unit="ms"
+    ),
+    Check(
+        "5E",
+        "bytes: vectors in raw cells, after `flush`, `compact` and `gc`, to their own bytes",
+        1.15,
+        all_of("vector_bytes", f" after {LAST}", (RAW,)),
+    ),
+    Check(
+        "5E",
+        "bytes: codes, exact vectors and outboards, to the bytes of the vectors",
+        1.3,
+        all_of("vector_bytes", f" after {LAST}", tuple(CODES)),
     ),
     Check("H", "ingest of ten times the rows", 10.5, growth("scaling", ("ingest",))),
     Check("H", "a time range of 1,000 rows in ten times the rows", 1.3, growth("scaling", (FIXED_RANGE,))),

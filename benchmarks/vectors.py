@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,6 +29,10 @@ class Corpus:
     @property
     def anchors(self) -> np.ndarray:
         return START_NS + np.arange(len(self.vectors)) * STEP_NS
+
+    def head(self, rows: int) -> Corpus:
+        """Return the first rows alone."""
+        return replace(self, vectors=self.vectors[:rows], categories=self.categories[:rows])
 
     def table(self, start: int = 0, stop: int | None = None) -> pa.Table:
         """Return some of the rows as we and others take them."""

@@ -1,4 +1,4 @@
-"""Each example runs by itself, in an empty folder, without a warning, and is short."""
+"""Each example runs by itself, in an empty folder, without a warning or a network, and is short."""
 
 import ast
 import os
@@ -11,6 +11,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 LINES_MAX = 40
+OFFLINE = """
+import runpy, sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        raise SystemExit(f"an example asks the network: {event} {arguments}")
+
+sys.addaudithook(refuse)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
 
 
 def test_examples_are_numbered_without_a_gap():
@@ -25,7 +35,7 @@ def test_example(example, tmp_path, home):
     assert ast.get_docstring(ast.parse(text)), "the first lines say what it shows"
     environment = os.environ | {"HOME": str(home), "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
-        [sys.executable, "-W", "error", str(example)],
+        [sys.executable, "-W", "error", "-c", OFFLINE, str(example)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

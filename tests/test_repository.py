@@ -190,6 +190,7 @@ def test_help_lists_exactly_the_targets():
         "bench-flush",
         "conformance",
         "interop",
+        "faults",
         "docs",
         "clean",
     ],

@@ -11,6 +11,7 @@ import base64
 import binascii
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import blake3
@@ -75,6 +76,7 @@ def address_texts(addresses: Sequence[Address]) -> list[str]:
     return [texts[at : at + ADDRESS_CHARACTERS] for at in range(0, len(texts), ADDRESS_CHARACTERS)]
 
 
+@lru_cache(1024)  # SQL names the same versions again and again
 def parse_address(text: str) -> Address:
     """Return the Address that has this text form.
 

@@ -7,7 +7,7 @@ those of a layer, is replaced by a local copy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from dreamdb_arrow.columnar.cover_note import CoverNote
 from dreamdb_arrow.columnar.projection import (
     EVERYTHING,
     Projection,
+    has_cells,
     hot_shard_address,
     merge_rows,
     project,
@@ -37,16 +38,23 @@ from dreamdb_arrow.columnar.stripe import (
 )
 from dreamdb_arrow.columnar.vectors import I64, encode_vectors
 from dreamdb_arrow.errors import LayoutError
+from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.objects.schema import Field, is_constant
 
 
-def add_track_rows(rows: RowSet, open_fields: Sequence[Field], note: CoverNote) -> RowSet:
-    """Unite the stripes with what only the Tracks of these fields hold; `note` unites all that cover notes say."""
-    key = _projection_key(rows, open_fields, note)
+def add_track_rows(
+    rows: RowSet, open_fields: Sequence[Field], note: CoverNote, marked: Collection[str] = ()
+) -> RowSet:
+    """Unite the stripes with what only the Tracks of these fields hold; `note` unites all that cover notes say.
+
+    Of fields that are `marked`, the vectors that lie in cells are left to `columnar.cell_vectors`.
+    """
+    key = _projection_key(rows, open_fields, note, marked)
     known = rows.cache.read_note(key)
     folded = _decode_folded(known) if known is not None else None
     if folded is None or not _still_there(rows.cache, folded):
-        folded = _fold(rows, project(rows.store, rows.manifest, open_fields, note))
+        found = project(rows.store, rows.manifest, open_fields, note)
+        folded = _fold(rows, without_cells(rows.manifest, found, marked))
         rows.cache.write_note(key, _encode_folded(folded))
     return _apply(rows, folded)
 
@@ -63,7 +71,16 @@ def uncovered(rows: RowSet, note: CoverNote | None) -> list[Field]:
     ]
 
 
-def _projection_key(rows: RowSet, fields: Iterable[Field], note: CoverNote) -> str:
+def without_cells(manifest: Manifest, found: Projection, names: Collection[str]) -> Projection:
+    """Return a projection without the vectors of those of these fields that have cells and nothing beside them."""
+    entries = {name: row_entry(manifest, name) for name in names}
+    in_cells = {
+        name for name, e in entries.items() if e and has_cells(e) and hot_shard_address(manifest, e) is None
+    }
+    return replace(found, vectors={name: v for name, v in found.vectors.items() if name not in in_cells})
+
+
+def _projection_key(rows: RowSet, fields: Iterable[Field], note: CoverNote, marked: Collection[str]) -> str:
     entries = [(f, row_entry(rows.manifest, f.name)) for f in fields]
     tracks = [[f.name, f.kind, dict(f.options), bytes(e.address) if e else b""] for f, e in entries]
     hot = [bytes(h) for _, e in entries if e and (h := hot_shard_address(rows.manifest, e)) is not None]
@@ -72,7 +89,8 @@ def _projection_key(rows: RowSet, fields: Iterable[Field], note: CoverNote) -> s
     held = [bytes(s.address) for name in sorted(rows.vectors) for s in rows.vectors[name]]
     listed = {name: [bytes(a) for a in sorted(p)] for name, p in note.payloads.items()}
     bases = {name: bytes(a) for name, a in note.tracks.items()}
-    return f"projection/3/{rows.timeline}/{encode_cbor([tracks, stripes, held, listed, bases, hot]).hex()}"
+    said = encode_cbor([tracks, stripes, held, listed, bases, hot, sorted(marked)])
+    return f"projection/4/{rows.timeline}/{said.hex()}"
 
 
 @dataclass(frozen=True, slots=True)

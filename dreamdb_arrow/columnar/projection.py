@@ -99,9 +99,9 @@ def _read_field(
             nodes = read_graph_vectors(store, read_track(store, _exact_graph(manifest, entry)), dim_of(f))
             read.vectors[f.name] = (nodes.anchors, nodes.vectors)
             return
-        if not _has_cells(entry):
+        if not has_cells(entry):
             raise UnsupportedError(
-                f"a row has several vectors, one a token ({entry.modality}); they cannot be read as a column yet"
+                f"a row has several vectors, one a token ({entry.modality}): ask with query_multi_vector"
             )
         origin = bucket_origin(manifest, entry.modality)
         track = read_track(store, entry)
@@ -125,14 +125,14 @@ def _exact_graph(manifest: Manifest, entry: TrackEntry) -> TrackEntry:
     return replace(entry, address=parents[0].address, modality=parents[0].modality)
 
 
-def _has_cells(entry: TrackEntry) -> bool:
+def has_cells(entry: TrackEntry) -> bool:
     """Whether a vector belongs to a row; in a multi-vector field it belongs to a token of one, in a graph to a node."""
     return ".bucketed" in entry.modality and ".multivec" not in entry.modality
 
 
 def _bare_anchors(store: Store, f: Field, entry: TrackEntry) -> I64:
     """Return the anchors that a field gives to rows, although its values cannot be read."""
-    if f.kind == "embedding" and _has_cells(entry):
+    if f.kind == "embedding" and has_cells(entry):
         return read_cell_anchors(store, read_track(store, entry))
     if f.kind == "array" and has_items(entry.modality):
         return read_array_items(store, read_track(store, entry)).anchors

@@ -198,6 +198,8 @@ def _look_up(held: I64, wanted: I64) -> tuple[I64, I64]:
 
 def _joined(tables: Sequence[pa.Table], columns: set[str]) -> pa.Table:
     """Return these columns of tables that have the same rows."""
+    if len(tables) == 1:
+        return tables[0].select([name for name in tables[0].column_names if name in columns])
     held = {name: table[name] for table in tables for name in table.column_names if name in columns}
     return pa.table(held)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.columnar.cache import LocalCache
+from dreamdb_arrow.columnar.cell_vectors import add_cell_vectors
 from dreamdb_arrow.columnar.cover_note import merge_notes
 from dreamdb_arrow.columnar.dropped import leave_out_dropped
 from dreamdb_arrow.columnar.folding import add_track_rows, uncovered
@@ -22,8 +23,10 @@ from dreamdb_arrow.columnar.rebirth import drop_mistyped, forget_reborn
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.columnar.vendor import (
+    MARK_ADDRESS,
     STRIPE,
     VECTORS,
+    Fragment,
     read_fragments,
 )
 from dreamdb_arrow.errors import LayoutError
@@ -47,7 +50,9 @@ def resolve_rows(store: Store, cache: LocalCache, manifest: Manifest, address: A
     _check_entries(manifest, fields)
     stripes = space_stripes(store, manifest, STRIPE)
     embeddings = [f.name for f in fields if f.kind == "embedding"]
-    vectors = {name: space_stripes(store, manifest, VECTORS, name) for name in embeddings}
+    held = {name: vector_stripes(store, manifest, name) for name in embeddings}
+    vectors = {name: stripes for name, (stripes, _) in held.items()}
+    marked = [name for name, (_, is_marked) in held.items() if is_marked]
     rows = RowSet(
         store, cache, manifest, address, fields, tuple(stripes), vectors, read_hidden(store, manifest)
     )
@@ -57,7 +62,9 @@ def resolve_rows(store: Store, cache: LocalCache, manifest: Manifest, address: A
         known = merge_notes(read_notes(store, manifest))
         note = forget_reborn(store, manifest, open_fields, drop_mistyped(rows, open_fields, known))
     settled = settle_overlaps(leave_out_dropped(rows, note))
-    return add_track_rows(settled, open_fields, note) if open_fields and note is not None else settled
+    if not open_fields or note is None:
+        return add_cell_vectors(settled, settled, marked)
+    return add_cell_vectors(settled, add_track_rows(settled, open_fields, note, marked), marked)
 
 
 def _check_entries(manifest: Manifest, fields: Iterable[Field]) -> None:
@@ -85,6 +92,16 @@ def read_tombstone_list(store: Store, manifest: Manifest) -> Tombstones:
 
 def space_stripes(store: Store, manifest: Manifest, modality: str, name: str = "") -> tuple[Stripe, ...]:
     """Return the stripes that a vendor Track lists, by first anchor."""
+    return _stripes(manifest, modality, read_fragments(store, manifest, modality, name))
+
+
+def vector_stripes(store: Store, manifest: Manifest, name: str) -> tuple[tuple[Stripe, ...], bool]:
+    """Return the vector stripes of a field, and whether what none of them has lies in its cells."""
+    held = read_fragments(store, manifest, VECTORS, name)
+    stripes = _stripes(manifest, VECTORS, held)
+    return stripes, len(stripes) < len(held)
+
+
+def _stripes(manifest: Manifest, modality: str, held: Iterable[Fragment]) -> tuple[Stripe, ...]:
     directory = payload_directory(manifest.timeline, modality)
-    held = read_fragments(store, manifest, modality, name)
-    return tuple(Stripe(f.address, f.t0, f.t1, directory, f.size) for f in held)
+    return tuple(Stripe(f.address, f.t0, f.t1, directory, f.size) for f in held if f.address != MARK_ADDRESS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -23,7 +23,8 @@ from dreamdb_arrow.store.interface import Store
 
 T = TypeVar("T")
 
-RECENT_BYTES: Final = 32 << 20  # of anchors that satisfy conditions, kept with a version
+RECENT_BYTES: Final = 32 << 20  # of what was asked for last, such as the anchors that satisfy a condition,
+RECENT_MAX: Final = 32  # and how many, of each kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,51 @@ class Stripe:
         return self.t0 < t1 and t0 < self.t1
 
 
+class LateStripes(Mapping[str, tuple[Stripe, ...]]):
+    """Vector stripes by field, of which some are worked out when they are first asked for.
+
+    Args:
+        listed: those that are there already; a vector that they have counts.
+        later: for some of these fields, what gives all stripes.
+    """
+
+    __slots__ = ("_found", "_later", "listed")
+
+    def __init__(
+        self, listed: Mapping[str, tuple[Stripe, ...]], later: Mapping[str, Callable[[], tuple[Stripe, ...]]]
+    ) -> None:
+        self.listed = listed
+        self._later = later
+        self._found: dict[str, tuple[Stripe, ...]] = {}
+
+    def __getitem__(self, name: str) -> tuple[Stripe, ...]:
+        if name not in self._later:
+            return self.listed[name]
+        if name not in self._found:
+            self._found[name] = self._later[name]()
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.listed)
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+    def is_waiting(self, name: str) -> bool:
+        """Whether stripes of a field have still to be worked out."""
+        return name in self._later and name not in self._found
+
+    def found(self) -> dict[str, tuple[Stripe, ...]]:
+        """Return those that were asked for."""
+        return dict(self._found)
+
+
 @dataclass(frozen=True, slots=True)
 class RowSet:
-    """Everything needed to read the rows of one version."""
+    """Everything needed to read the rows of one version.
+
+    `vectors` has the vector stripes by field; those that cells are projected to are made when a field is asked for.
+    """
 
     store: Store
     cache: LocalCache
@@ -72,14 +115,19 @@ class RowSet:
             found = self._worked_out[key] = make()
         return cast("T", found)
 
-    def recently(self, kind: str, key: str, make: Callable[[], I64]) -> I64:
-        """Return anchors that depend on this version and the key alone; those asked for last are kept, up to a size."""
-        held: OrderedDict[str, I64] = self.once(kind, OrderedDict)
+    def recently(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what depends on this version and the key alone, and has `nbytes`; the last few are kept, up to a size."""
+        held: OrderedDict[Hashable, tuple[Any, int]] = self.once(kind, OrderedDict)
         found = held.pop(key, None)
-        held[key] = found = make() if found is None else found
-        while len(held) > 1 and sum(anchors.nbytes for anchors in list(held.values())) > RECENT_BYTES:
-            held.popitem(last=False)
-        return found
+        if found is None:
+            made: Any = make()
+            found = made, made.nbytes
+            while len(held) >= RECENT_MAX or (
+                held and sum(size for _, size in [*held.values(), found]) > RECENT_BYTES
+            ):
+                held.popitem(last=False)
+        held[key] = found
+        return cast("T", found[0])
 
     @property
     def timeline(self) -> Address:
@@ -96,13 +144,29 @@ class RowSet:
         held = (s for s in self.vectors.get(name, ()) if s.meets(t0, t1))
         return [self.cache.vectors(self.store, s.path, s.address, dim) for s in held]
 
-    def holders(self, wanted: I64, name: str = "") -> list[tuple[Stripe, int, int]]:
+    def waits_for_vectors(self, name: str) -> bool:
+        """Whether vector stripes of a field have still to be made."""
+        return isinstance(self.vectors, LateStripes) and self.vectors.is_waiting(name)
+
+    def stored_vectors(self, name: str) -> list[Stripe]:
+        """Return the vector stripes of a field that lie in the store; none are made."""
+        return [s for s in self._listed_vectors(name) if s.path]
+
+    def _listed_vectors(self, name: str) -> tuple[Stripe, ...]:
+        held = self.vectors.listed if isinstance(self.vectors, LateStripes) else self.vectors
+        return held.get(name, ())
+
+    def holders(self, wanted: I64, name: str = "", *, listed: bool = False) -> list[tuple[Stripe, int, int]]:
         """Return the stripes, or the vector stripes of a field, that may hold some of these anchors, int64 (n,) ascending.
 
-        (stripe, low, high): the anchors in question are wanted[low:high].
+        With `listed`, no vector stripes are made for it. (stripe, low, high): the anchors in question are wanted[low:high].
         """
-        stripes = self.vectors.get(name, ()) if name else self.stripes
-        spans = self.once(("spans", name), lambda: np.array([(s.t0, s.t1) for s in stripes]).reshape(-1, 2))
+        if name:
+            stripes = self._listed_vectors(name) if listed else self.vectors.get(name, ())
+        else:
+            stripes = self.stripes
+        key = ("spans", name, listed)
+        spans = self.once(key, lambda: np.array([(s.t0, s.t1) for s in stripes]).reshape(-1, 2))
         lows, highs = np.searchsorted(wanted, spans).T
         met = np.flatnonzero(highs > lows)
         return [(stripes[i], int(lows[i]), int(highs[i])) for i in met.tolist()]
@@ -110,8 +174,11 @@ class RowSet:
     @property
     def whole(self) -> bool:
         """Whether the local cache still has what was put there for this version; all of it may be deleted."""
-        stripes = itertools.chain(self.stripes, *self.vectors.values())
-        local = self.once("local", lambda: tuple(s.address for s in stripes if not s.directory))
+        late, vectors = {}, self.vectors
+        if isinstance(vectors, LateStripes):
+            late, vectors = vectors.found(), vectors.listed
+        stripes = itertools.chain(self.stripes, *vectors.values(), *late.values())
+        local = self.once(("local", *late), lambda: tuple(s.address for s in stripes if not s.directory))
         return all(map(self.cache.has_whole, local))
 
     def hidden_between(self, t0: int, t1: int) -> I64:

@@ -20,6 +20,7 @@ from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.stripe import ANCHOR, anchors_of, conform, decode_stripe
 from dreamdb_arrow.columnar.vectors import F32, I64, decode_vectors
 from dreamdb_arrow.columnar.vendor import (
+    MARK_ADDRESS,
     STRIPE,
     VECTORS,
     Fragment,
@@ -108,7 +109,7 @@ def _neighbours(
     tiers = TIERS[track.modality]
     if size >= tiers[-1]:
         return []
-    held = track.fragments(near=span)
+    held = [f for f in track.fragments(near=span) if f.address != MARK_ADDRESS]
     at = bisect_right([f.t0 for f in held], span[0])
     start, stop = choose([f.size for f in held], at, size, tiers)
     if start == stop:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address
+from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.index_entries import MEDIA as MEDIA_ENTRIES
 from dreamdb_arrow.objects.index_entries import IndexEntries, entries_of_lists
@@ -34,6 +34,9 @@ VECTORS = "org.dreamdb.arrow.vectors.v1"
 MEDIA = "org.dreamdb.arrow.media.v1"
 COVER = "org.dreamdb.arrow.cover.v1"
 VENDOR_MODALITIES = (STRIPE, VECTORS, MEDIA, COVER)
+
+MARK = b"cells"  # in the place of vector stripes: what no other has lies in the cells of the field
+MARK_ADDRESS = address_of(MARK)
 
 FLUSH_MODES = ("manual", "commit")
 PLACE = attrgetter("t0", "t1", "address")  # of a fragment among others

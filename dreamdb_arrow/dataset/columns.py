@@ -32,7 +32,10 @@ def vector_column(rows: RowSet, name: str, anchors: I64) -> pa.Array:
     dim = dim_of(find_field(rows, name, ("embedding",)))
     order = None if _ascends(anchors) else np.argsort(anchors, kind="stable")
     wanted = anchors if order is None else anchors[order]
-    vectors, found = gather_vectors(_vector_stripes(rows, name, wanted, dim), wanted, dim)
+    waits = rows.waits_for_vectors(name)  # those of the newest rows may be had without
+    vectors, found = gather_vectors(_vector_stripes(rows, name, wanted, dim, listed=waits), wanted, dim)
+    if waits and not found.all():
+        vectors, found = gather_vectors(_vector_stripes(rows, name, wanted, dim), wanted, dim)
     if order is not None:
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
@@ -44,8 +47,10 @@ def _ascends(anchors: I64) -> bool:
     return bool((anchors[1:] >= anchors[:-1]).all())
 
 
-def _vector_stripes(rows: RowSet, name: str, wanted: I64, dim: int) -> list[VectorStripe]:
-    held = (s for s, _, _ in rows.holders(wanted, name))
+def _vector_stripes(
+    rows: RowSet, name: str, wanted: I64, dim: int, *, listed: bool = False
+) -> list[VectorStripe]:
+    held = (s for s, _, _ in rows.holders(wanted, name, listed=listed))
     return [rows.cache.vectors(rows.store, s.path, s.address, dim) for s in held]
 
 

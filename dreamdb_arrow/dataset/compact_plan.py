@@ -20,12 +20,12 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
 from dreamdb_arrow.columnar.dropped import dropped_from
-from dreamdb_arrow.columnar.folding import uncovered
+from dreamdb_arrow.columnar.folding import uncovered, without_cells
 from dreamdb_arrow.columnar.hidden import held_anchors
 from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.projection import hot_shard_address, project, row_entry
 from dreamdb_arrow.columnar.rebirth import drop_mistyped, forget_reborn
-from dreamdb_arrow.columnar.rows import read_hidden, space_stripes
+from dreamdb_arrow.columnar.rows import read_hidden, space_stripes, vector_stripes
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.stripe import (
     ANCHOR,
@@ -37,8 +37,9 @@ from dreamdb_arrow.columnar.stripe import (
     stripe_schema,
 )
 from dreamdb_arrow.columnar.units import Unit, plan_units
-from dreamdb_arrow.columnar.vectors import F32, I64
+from dreamdb_arrow.columnar.vectors import F32, I64, VectorStripe
 from dreamdb_arrow.columnar.vendor import STRIPE, VECTORS, read_track
+from dreamdb_arrow.dataset.compact_vectors import track_instead
 from dreamdb_arrow.objects.lineage import LAYER_PREFIX
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.objects.schema import Field, decode_schema
@@ -57,12 +58,16 @@ NO_NOTE: Final = CoverNote({}, {})
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A unit of one vendor Track. `flushed` says whether its rows are in the Tracks."""
+    """A unit of one vendor Track. `flushed` says whether its rows are in the Tracks.
+
+    `home` is the Track whose cells hold all that the unit's vector stripes do, so that nothing is written in their place.
+    """
 
     modality: str
     field: str
     flushed: bool
     unit: Unit
+    home: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class Work:
     """What there is to do for one version.
 
     rows      its stripes as they are listed
+    marked    the fields whose vectors may lie in cells alone already
     schema    of the stripes to write
     note      what cover notes say, without what they say of earlier fields
     listed    `dropped` of that note, before columns of another type were added
@@ -79,6 +85,7 @@ class Work:
     """
 
     rows: RowSet
+    marked: frozenset[str]
     schema: pa.Schema
     note: CoverNote
     listed: Mapping[str, frozenset[Address]]
@@ -93,7 +100,7 @@ def find_work(store: Store, cache: LocalCache, manifest: Manifest, address: Addr
 
     Raises CorruptDataError when an object on the way is damaged.
     """
-    rows = _listed_rows(store, cache, manifest, address)
+    rows, marked = _listed_rows(store, cache, manifest, address)
     notes = read_notes(store, manifest)
     note = merge_notes(notes)
     listed = note.dropped
@@ -102,22 +109,27 @@ def find_work(store: Store, cache: LocalCache, manifest: Manifest, address: Addr
         reborn = forget_reborn(store, manifest, open_fields, note)
         note, listed = drop_mistyped(rows, open_fields, reborn), reborn.dropped
     readable = [f for f in open_fields if _is_cold(manifest, f)]
-    projection = project(store, manifest, readable, note)
+    projection = without_cells(manifest, project(store, manifest, readable, note), marked)
     schema = stripe_schema(f for f in rows.fields if f.name not in projection.unavailable)
     extra = _split(rows, note, conform(projection.table, schema))
     found = {name: _fresh(rows, note, name, *held) for name, held in projection.vectors.items()}
     vectors = {name: held for name, held in found.items() if len(held[0])}
     jobs = (*_stripe_jobs(rows, note, schema, extra), *_vector_jobs(rows, note, vectors))
     claims = _claims(store, manifest, [f for f in readable if f.name not in projection.unavailable])
-    return Work(rows, schema, note, listed, extra, vectors, claims, jobs)
+    return Work(rows, marked, schema, note, listed, extra, vectors, claims, jobs)
 
 
-def _listed_rows(store: Store, cache: LocalCache, manifest: Manifest, address: Address) -> RowSet:
+def _listed_rows(
+    store: Store, cache: LocalCache, manifest: Manifest, address: Address
+) -> tuple[RowSet, frozenset[str]]:
+    """Return the stripes of a version as they are listed, and the fields whose vectors may lie in cells alone."""
     fields = decode_schema(manifest.registry)
     stripes = space_stripes(store, manifest, STRIPE)
-    embeddings = [f.name for f in fields if f.kind == "embedding"]
-    vectors = {name: space_stripes(store, manifest, VECTORS, name) for name in embeddings}
-    return RowSet(store, cache, manifest, address, fields, stripes, vectors, read_hidden(store, manifest))
+    held = {f.name: vector_stripes(store, manifest, f.name) for f in fields if f.kind == "embedding"}
+    vectors = {name: listed for name, (listed, _) in held.items()}
+    hidden = read_hidden(store, manifest)
+    rows = RowSet(store, cache, manifest, address, fields, stripes, vectors, hidden)
+    return rows, frozenset(name for name, (_, marked) in held.items() if marked)
 
 
 def _is_cold(manifest: Manifest, f: Field) -> bool:
@@ -237,16 +249,38 @@ def _is_due(rows: RowSet, note: CoverNote, stripe: Stripe, file: pq.ParquetFile,
 def _vector_jobs(rows: RowSet, note: CoverNote, extra: Mapping[str, tuple[I64, F32]]) -> list[Job]:
     jobs = []
     for name, stripes in rows.vectors.items():
+        instead = _in_cells(rows, note, name, extra.get(name))
+        if instead is not None:
+            jobs.append(instead)
         weights = {s.address: s.size / VECTORS_BYTES for s in stripes}
         due = {s.address for s in stripes if _is_dropped(note, name, s) or _has_deleted(rows, s)}
-        for flushed in (True, False):
+        for flushed in (False,) if instead is not None else (True, False):
             alike = [s for s in stripes if (s.address in note.stripes) == flushed]
             more = extra[name] if flushed and name in extra else None
             anchors = np.empty(0, np.int64) if more is None else more[0]
             weight = 0.0 if more is None else more[1][0].nbytes / VECTORS_BYTES
             units = plan_units(alike, weights, due, anchors, weight)
             jobs += [Job(VECTORS, name, flushed, unit) for unit in units]
-    return jobs
+    return sorted(jobs, key=lambda job: job.home is not None)  # those stand only when all others do
+
+
+def _in_cells(rows: RowSet, note: CoverNote, name: str, extra: tuple[I64, F32] | None) -> Job | None:
+    """Return the job that takes the flushed vector stripes of a field away, as its cells hold what they hold."""
+    field = next(f for f in rows.fields if f.name == name)
+    flushed = [s for s in rows.vectors[name] if s.address in note.stripes]
+    if not flushed and extra is None:
+        return None
+    kept, others = (
+        [s for s in rows.vectors[name] if (s in flushed) == which and not _is_dropped(note, name, s)]
+        for which in (True, False)
+    )
+    more = None if extra is None else VectorStripe(*extra)
+    home = track_instead(rows, field, kept, others, more)
+    if home is None:
+        return None
+    low = min([s.t0 for s in flushed] + ([] if extra is None else [int(extra[0][0])]))
+    high = max([s.t1 for s in flushed] + ([] if extra is None else [int(extra[0][-1]) + 1]))
+    return Job(VECTORS, name, True, Unit(tuple(flushed), low, high, 0), home)
 
 
 def _is_dropped(note: CoverNote, name: str, stripe: Stripe) -> bool:

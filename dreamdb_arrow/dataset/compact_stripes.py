@@ -8,7 +8,7 @@ loses what was not committed, and the next compaction goes on from there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -29,11 +29,13 @@ from dreamdb_arrow.columnar.merging import (
 )
 from dreamdb_arrow.columnar.notes import held_stripes, write_note
 from dreamdb_arrow.columnar.overlaps import widest_first
-from dreamdb_arrow.columnar.projection import dim_of
+from dreamdb_arrow.columnar.projection import dim_of, row_entry
 from dreamdb_arrow.columnar.rowset import Stripe
 from dreamdb_arrow.columnar.stripe import anchors_of, open_stripe
 from dreamdb_arrow.columnar.vectors import VectorStripe, decode_vectors, vector_parts
 from dreamdb_arrow.columnar.vendor import (
+    MARK,
+    MARK_ADDRESS,
     STRIPE,
     VECTORS,
     Fragment,
@@ -176,6 +178,8 @@ class _Pass:
 
 def _carry_out(work: Work, job: Job, batch: Batch) -> Swap:
     """Write the stripes of one unit anew."""
+    if job.home is not None:
+        return _leave_to_cells(work, job, batch)
     return _rewrite_rows(work, job, batch) if job.modality == STRIPE else _rewrite_vectors(work, job, batch)
 
 
@@ -204,6 +208,13 @@ def _source(work: Work, stripe: Stripe) -> Source:
 def _between(table: pa.Table, low: int, high: int) -> pa.Table:
     start, stop = np.searchsorted(anchors_of(table), [low, high])
     return table.slice(start, stop - start)
+
+
+def _leave_to_cells(work: Work, job: Job, batch: Batch) -> Swap:
+    """Put a mark in the place of vector stripes, unless there is one already."""
+    span = job.unit.low, job.unit.high
+    marks = () if job.field in work.marked else (_put(batch, work.rows.timeline, VECTORS, span, MARK),)
+    return Swap(job, marks, 0)
 
 
 def _rewrite_vectors(work: Work, job: Job, batch: Batch) -> Swap:
@@ -258,13 +269,19 @@ def _swap_in(now: _Pass, batch: Batch, parent: Manifest, complete: bool) -> _Swa
     planned = now.work.rows.manifest
     if parent.registry[SCHEMA_KEY] != planned.registry[SCHEMA_KEY] or known.dropped != now.dropped:
         return _Swapped((), (), known)
-    entries, applied = [], []
-    for (modality, name), together in _by_track(now.waiting):
-        track = VendorTrack(now.store, parent, modality, name)
-        there = frozenset(f.address for f in track.fragments())
-        if fits := [swap for swap in together if _fits(swap, there, known.stripes)]:
-            entries.append(_change_track(track, batch, fits))
-            applied += fits
+    tracks = {key: VendorTrack(now.store, parent, *key) for key in map(_track_of, now.waiting)}
+    fits = [swap for swap in now.waiting if _fits(swap, tracks[_track_of(swap)], known.stripes)]
+    whole = complete and len(fits) == len(now.waiting)
+    applied = [
+        swap
+        for swap in fits
+        if swap.job.home is None or (whole and _is_still_in_cells(now, parent, swap, tracks[_track_of(swap)]))
+    ]
+    entries = [
+        _change_track(track, batch, [swap for swap in applied if _track_of(swap) == key])
+        for key, track in tracks.items()
+        if any(_track_of(swap) == key for swap in applied)
+    ]
     claims = now.work.claims if complete and len(applied) == len(now.waiting) else NO_NOTE
     note = _note_after(now, parent, known, applied, claims)
     if note != known:
@@ -280,14 +297,26 @@ def _change_track(track: VendorTrack, batch: Batch, swaps: Sequence[Swap]) -> Tr
     return track.swap(batch, added, [f for f in track.fragments() if f.address in gone - made.keys()])
 
 
-def _by_track(swaps: Iterable[Swap]) -> Iterator[tuple[tuple[str, str], list[Swap]]]:
-    tracks = dict.fromkeys((swap.job.modality, swap.job.field) for swap in swaps)
-    for track in tracks:
-        yield track, [swap for swap in swaps if (swap.job.modality, swap.job.field) == track]
+def _track_of(swap: Swap) -> tuple[str, str]:
+    return swap.job.modality, swap.job.field
 
 
-def _fits(swap: Swap, there: frozenset[Address], flushed: frozenset[Address]) -> bool:
+def _is_still_in_cells(now: _Pass, parent: Manifest, swap: Swap, track: VendorTrack) -> bool:
+    """Whether a version shows what it did when it was planned to leave vectors to their cells.
+
+    What came since, from a branch, may have other vectors at the same anchors: then it is looked at again.
+    """
+    entry = row_entry(parent, swap.job.field)
+    if entry is None or entry.address != swap.job.home:
+        return False
+    planned = {MARK_ADDRESS, *(s.address for s in now.work.rows.vectors[swap.job.field])}
+    new = [fragment for fragment in track.fragments() if fragment.address not in planned]
+    return not any(each.t0 < swap.job.unit.high and swap.job.unit.low < each.t1 for each in new)
+
+
+def _fits(swap: Swap, track: VendorTrack, flushed: frozenset[Address]) -> bool:
     """Whether all stripes that a swap takes away are there, and all or none of them are flushed."""
+    there = frozenset(f.address for f in track.fragments())
     count = len(swap.gone & flushed)
     return swap.gone <= there and (count == len(swap.gone) or (count == 0 and not swap.job.flushed))
 
@@ -302,6 +331,7 @@ def _note_after(
     """Return what notes are to say, united: new flushed stripes in the place of old ones, and what is claimed."""
     gone = frozenset(address for swap in applied for address in swap.gone)
     flushed = {f.address for swap in applied if _is_flushed(swap, known.stripes) for f in swap.made}
+    flushed.discard(MARK_ADDRESS)
     dropped = _dropped_after(now.work, known, frozenset(f.address for swap in applied for f in swap.made))
     if not flushed and not gone & known.stripes and claims == NO_NOTE and dropped == known.dropped:
         return known

@@ -31,6 +31,7 @@ from dreamdb_arrow.dataset.indexing import Indexing
 from dreamdb_arrow.dataset.inspect import history, refs
 from dreamdb_arrow.dataset.items import init_segment, list_items
 from dreamdb_arrow.dataset.lookup import where_anchors
+from dreamdb_arrow.dataset.ranking import search_options
 from dreamdb_arrow.dataset.scan import TIME_MAX, count_rows, plan_scan, scan_batches
 from dreamdb_arrow.dataset.schema import Schema, arrow_schema, describe, row_fields
 from dreamdb_arrow.dataset.search import search
@@ -38,17 +39,19 @@ from dreamdb_arrow.dataset.searching import Searching
 from dreamdb_arrow.dataset.space import Backend, Space
 from dreamdb_arrow.dataset.tables import as_rows, table_of_samples
 from dreamdb_arrow.dataset.take import row_as_dict, take_rows
+from dreamdb_arrow.dataset.tokens import MultiVectors
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.commit import Clock
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.history.refs import create_branch, create_snapshot
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.objects.schema import decode_schema
+from dreamdb_arrow.spatial.partitioners import check_count
 
 ANCHORS = "_time_anchors"  # the reference's name for the anchors of a batch
 
 
-class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching):
+class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching, MultiVectors):
     """Rows of a Space, at one version of one Ref.
 
     A handle stays at the version it was opened at; its own writes move it on, `refresh()` moves it to the Ref's tip.
@@ -304,6 +307,9 @@ class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching):
         as_numpy: bool = False,
         nprobe: int | None = None,
         fields: Sequence[str] | None = None,
+        spec_id: bytes | None = None,
+        rerank_pool_size: int | None = None,
+        rerank_mode: str = "inherit",
     ) -> list[dict[str, Any]]:
         """Return the rows whose vectors are nearest to the query, nearest first, as dicts of lists.
 
@@ -315,15 +321,23 @@ class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching):
             where_eq: values that fields must have.
             where: conditions `(field, op, value)`, all of which must hold; op is one of == != < <= > >= in.
             as_numpy: give vectors as one array (b, dim).
-            nprobe: how many cells to read; None compares every vector.
-            fields: which fields to return; None for all.
+            nprobe: how many cells to read; None compares every vector, or, where codes choose rows, reads 32 cells.
+            fields: which fields to return beside the vectors; None for all.
+            spec_id: the address of the embedding spec that the query comes from; it must be the field's.
+            rerank_pool_size: of a field with codes, how many rows these choose, to be compared by their exact vectors.
+            rerank_mode: `approximate`: codes alone choose the rows; `exact`: refuse a field that holds codes alone.
+
+        Raises InvalidInputError for a field, query or option that is none.
         """
-        queries = _as_query(query)
+        queries, size = _as_query(query), check_count("batch_size", batch_size)
+        nprobe, pool = search_options(
+            self._rows, field, top_k, nprobe, rerank_pool_size, rerank_mode, spec_id
+        )
         allowed = where_anchors(self._rows, where_eq, where)
-        anchors, _ = search(self._rows, field, queries, top_k, nprobe=nprobe, allowed=allowed)
+        anchors, _ = search(self._rows, field, queries, top_k, nprobe=nprobe, pool=pool, allowed=allowed)
         hits = anchors[0][anchors[0] >= 0]
-        table = self._take(hits, fields)
-        return [_as_lists(b, field if as_numpy else None) for b in table.to_batches(max_chunksize=batch_size)]
+        table = self._take(hits, None if fields is None else [field, *(n for n in fields if n != field)])
+        return [_as_lists(b, field if as_numpy else None) for b in table.to_batches(max_chunksize=size)]
 
     def take(self, anchors: Any, fields: Sequence[str] | None = None) -> pa.Table:
         """Return the live rows of these anchors, in their order; anchors without a row are left out.

@@ -66,7 +66,7 @@ def place_field(
 ) -> tuple[list[TrackEntry], dict[str, Any]]:
     """Put the empty Track of a field into the batch; return its entry and the registry keys that it needs."""
     registry: dict[str, Any] = {}
-    taken = _versions_taken(parent)
+    taken = versions_taken(parent)
     entries = new_fields(store, batch, dataset_name, parent.timeline, [new], registry, taken)
     return entries, {**registry, SCHEMA_KEY: schema_with(parent, [new])}
 
@@ -77,7 +77,7 @@ def schema_with(parent: Manifest, new: Sequence[Field], without: str | None = No
     return encode_schema([*kept, *new], parent.registry[SCHEMA_KEY].get("embedding_specs"))
 
 
-def _versions_taken(parent: Manifest) -> dict[str, int]:
+def versions_taken(parent: Manifest) -> dict[str, int]:
     """Return for each modality of embeddings the highest version in use; the first goes unsaid."""
     taken: dict[str, int] = {}
     for entry in parent.tracks.active:

@@ -22,6 +22,7 @@ from dreamdb_arrow.dataset.flush import write_column
 from dreamdb_arrow.dataset.incoming import check_rows
 from dreamdb_arrow.dataset.outgoing import Rows, store_rows
 from dreamdb_arrow.dataset.tables import as_table, table_of_samples
+from dreamdb_arrow.dataset.token_search import MULTIVEC
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.lineage import LAYER_PREFIX
@@ -78,6 +79,10 @@ def append_layer(store: Store, name: str, field: str, samples: Any, clock: Clock
         entry = _entry_of(parent, field)
         if not entry.role.startswith(LAYER_PREFIX):
             raise InvalidInputError(f"field {field!r} is no layer; append rows instead")
+        if MULTIVEC in entry.modality:
+            raise InvalidInputError(
+                f"field {field!r} has a vector a token; add another with add_multi_vector_index"
+            )
         held = next(f for f in decode_schema(parent.registry) if f.name == field)
         registry = {entry.modality: parent.registry.get(entry.modality)}
         layer = _write_layer(store, batch, held, entry, _table_of(samples, held), registry)

@@ -7,7 +7,7 @@ is not written again: a vector would be there twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,17 +16,18 @@ import pyarrow.compute as pc
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cache import LocalCache
+from dreamdb_arrow.columnar.cell_vectors import cell_vectors
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
 from dreamdb_arrow.columnar.dropped import drop_columns, dropped_from
 from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.overlaps import drop_repeated, fold_tables, shared_anchors, widest_first
 from dreamdb_arrow.columnar.projection import dim_of, project, row_entry
 from dreamdb_arrow.columnar.rebirth import forget_reborn
-from dreamdb_arrow.columnar.rows import space_stripes
+from dreamdb_arrow.columnar.rows import space_stripes, vector_stripes
 from dreamdb_arrow.columnar.rowset import Stripe
 from dreamdb_arrow.columnar.stripe import ANCHOR, TIME, anchors_of, conform, decode_stripe, stripe_schema
 from dreamdb_arrow.columnar.vectors import F32, I64, open_vectors
-from dreamdb_arrow.columnar.vendor import STRIPE, VECTORS, has_columnar_layer
+from dreamdb_arrow.columnar.vendor import STRIPE, has_columnar_layer
 from dreamdb_arrow.objects.lineage import LAYER_PREFIX
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.objects.schema import Field, decode_schema
@@ -101,17 +102,24 @@ def without_held(now: Round, table: pa.Table) -> pa.Table:
 
 def _flushed_rows(now: Round, table: pa.Table) -> pa.Table:
     """Return what flushed stripes hold of some rows, as after a union of branches of which one was flushed."""
-    anchors, found = anchors_of(table), [table.slice(0, 0)]
-    pending = {s.address for s in (*now.stripes, *now.later)}
-    for stripe in space_stripes(now.store, now.parent, STRIPE) if len(anchors) else ():
-        low, high = np.searchsorted(anchors, [stripe.t0, stripe.t1])
-        if stripe.address in pending or low == high:
-            continue
-        if np.isin(anchors[low:high], now.anchors(stripe), assume_unique=True).any():
-            rows = now.table(stripe, table.schema)
-            found.append(rows.filter(pa.array(np.isin(anchors_of(rows), anchors[low:high]))))
+    found = [table.slice(0, 0)]
+    for stripe, anchors in _flushed_anchors(now, anchors_of(table)):
+        rows = now.table(stripe, table.schema)
+        found.append(rows.filter(pa.array(np.isin(anchors_of(rows), anchors))))
     shared = shared_anchors([anchors_of(t) for t in found])
     return pa.concat_tables(fold_tables(found, shared)).combine_chunks().sort_by(ANCHOR)
+
+
+def _flushed_anchors(now: Round, wanted: I64) -> Iterator[tuple[Stripe, I64]]:
+    """Yield flushed stripes that hold some of these ascending anchors, with those."""
+    pending = {s.address for s in (*now.stripes, *now.later)}
+    for stripe in space_stripes(now.store, now.parent, STRIPE) if len(wanted) else ():
+        low, high = np.searchsorted(wanted, [stripe.t0, stripe.t1])
+        if stripe.address in pending or low == high:
+            continue
+        held = np.isin(wanted[low:high], now.anchors(stripe), assume_unique=True)
+        if held.any():
+            yield stripe, wanted[low:high][held]
 
 
 def _layer_rows(now: Round, table: pa.Table) -> pa.Table:
@@ -162,7 +170,7 @@ def _alive(table: pa.Table, hidden: I64) -> pa.Table:
 def pending_vectors(now: Round, f: Field, wanted: I64) -> tuple[tuple[I64, F32], list[Address]]:
     """Return the vectors of the rows that are being flushed, and the vector stripes that are flushed with them."""
     anchors, vectors, used = [np.empty(0, np.int64)], [np.empty((0, dim_of(f)), np.float32)], []
-    stripes = space_stripes(now.store, now.parent, VECTORS, f.name)
+    stripes, marked = vector_stripes(now.store, now.parent, f.name)
     for stripe in [stripes[i] for i in widest_first(stripes)]:
         if stripe.address in now.known.note.stripes or not any(stripe.meets(s.t0, s.t1) for s in now.stripes):
             continue
@@ -172,7 +180,9 @@ def pending_vectors(now: Round, f: Field, wanted: I64) -> tuple[tuple[I64, F32],
             used.append(stripe.address)
         anchors.append(held.anchors[ours])
         vectors.append(held.vectors[ours])
-    there = _flushed_vectors(now, f, stripes, wanted)
+    there = np.concatenate(
+        [_flushed_vectors(now, f, stripes, wanted), *([_in_cells(now, f, wanted)] if marked else [])]
+    )
     kept = np.concatenate(drop_repeated(anchors, shared_anchors(anchors)))
     kept &= ~np.isin(np.concatenate(anchors), there)
     joined = np.concatenate(anchors)[kept]
@@ -196,3 +206,19 @@ def _flushed_vectors(now: Round, f: Field, stripes: Sequence[Stripe], wanted: I6
             held = open_vectors(stripe.local(now.store, now.cache), dim_of(f)).anchors
             found.append(held[np.isin(held, wanted)])
     return np.concatenate(found)
+
+
+def _in_cells(now: Round, f: Field, wanted: I64) -> I64:
+    """Return those of some anchors whose vectors are in cells alone. They are looked for only if flushed rows have them."""
+    anchors = [held for _, held in _flushed_anchors(now, wanted)]
+    if not anchors:
+        return np.empty(0, np.int64)
+    asked = np.unique(np.concatenate(anchors))
+    low, high = int(asked[0]), int(asked[-1]) + 1
+    stripes = cell_vectors(now.store, now.cache, now.parent, f)
+    held = [
+        now.cache.vectors(now.store, s.path, s.address, dim_of(f)).anchors
+        for s in stripes
+        if s.meets(low, high)
+    ]
+    return asked[np.isin(asked, np.concatenate([np.empty(0, np.int64), *held]))]

@@ -165,10 +165,11 @@ def _probe(
     segments, runs = cells.layout.segments, cells.runs
     masks = [counted.mask(segment, alive) for segment, alive in zip(segments, cells.alive, strict=True)]
     report.strategy, report.segments = "cells" if pool is None else f"codes, a pool of {pool}", len(segments)
+    unit = cells.probe.prepared(queries)
     while True:
-        wanted = cells.probe(queries, nprobe)
+        wanted = cells.probe(unit, nprobe)
         if pool is None or cells.compressor is None:
-            found = scan_cells(segments, masks, runs, wanted, queries, k, cells.metric)
+            found = scan_cells(segments, masks, runs, wanted, queries, k, cells.metric, unit)
         else:
             prepared = prepared_codes(counted.rows, f, cells)
             found = scan_pool(segments, prepared, cells.compressor, masks, runs, wanted, queries, k, pool)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.address import Address, parse_address
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.delete import check_anchors
 from dreamdb_arrow.dataset.search import Report, search
+from dreamdb_arrow.dataset.searching import as_queries
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.arguments import time_range
 from dreamdb_arrow.engines.late_columns import whole
@@ -37,6 +38,8 @@ FOUND_SQL: Final = (
     'STRUCT(hits STRUCT("_anchor" BIGINT, "_distance" DOUBLE)[], report STRUCT(strategy VARCHAR, nprobe BIGINT, '
     "cells BIGINT, segments BIGINT, rows_scored BIGINT, milliseconds DOUBLE), error VARCHAR)"
 )
+
+HITS_SQL: Final = "STRUCT(anchors BIGINT[], distances DOUBLE[], error VARCHAR)"
 
 Versions = Callable[[str | None, Any, int], Address]
 Allowed = Callable[[str, Address, str, int, int], I64]
@@ -61,11 +64,41 @@ class Knn:
                 wanted = vectors.take(pa.array(at, pa.int64()))
                 rows, report = self._search(key, wanted, txid[0].as_py()) if at else ([], None)
             except (DreamDBError, OSError) as error:
-                message = f"dreamdb: {' '.join(str(error).split())}"
-                return pa.array([{"hits": [], "report": None, "error": message}] * len(keys), FOUND)
+                return pa.array([{"hits": [], "report": None, "error": _one_line(error)}] * len(keys), FOUND)
             for i, hits in zip(at, rows, strict=True):
                 found[i] |= {"hits": hits, "report": report}
         return pa.array(found, FOUND)
+
+    def hits(self, key: Any, query: Any, anchors: Any) -> dict[str, Any]:
+        """Answer one query of dreamdb_search.
+
+        Args:
+            key: JSON: the Ref, the version's address, the field, k, nprobe, recall, pool, the condition, t0, t1.
+            query: the numbers, or None.
+            anchors: those that count, or None for all.
+        """
+        found: dict[str, Any] = {"anchors": [], "distances": [], "error": None}
+        if query is None:
+            return found
+        ref, version, field, k, nprobe, recall, pool, condition, t0, t1 = json.loads(key)
+        options = {
+            "k": k,
+            "nprobe": nprobe,
+            "recall": recall,
+            "pool": pool,
+            "filter": condition,
+            "t0": t0,
+            "t1": t1,
+        }
+        try:
+            queries = as_queries(query)[0]
+            rows, far = self._found(
+                ref, parse_address(version), field, queries, options | {"anchors": anchors}
+            )
+        except (DreamDBError, OSError) as error:
+            return found | {"error": _one_line(error)}
+        there = rows[0] >= 0
+        return found | {"anchors": rows[0][there].tolist(), "distances": far[0][there].tolist()}
 
     def _search(
         self, key: tuple[str, str, str], queries: pa.Array, txid: int
@@ -75,31 +108,32 @@ class Knn:
         ref, field, text = key
         options = json.loads(text)
         version = self.version(ref, options.get("as_of"), txid)
-        t0, t1 = time_range(options.get("t0"), options.get("t1"))
-        rows, listed = self.space.rows(version), options.get("anchors")
-        allowed = self._allowed(rows, ref, options.get("filter"), t0, t1)
-        if listed is not None:
-            wanted = np.unique(check_anchors([a for a in listed if a is not None]))
-            allowed = wanted if allowed is None else np.intersect1d(allowed, wanted, assume_unique=True)
-        anchors, distances = search(
-            rows,
-            field,
-            _query_matrix(queries),
-            options["k"],
-            nprobe=options.get("nprobe"),
-            recall=options.get("recall"),
-            pool=options.get("pool"),
-            t0=t0,
-            t1=t1,
-            allowed=allowed,
-            report=report,
-        )
+        anchors, distances = self._found(ref, version, field, _query_matrix(queries), options, report)
         hits = [
             [{"_anchor": a, "_distance": d} for a, d in zip(row, far, strict=True) if a >= 0]
             for row, far in zip(anchors.tolist(), distances.tolist(), strict=True)
         ]
         told = {name: getattr(report, name) for name in REPORT.names[:-1]}
         return hits, told | {"milliseconds": (time.perf_counter() - began) * 1e3}
+
+    def _found(
+        self,
+        ref: str,
+        version: Address,
+        field: str,
+        queries: Any,
+        options: Mapping[str, Any],
+        report: Report | None = None,
+    ) -> tuple[I64, Any]:
+        """Return anchors and distances as `search` does, for options as they come out of SQL."""
+        t0, t1 = time_range(options.get("t0"), options.get("t1"))
+        rows, listed = self.space.rows(version), options.get("anchors")
+        allowed = self._allowed(rows, ref, options.get("filter"), t0, t1)
+        if listed is not None:
+            wanted = np.unique(check_anchors([a for a in listed if a is not None]))
+            allowed = wanted if allowed is None else np.intersect1d(allowed, wanted, assume_unique=True)
+        how = {name: options.get(name) for name in ("nprobe", "recall", "pool")}
+        return search(rows, field, queries, options["k"], **how, t0=t0, t1=t1, allowed=allowed, report=report)
 
     def _allowed(self, rows: RowSet, ref: str, condition: Any, t0: int, t1: int) -> I64 | None:
         if condition is None:
@@ -108,6 +142,10 @@ class Knn:
             raise InvalidInputError("filter must be a condition as text")
         key = f"{t0} {t1} {condition}"
         return rows.recently("filter", key, lambda: self.allowed(ref, rows.address, condition, t0, t1))
+
+
+def _one_line(error: Exception) -> str:
+    return f"dreamdb: {' '.join(str(error).split())}"
 
 
 def _query_matrix(queries: pa.Array) -> Any:

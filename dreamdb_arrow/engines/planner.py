@@ -7,8 +7,9 @@ DuckDB starts.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import get_ident
@@ -35,7 +36,7 @@ from dreamdb_arrow.engines.plans import (
 )
 from dreamdb_arrow.engines.plans_take import search_sql, take_sql
 from dreamdb_arrow.engines.recent import Recent
-from dreamdb_arrow.engines.space_tables import TABLES
+from dreamdb_arrow.engines.space_tables import TABLES, index_table
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.objects.schema import decode_schema
@@ -124,16 +125,13 @@ class Planner:
             return shown.plans.get(ref or "", NO_OUTLINE)
         try:
             version = None if kind == "refs" else self.version(ref, as_of, txid)
-            if version is None or kind in TABLES:
-                return self._table_sql(TABLES[kind](self._space, version))
-            if kind in ("take", "search"):
-                rows, dims = self._space.rows(version), self.dims
-                taken = kind == "take"
-                return (
-                    take_sql(rows, name, self.prefix, dims) if taken else search_sql(rows, self.prefix, dims)
-                )
-            if kind == "items":
-                return self._table_sql(list_items(self._space.rows(version), _field_name(name)))
+            if version is None or kind in TABLES or kind in OF_FIELDS:
+                return self._table_sql(self._table(kind, version, name))
+            if kind == "take":
+                return take_sql(self._space.rows(version), name, self.prefix, self.dims)
+            if kind == "search":
+                key = json.dumps([ref, str(version), *json.loads(name or "[]"), t0, t1])
+                return search_sql(self._space.rows(version), key, self.prefix, self.dims)
             return self._read_sql(version, time_range(t0, t1), _field_name(name) if kind == "track" else None)
         except (DreamDBError, OSError) as error:
             return error_sql(error)
@@ -230,6 +228,12 @@ class Planner:
         named = whole.dictionary_encode()
         return pa.array([held[n] for n in named.dictionary.to_pylist()], pa.string()).take(named.indices)
 
+    def _table(self, kind: str, version: Any, name: str | None) -> pa.Table:
+        of_field = OF_FIELDS.get(kind)
+        return (
+            TABLES[kind](self._space, version) if of_field is None else of_field(self._space, version, name)
+        )
+
     def _table_sql(self, table: pa.Table) -> str:
         """Return a query of a small table, kept as Parquet in the local cache: no value becomes SQL text."""
         address = self._space.cache.put(encode_stripe(table))
@@ -241,3 +245,13 @@ def _field_name(name: str | None) -> str:
     if name is None:
         raise InvalidInputError("field must be the name of a field")
     return name
+
+
+def _items(space: Space, version: Address, name: str | None) -> pa.Table:
+    return list_items(space.rows(version), _field_name(name))
+
+
+OF_FIELDS: Final[Mapping[str, Callable[[Space, Address, str | None], pa.Table]]] = {
+    "items": _items,
+    "index_status": index_table,
+}

@@ -25,7 +25,10 @@ from dreamdb_arrow.engines.plans import SCALAR_SQL, arrow_type_sql, identifier, 
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field
 
-HITS_NAME: Final = "__dreamdb_hits"  # as sql/dreamdb_search.sql has it
+ASKED: Final = "__dreamdb_asked"  # what sql/dreamdb_search.sql calls the query and the anchors of a search
+FEW_ROWS: Final = (
+    256  # whose values are taken for all columns at once: the next column is likely to be asked for
+)
 VALUE_TYPES: Final[Mapping[str, pa.DataType]] = {
     **{SCALAR_SQL[name]: kind for name, kind in SCALAR_TYPES.items()},
     "BLOB": pa.binary(),
@@ -50,10 +53,13 @@ def take_sql(rows: RowSet, anchors: str | None, prefix: str, dims: Collection[in
     return f"SELECT {_columns_sql(rows, prefix, dims)} FROM ({held})"
 
 
-def search_sql(rows: RowSet, prefix: str, dims: Collection[int] = ()) -> str:
-    """Return the SELECT of the rows of the hits of a search, which the query around it has as `HITS_NAME`, nearest first."""
-    columns = _columns_sql(rows, prefix, dims)
-    return f"SELECT {columns}, _distance FROM {HITS_NAME} ORDER BY _distance, {ANCHOR}"
+def search_sql(rows: RowSet, key: str, prefix: str, dims: Collection[int] = ()) -> str:
+    """Return the SELECT of the rows that a search finds, nearest first; `key` is the text that `Knn.hits` takes."""
+    columns = rows.once(("search columns", prefix, len(dims)), lambda: _columns_sql(rows, prefix, dims))
+    found = f"SELECT {prefix}hits({literal(key)}, __query, __anchors) AS f FROM {ASKED}"
+    anchors = "unnest(CASE WHEN f.error IS NULL THEN f.anchors ELSE error(f.error) END)"
+    hits = f"SELECT {anchors} AS {ANCHOR}, unnest(f.distances) AS _distance FROM ({found})"
+    return f"SELECT {columns}, _distance FROM ({hits})"
 
 
 def _columns_sql(rows: RowSet, prefix: str, dims: Collection[int]) -> str:
@@ -78,7 +84,21 @@ def _column_sql(f: Field, prefix: str, version: str, dims: Collection[int]) -> s
 
 def taken_values(rows: RowSet, name: str, anchors: I64, kind: pa.DataType) -> pa.Array:
     """Return the values of a field at anchors that all have a live row, in their order; arrays as text that SQL can cast."""
-    values = take_rows(plan_scan(rows, (ANCHOR, name)), anchors)[name].combine_chunks()
+    values = _taken(rows, name, anchors)[name].combine_chunks()
     if pa.types.is_nested(values.type) or (kind == pa.string() and values.type != kind):
         return pa.array([None if value is None else str(value) for value in values.to_pylist()], kind)
     return values if values.type == kind else values.cast(kind)
+
+
+def _taken(rows: RowSet, name: str, anchors: I64) -> pa.Table:
+    scalars = rows.once(
+        "scalars", lambda: tuple(f.name for f in row_fields(rows.fields, rows.unavailable) if _is_scalar(f))
+    )
+    if len(anchors) > FEW_ROWS or name not in scalars:
+        return take_rows(plan_scan(rows, (ANCHOR, name)), anchors)
+    plan = rows.once("plan of scalars", lambda: plan_scan(rows, (ANCHOR, *scalars)))
+    return rows.recently("taken", anchors.tobytes(), lambda: take_rows(plan, anchors))
+
+
+def _is_scalar(f: Field) -> bool:
+    return f.kind == "scalar"

@@ -1,4 +1,4 @@
-"""The Space itself as tables: refs, history, schema, tracks, objects, tombstones, constants."""
+"""The Space itself as tables: refs, history, schema, tracks, objects, tombstones, constants, indexes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.rows import read_tombstone_list
+from dreamdb_arrow.dataset.index_status import index_status
 from dreamdb_arrow.dataset.inspect import constants, history, objects, refs, schema_rows, tracks
 from dreamdb_arrow.dataset.space import Space
 
@@ -48,6 +49,18 @@ TOMBSTONES: Final = pa.schema(
     [("_anchor", pa.int64()), ("deleted_at", pa.timestamp("ms")), *_texts("reason")]
 )
 CONSTANTS: Final = pa.schema(_texts("field", "modality", "value"))
+INDEX_STATUS: Final = pa.schema(
+    [
+        *_texts("field", "algorithm", "metric"),
+        *((name, pa.int64()) for name in ("dim", "cells", "filled", "rows")),
+        ("mean", pa.float64()),
+        ("largest", pa.int64()),
+        ("skew", pa.float64()),
+        *((name, pa.int64()) for name in ("buckets", "bytes", "code_bytes", "unflushed", "nprobe")),
+        ("recall", pa.float64()),
+        ("sampled", pa.int64()),
+    ]
+)
 
 
 def table_of(found: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -93,6 +106,14 @@ def _constants(space: Space, version: Address) -> pa.Table:
     return table_of(
         [{"field": n, "modality": c["modality"], "value": _text(c["value"])} for n, c in found], CONSTANTS
     )
+
+
+def index_table(space: Space, version: Address, name: str | None) -> pa.Table:
+    """Return how the index of an embedding field is, or, without a name, of each that can be read."""
+    rows = space.rows(version)
+    held = [f.name for f in rows.fields if f.kind == "embedding" and f.name not in rows.unavailable]
+    found = [index_status(rows, field) for field in (held if name is None else [name])]
+    return table_of(found, INDEX_STATUS)
 
 
 def _text(value: Any) -> str:

@@ -103,13 +103,20 @@ class Prober:
         every = np.arange(len(_centroids_of(index)))
         return cls(index, places, places(_bytes_of_keys(_number_bits(index, every))))
 
-    def __call__(self, queries: F32, nprobe: int) -> I64:
-        """Return the places of the cells to read for queries, float32 (q, dim), best first: int64 (q, p), p at most nprobe.
+    def prepared(self, queries: F32) -> F32:
+        """Return queries, float32 (q, dim), as probing and scoring want them: of length one where the metric is cosine.
 
         Raises InvalidInputError as probe_cells does.
         """
-        nprobe = _check_nprobe(nprobe)
         queries = check_vectors(self.index, queries, "query")
+        return unit_rows(queries) if self.index.metric == "cosine" else queries
+
+    def __call__(self, queries: F32, nprobe: int) -> I64:
+        """Return the places of the cells to read for prepared queries, best first: int64 (q, p), p at most nprobe.
+
+        Raises InvalidInputError for an nprobe that is none.
+        """
+        nprobe = _check_nprobe(nprobe)
         if self.numbers is not None:
             return self.numbers[_probe_ivf_batch(self.index, queries, nprobe)]
         probe = _PARTITIONERS[self.index.algorithm].probe
@@ -235,17 +242,17 @@ def _assign_ivf_cosine(index: SpatialIndex, vectors: F32) -> Bits:
 
 
 def _probe_ivf_batch(index: SpatialIndex, queries: F32, nprobe: int) -> I64:
-    """Return the numbers of the best cells of queries (q, dim), best first: int64 (q, p)."""
+    """Return the numbers of the best cells of queries of length one (q, dim), best first: int64 (q, p)."""
     centroids = _centroids_of(index)
     found = [
-        smallest(unit_rows(-queries[rows]) @ centroids.T, nprobe)  # 0004-R11
+        smallest(-queries[rows] @ centroids.T, nprobe)  # 0004-R11
         for rows in row_blocks(len(queries), 4 * len(centroids))
     ]
     return np.concatenate(found) if found else np.empty((0, 0), np.int64)
 
 
 def _probe_ivf_cosine(index: SpatialIndex, query: F32, nprobe: int) -> Bits:
-    return _number_bits(index, _probe_ivf_batch(index, query[None, :], nprobe)[0])
+    return _number_bits(index, _probe_ivf_batch(index, unit_rows(query[None, :]), nprobe)[0])
 
 
 # --- imi-cosine: a codebook for each half --------------------------------------------------------------------

@@ -29,6 +29,7 @@ def scan_pool(
     queries: F32,
     k: int,
     pool: int,
+    unit: F32 | None = None,
 ) -> Found:
     """Return the k nearest, by cosine, of the `pool` rows that have the best codes in the cells that each query wants.
 
@@ -42,6 +43,7 @@ def scan_pool(
         queries: float32 (q, d).
         k: how many, at least 1 and at most `pool`.
         pool: how many rows are compared by their exact vectors.
+        unit: the queries scaled to length one, if they are known.
     """
     fields = [
         code_field(compressor, segment.codes, held, mask)
@@ -49,7 +51,7 @@ def scan_pool(
         if segment.codes is not None
     ]
     assert len(fields) == len(segments)
-    unit = unit_rows(queries)
+    unit = unit_rows(queries) if unit is None else unit
     rows, _ = scan_codes(fields, runs.begins, runs.ends, wanted, unit, pool)
     plain = all(segment.inverse is None for segment in segments)
     rows = narrow(

@@ -6,7 +6,7 @@ kind find as much, as none of the sample counts as its own neighbour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
+from dreamdb_arrow.spatial.partitioners import Prober
 from dreamdb_arrow.spatial.scan import CellRuns, Segment, scan_cells
 from dreamdb_arrow.spatial.search import nearest
 
@@ -55,7 +56,7 @@ def measure_recall(
     runs: CellRuns,
     k: int,
     metric: str,
-    probe: Callable[[F32, int], I64],
+    probe: Prober,
 ) -> Curve:
     """Return which share of the k nearest rows is found with how many cells.
 
@@ -64,7 +65,7 @@ def measure_recall(
         runs: where their cells lie.
         k: how many rows are asked for.
         metric: "cosine" or "l2".
-        probe: queries (q, d) and a number -> the places of so many cells for each.
+        probe: which cells to read.
     """
     masks, cells = [None] * len(segments), len(runs)
     anchors, queries = _sample(segments)
@@ -72,9 +73,10 @@ def measure_recall(
         return Curve((), (), max(1, cells))
     truth, _ = nearest(((s.anchors, s.vectors) for s in segments), queries, k + 1, metric)
     true = [_others(row, own) for row, own in zip(truth, anchors, strict=True)]
-    counts, recalls = [], []
+    counts, recalls, unit = [], [], probe.prepared(queries)
     for count in _counts(cells):
-        found = scan_cells(segments, masks, runs, probe(queries, count), queries, k + 1, metric).anchors
+        wanted = probe(unit, count)
+        found = scan_cells(segments, masks, runs, wanted, queries, k + 1, metric, unit).anchors
         shares = [
             len(wanted & _others(row, own)) / max(1, len(wanted))
             for row, own, wanted in zip(found, anchors, true, strict=True)

@@ -24,7 +24,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Keys = NDArray[np.bytes_]
-Runs = list[tuple[int, int]]
+Cells = list[tuple[int, int, int]]  # where each begins and ends, and where its scores end
 
 SPARE: Final = 8  # candidates beyond k: what float32 may put into another order than float64
 _CACHED: Final = 1 << 18  # bytes that are worked on at once
@@ -132,6 +132,7 @@ def scan_cells(
     queries: F32,
     k: int,
     metric: str,
+    unit: F32 | None = None,
 ) -> Found:
     """Return the k nearest rows of the cells that each query wants.
 
@@ -143,8 +144,10 @@ def scan_cells(
         queries: float32 (q, d).
         k: how many, at least 1.
         metric: "cosine" or "l2".
+        unit: the queries scaled to length one, if they are known.
     """
-    unit = unit_rows(queries) if metric == "cosine" else queries
+    if unit is None:
+        unit = unit_rows(queries) if metric == "cosine" else queries
     if metric == "cosine" and len(queries) > 1:
         parts = [
             Part(partial(_batch_scores, segment, mask), len(segment))
@@ -168,23 +171,24 @@ def _scan_one(
     places: I64,
     query: F32,
     k: int,
-    score: Callable[[Segment, Runs, F32], F32],
+    score: Callable[[Segment, Cells, F32], F32],
 ) -> I64:
     """Return the k best rows of some cells, as numbers that go on from segment to segment."""
     best, found, base = [], [], 0
     for nth, (segment, mask) in enumerate(zip(segments, masks, strict=True)):
         begins, ends = runs.begins[nth, places], runs.ends[nth, places]
-        cells = list(zip(begins.tolist(), ends.tolist(), strict=True))
+        stops = np.cumsum(ends - begins)  # where the scores of each cell end
+        cells = list(zip(begins.tolist(), ends.tolist(), stops.tolist(), strict=True))
         scores = score(segment, cells, query)
         if mask is not None:
             scores[~_gathered(mask, cells)] = _NOTHING
         top = _largest(scores, k)
-        stops = np.cumsum(ends - begins)
+        picked = scores[top]
+        if len(top) and (mask is not None or len(segments) > 1):
+            top, picked = top[picked > _NOTHING], picked[picked > _NOTHING]
         at = np.searchsorted(stops, top, side="right")
-        rows = top - stops[at] + ends[at] if len(top) else top
-        kept = scores[top] > _NOTHING
-        best.append(scores[top][kept])
-        found.append(rows[kept] + base)
+        best.append(picked)
+        found.append(top + (ends - stops)[at] + base)
         base += len(segment)
     joined = np.concatenate(found) if found else np.empty(0, np.int64)
     if len(segments) > 1 and len(joined) > k:
@@ -192,19 +196,20 @@ def _scan_one(
     return joined
 
 
-def _cosine_scores(segment: Segment, cells: Runs, query: F32) -> F32:
-    scores = np.empty(sum(stop - start for start, stop in cells), np.float32)
+def _cosine_scores(segment: Segment, cells: Cells, query: F32) -> F32:
+    scores = np.empty(cells[-1][2] if cells else 0, np.float32)
     vectors, at = segment.vectors, 0
-    for start, stop in cells:
-        vectors[start:stop].dot(query, out=scores[at : (at := at + stop - start)])
+    for start, stop, end in cells:
+        vectors[start:stop].dot(query, out=scores[at:end])
+        at = end
     if segment.inverse is not None:
         scores *= _gathered(segment.inverse, cells)
     return scores
 
 
-def _l2_scores(segment: Segment, cells: Runs, query: F32) -> F32:
+def _l2_scores(segment: Segment, cells: Cells, query: F32) -> F32:
     fast = METRICS["l2"].fast
-    parts = [-fast(query[None, :], segment.vectors[s:e], None)[0] for s, e in cells]
+    parts = [-fast(query[None, :], segment.vectors[s:e], None)[0] for s, e, _ in cells]
     return np.concatenate([np.empty(0, np.float32), *parts])
 
 
@@ -218,8 +223,8 @@ def _batch_scores(segment: Segment, mask: Bools | None, rows: I64, queries: F32)
     return scores
 
 
-def _gathered(values: NDArray[Any], cells: Runs) -> NDArray[Any]:
-    return np.concatenate([values[:0], *(values[s:e] for s, e in cells)])
+def _gathered(values: NDArray[Any], cells: Cells) -> NDArray[Any]:
+    return np.concatenate([values[:0], *(values[s:e] for s, e, _ in cells)])
 
 
 def _largest(scores: F32, k: int) -> I64:

@@ -11,8 +11,10 @@ from dreamdb_arrow.columnar.vendor import read_track
 from dreamdb_arrow.dataset.spatial import load_spatial_index
 from dreamdb_arrow.kernels.pq import encode_pq
 from dreamdb_arrow.kernels.rabitq import encode_rabitq, rotation, stored_factors
+from dreamdb_arrow.kernels.vamana import walk
 from dreamdb_arrow.objects.manifest import find_entry
 from dreamdb_arrow.objects.vector_compressor import FACTOR_BYTES, RabitqParams, codebook_rows
+from dreamdb_arrow.spatial import graph
 from dreamdb_arrow.spatial.partitioners import assign_cells
 from dreamdb_arrow.tracks.cell_rows import fetch_rows
 from dreamdb_arrow.tracks.cells import check_keys
@@ -83,18 +85,78 @@ def test_records_keys_and_codes_are_read_as_they_were_written(
     assert sorted(seen) == sorted(want["anchors"])
 
 
-@pytest.mark.parametrize("name", [*CELLS, "vamana"])
+def recall_of(want, ask):
+    """Return the share of the nearest rows among the answers to the queries that a Space is known with."""
+    asked = [numbers(q["query_f32_b64"], want["dim"])[0] for q in want["queries"]]
+    exact = [{anchor for anchor, _ in q["exact_top10"]} for q in want["queries"]]
+    return sum(len({*ask(q)} & e) for q, e in zip(asked, exact, strict=True)) / (10 * len(exact))
+
+
+def options_of(name, want):
+    """What the reference was asked with; what it was not told is as it does then."""
+    given = want["query_options"]
+    pool = {"pool": given.get("rerank_pool_size", 10 * POOL_A_ROW)} if name in CODED else {}
+    return {"nprobe": given.get("nprobe", NPROBE), **pool}
+
+
+@pytest.mark.parametrize("name", CELLS)
 def test_answers_are_as_good_as_those_of_the_reference(name, reference_space, reference_expected, tmp_path):
     # 0006-R13
     ds, want, _ = opened(name, reference_space, reference_expected, tmp_path)
-    options = {} if name == "vamana" else {"nprobe": want["query_options"].get("nprobe", NPROBE)}
-    if name in CODED:
-        options["pool"] = want["query_options"].get("rerank_pool_size", 10 * POOL_A_ROW)
-    found = sum(
-        len(
-            set(ds.search(want["field"], numbers(q["query_f32_b64"], want["dim"])[0], 10, **options).anchors)
-            & {row[0] for row in q["exact_top10"]}
-        )
-        for q in want["queries"]
-    )
-    assert found / (10 * len(want["queries"])) >= want["reference_sdk_recall_at_10"] - 1e-4
+    options = options_of(name, want)
+    found = recall_of(want, lambda q: ds.search(want["field"], q, 10, **options).anchors.tolist())
+    assert found >= want["reference_sdk_recall_at_10"] - 1e-4
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_iter_vector_takes_the_options_of_the_reference(name, reference_space, reference_expected, tmp_path):
+    ds, want, _ = opened(name, reference_space, reference_expected, tmp_path)
+    options = {"nprobe": NPROBE} | want["query_options"]
+
+    def ask(query):
+        batches = ds.iter_vector(want["field"], query, 10, fields=[], **options)
+        return [anchor for batch in batches for anchor in batch["_time_anchors"]]
+
+    assert recall_of(want, ask) >= want["reference_sdk_recall_at_10"] - 1e-4
+
+
+def test_a_walk_over_the_graph_of_the_reference(monkeypatch, reference_space, reference_expected, tmp_path):
+    """As wide as its index says, as the reference walks it; so few nodes would else be compared, every one."""
+    walks = []
+    monkeypatch.setattr(graph, "is_cheap", lambda *_: False)
+    monkeypatch.setattr(graph, "walk", lambda *given: walks.append(given) or walk(*given))
+    ds, want, _ = opened("vamana", reference_space, reference_expected, tmp_path)
+    assert want["query_options"] == {}
+    found = recall_of(want, lambda q: ds.search("g", q, 10, recall=0.9).anchors.tolist())
+    assert found >= want["reference_sdk_recall_at_10"]
+    assert len(walks) == len(want["queries"])
+
+
+def test_token_vectors_are_read_as_they_were_written(reference_space, reference_expected, tmp_path):
+    # 0015-R3
+    """Row i of the field `mv`, of twenty, has the vectors i to i + 2, each in the cell and with the code of its own."""
+    ds, want, vectors = opened("hybrid", reference_space, reference_expected, tmp_path)
+    index, compressor, buckets = stored(ds, "mv")
+    anchors = want["anchors"][:20]
+    tokens = 0
+    for key, rows in buckets:
+        row, number = np.divmod(rows.anchors - 4 * anchors[0], 4)
+        given = vectors[row + number]
+        assert assign_cells(index, given).keys == [key]
+        np.testing.assert_array_equal(rows.exact, given)
+        assert_same_codes(compressor, rows.payload, codes_as_given(compressor, given))
+        tokens += len(row)
+    assert tokens == 3 * len(anchors)
+    table = ds.token_vectors("mv", want["anchors"])
+    assert table["_anchor"].to_pylist() == anchors
+    rows = np.arange(len(anchors))[:, None] + np.arange(3)
+    np.testing.assert_array_equal(np.array(table["mv"].to_pylist(), "f4"), vectors[rows])
+
+
+def test_answers_by_token_are_those_of_the_reference(reference_space, reference_expected, tmp_path):
+    # 0015-R4
+    ds, want, _ = opened("hybrid", reference_space, reference_expected, tmp_path)
+    query, given = numbers(want["multi_vector_query_f32_b64"], want["dim"]), want["multi_vector_result"]
+    found = ds.query_multi_vector("mv", query, len(given))
+    assert [anchor for anchor, _ in found] == [anchor for anchor, _ in given]
+    assert [score for _, score in found] == pytest.approx([score for _, score in given], abs=1e-6)

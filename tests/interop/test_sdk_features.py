@@ -455,7 +455,11 @@ def test_an_identified_embedding_space(backend):  # 0001-R12
         for b in ds.iter_vector("v", vectors[3], 5, nprobe=3, spec_id=bytes(bound))
         for a in b["_time_anchors"]
     ]
-    assert [a for b in mine.iter_vector("v", vectors[3], 5, nprobe=3) for a in b["_time_anchors"]] == theirs
+    for options in ({}, {"spec_id": bytes(bound)}):
+        (batch,) = mine.iter_vector("v", vectors[3], 5, nprobe=3, **options)
+        assert batch["_time_anchors"] == theirs
+    with pytest.raises(vd.InvalidInputError, match=f"bound to embedding spec {bound}, not to"):
+        mine.iter_vector("v", vectors[3], 5, spec_id=bytes(address_of(b"another")))
     with pytest.raises(vd.UnsupportedError, match=f"bound to embedding spec {bound}"):
         mine.append_many([{"_anchor": 30, "n": 1, "v": [1.0, 2.0]}])
     mine.append_many([{"_anchor": 30, "n": 1}])
