@@ -122,13 +122,11 @@ def prepared_codes(rows: RowSet, f: Field, cells: Cells) -> list[Mapping[str, An
     )
 
 
-def enough_cells(rows: RowSet, f: Field, cells: Cells, recall: float | None, k: int) -> int:
-    """Return how many cells find this share of the nearest rows. Raises InvalidInputError for a share that is none."""
-    if not isinstance(recall, (int, float)) or not 0 < recall <= 1:
-        raise InvalidInputError(f"recall must be above 0 and at most 1, not {recall!r}")
+def recall_curve(rows: RowSet, f: Field, cells: Cells, k: int) -> Curve:
+    """Return what it takes to find the k nearest rows, measured now if it was not."""
 
     def make() -> Curve:
-        key = f"recall/{cells.origin.index}/{cells.metric}/{k}/{cells.layout.rows.bit_length()}"
+        key = f"recall/2/{cells.origin.index}/{cells.metric}/{k}/{cells.layout.rows.bit_length()}"
         note = rows.cache.read_note(key)
         if note is not None:
             return Curve.of(note)
@@ -136,7 +134,14 @@ def enough_cells(rows: RowSet, f: Field, cells: Cells, recall: float | None, k: 
         rows.cache.write_note(key, bytes(curve))
         return curve
 
-    return rows.once(("recall", f.name, k), make).nprobe(float(recall))
+    return rows.once(("recall", f.name, k), make)
+
+
+def check_recall(recall: float | None) -> float:
+    """Return a recall. Raises InvalidInputError for a share that is none."""
+    if not isinstance(recall, (int, float)) or not 0 < recall <= 1:
+        raise InvalidInputError(f"recall must be above 0 and at most 1, not {recall!r}")
+    return float(recall)
 
 
 # --- rows outside of cells ----------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
     nothing said    exact: every vector that counts is compared
     nprobe          the cells that the spatial index ranks first, out of the layout in the local cache
-    recall          so many cells as the Space's own vectors needed for it
+    recall          those cells that the Space's own vectors needed for it
     pool            of a field with codes: the rows with the best codes, and of these the nearest by their exact vectors
 
 Rows that no flush has brought into cells, and those of a hot shard, are compared beside them. A condition is applied before:
@@ -23,10 +23,11 @@ from dreamdb_arrow.columnar.vectors import F32, I64
 from dreamdb_arrow.dataset.cells import (
     Cells,
     check_pool,
-    enough_cells,
+    check_recall,
     metric_of,
     open_cells,
     prepared_codes,
+    recall_curve,
 )
 from dreamdb_arrow.dataset.columns import find_field
 from dreamdb_arrow.dataset.counted import Block, Counted, vector_blocks
@@ -107,18 +108,24 @@ def search(
         raise InvalidInputError(f"k must be a whole number of 1 to {K_MAX}, not {k}")
     counted, report = Counted(rows, t0, t1, allowed), report or Report()
     if nprobe is None and recall is None:  # 0006-R13
+        if pool is not None:
+            raise InvalidInputError("a pool is chosen out of cells: say nprobe or recall, too")
         return _compared(vector_blocks(counted, f), queries, k, metric_of(f), report)
     if is_graph(rows, name):
         report.strategy = "a walk over the graph"
         width = None if nprobe is None else max(check_count("nprobe", nprobe), k)
         return search_graph(rows, name, queries, k, l_search=width, t0=t0, t1=t1, allowed=allowed)
     cells = open_cells(rows, f)
-    nprobe = enough_cells(rows, f, cells, recall, k) if nprobe is None else check_count("nprobe", nprobe)
+    reach = None
+    if nprobe is None:
+        curve, recall = recall_curve(rows, f, cells, k), check_recall(recall)
+        nprobe, reach = curve.nprobe(recall), curve.reach(recall)
+    nprobe = check_count("nprobe", nprobe)
     if cells.few_rows(counted, nprobe):
         report.strategy = "exact over the rows that the condition leaves"
         return _compared(vector_blocks(counted, f), queries, k, cells.metric, report)
     pool = None if pool is None else check_pool(f, cells, check_count("pool", pool), k)
-    found = _probe(counted, f, cells, queries, k, nprobe, pool, report)
+    found = _probe(counted, f, cells, queries, k, nprobe, reach, pool, report)
     if not cells.beside:
         return found.anchors, found.distances
     beside = _compared(map(counted.of, cells.beside), queries, k, cells.metric, report)  # 0006-R13
@@ -158,6 +165,7 @@ def _probe(
     queries: F32,
     k: int,
     nprobe: int,
+    reach: float | None,
     pool: int | None,
     report: Report,
 ) -> Found:
@@ -167,7 +175,7 @@ def _probe(
     report.strategy, report.segments = "cells" if pool is None else f"codes, a pool of {pool}", len(segments)
     unit = cells.probe.prepared(queries)
     while True:
-        wanted = cells.probe(unit, nprobe)
+        wanted = cells.probe(unit, nprobe) if reach is None else cells.probe.within(unit, reach)
         if pool is None or cells.compressor is None:
             found = scan_cells(segments, masks, runs, wanted, queries, k, cells.metric, unit)
         else:
@@ -178,4 +186,4 @@ def _probe(
         short = found.anchors.shape[1] < k or bool((found.anchors[:, k - 1] < 0).any())
         if counted.all or not short or nprobe >= len(runs):
             return found
-        nprobe *= _WIDER
+        nprobe, reach = nprobe * _WIDER, None

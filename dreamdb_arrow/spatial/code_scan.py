@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamdb_arrow.kernels.blocks import side_by_side
 from dreamdb_arrow.kernels.topk import choose_smallest
 from dreamdb_arrow.spatial.batch import Part, best_rows
 from dreamdb_arrow.spatial.code_field import CodeField, turn_queries
-from dreamdb_arrow.spatial.scan import side_by_side
 from dreamdb_arrow.spatial.threads import THREADS
 
 F32 = NDArray[np.float32]

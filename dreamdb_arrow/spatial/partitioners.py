@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.kernels.bits import Bits, bit_texts, distinct_rows, number_bits
-from dreamdb_arrow.kernels.blocks import row_blocks
+from dreamdb_arrow.kernels.blocks import row_blocks, side_by_side
 from dreamdb_arrow.kernels.distance import row_norms, unit_rows
 from dreamdb_arrow.kernels.kmeans import nearest_centroids
 from dreamdb_arrow.kernels.lsh import (
@@ -49,6 +49,9 @@ Keys = NDArray[np.bytes_]
 
 DEFAULT_NPROBE: Final = 32
 MAX_NPROBE: Final = 1 << 20
+_TENTH: Final = 10
+_OF_BEST: Final = np.float32(0.5)  # measured on GloVe, WordNet and a mixture: benchmarks/kernels/reach.py
+_OF_TENTH: Final = np.float32(0.75)
 _MIDDLE: Final = 1 << 63  # the key of an l2 bin is its number above this
 
 
@@ -120,11 +123,47 @@ class Prober:
         if self.numbers is not None:
             return self.numbers[_probe_ivf_batch(self.index, queries, nprobe)]
         probe = _PARTITIONERS[self.index.algorithm].probe
-        found = [self.places(_bytes_of_keys(probe(self.index, query, nprobe))) for query in queries]
-        table = np.full((len(found), max(map(len, found), default=0)), -1, np.int64)
-        for nth, cells in enumerate(found):
-            table[nth, : len(cells)] = cells
-        return table
+        return side_by_side(
+            [self.places(_bytes_of_keys(probe(self.index, query, nprobe))) for query in queries], -1
+        )
+
+    def within(self, queries: F32, reach: float) -> I64:
+        """Return the places of the cells of an ivf whose centroids are near enough to prepared queries, best first.
+
+        A query that lies near to some centroids needs fewer cells than one that lies between many. So a cell is read whose
+        product with the query is at least that of the best and that of the tenth best, weighted, less `reach`; the best cell
+        always is. Spec 0004.
+
+        Returns:
+            int64 (q, p); -1 fills up a query that has fewer.
+        """
+        assert self.numbers is not None
+        products = queries @ _centroids_of(self.index).T
+        enough = np.minimum(_reference(products) - np.float32(reach), products.max(axis=1, initial=-np.inf))
+        if len(queries) == 1:
+            return self.numbers[np.flatnonzero(products[0] >= enough[0])][None, :]
+        inside = products >= enough[:, None]
+        best = smallest(-products, max(1, int(np.count_nonzero(inside, axis=1).max(initial=1))))
+        return np.where(np.take_along_axis(inside, best, axis=1), self.numbers[best], -1)
+
+    def reach_of(self, queries: F32, places: I64) -> F32:
+        """Return how far prepared queries (q, d) must reach to read the cells at places (q, k), float32 (q, k)."""
+        assert self.numbers is not None
+        products = queries @ _centroids_of(self.index).T
+        numbers = np.full(
+            max(int(places.max(initial=-1)), int(self.numbers.max(initial=-1))) + 2, 0, np.int64
+        )
+        numbers[self.numbers] = np.arange(len(self.numbers))
+        reaches: F32 = _reference(products)[:, None] - np.take_along_axis(products, numbers[places], axis=1)
+        return reaches
+
+
+def _reference(products: F32) -> F32:
+    """Return of each query's products with the centroids (q, c) what a cell's is compared with, float32 (q,)."""
+    tenth = min(_TENTH, products.shape[1])
+    best = np.partition(products, products.shape[1] - tenth, axis=1)[:, products.shape[1] - tenth :]
+    reference: F32 = _OF_BEST * best.max(axis=1) + _OF_TENTH * best[:, 0]
+    return reference
 
 
 def _bytes_of_keys(bits: Bits) -> Keys:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamdb_arrow.kernels.blocks import row_blocks
+from dreamdb_arrow.kernels.blocks import row_blocks, side_by_side
 from dreamdb_arrow.kernels.distance import METRICS, inverse_norms, row_norms, unit_rows
 from dreamdb_arrow.spatial.batch import Part, best_rows, products_by_tile
 
@@ -232,16 +232,6 @@ def _largest(scores: F32, k: int) -> I64:
     if len(scores) <= k:
         return np.arange(len(scores))
     return np.argpartition(scores, len(scores) - k)[len(scores) - k :]
-
-
-def side_by_side(parts: Sequence[NDArray[Any]], filler: float) -> NDArray[Any]:
-    """Return arrays (m,) as the rows of a table, filled up."""
-    if len(parts) == 1:
-        return parts[0][None, :]
-    table = np.full((len(parts), max(map(len, parts))), filler, parts[0].dtype)
-    for nth, part in enumerate(parts):
-        table[nth, : len(part)] = part
-    return table
 
 
 # --- the order that counts ----------------------------------------------------------------------------------

@@ -242,7 +242,7 @@ def test_inspect_mixes_both_spellings(ok, space):
 
 def test_inspect_tells_what_is_unavailable(ok, reference_space):
     text = ok("inspect", reference_space("vec-hybrid"), "fx")
-    assert re.search(r"^mv +embedding +\S.*cannot be read", text, re.MULTILINE)
+    assert re.search(r"^mv +embedding +\S.*ask with query_multi_vector", text, re.MULTILINE)
 
 
 def test_inspect_of_a_folder_without_refs(ok, tmp_path):

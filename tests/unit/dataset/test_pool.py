@@ -72,3 +72,8 @@ def test_a_field_without_codes_has_no_pool():
     ds = vd.Dataset.create("x", vd.Schema().add_embedding("v", dim=2), MemoryStore(), cache_dir=None)
     with pytest.raises(InvalidInputError, match="no codes"):
         ds.search("v", [1, 0], 5, nprobe=2, pool=20)
+
+
+def test_a_pool_needs_cells(rows):
+    with pytest.raises(InvalidInputError, match="say nprobe or recall"):
+        search(rows, "v", QUERIES, 5, pool=50)
