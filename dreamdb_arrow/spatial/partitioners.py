@@ -111,8 +111,14 @@ class Prober:
 
         Raises InvalidInputError as probe_cells does.
         """
-        queries = check_vectors(self.index, queries, "query")
-        return unit_rows(queries) if self.index.metric == "cosine" else queries
+        if self.index.metric != "cosine":
+            return check_vectors(self.index, queries, "query")
+        norms = row_norms(queries)
+        directed = (norms > 0) & (norms < np.inf)  # 0004-R3
+        if queries.shape[1] != self.index.dim or not directed.all():
+            check_vectors(self.index, queries, "query")
+        unit: F32 = queries * (np.float32(1) / norms)[:, None]
+        return unit
 
     def __call__(self, queries: F32, nprobe: int) -> I64:
         """Return the places of the cells to read for prepared queries, best first: int64 (q, p), p at most nprobe.
@@ -142,9 +148,13 @@ class Prober:
         enough = np.minimum(_reference(products) - np.float32(reach), products.max(axis=1, initial=-np.inf))
         if len(queries) == 1:
             return self.numbers[np.flatnonzero(products[0] >= enough[0])][None, :]
-        inside = products >= enough[:, None]
-        best = smallest(-products, max(1, int(np.count_nonzero(inside, axis=1).max(initial=1))))
-        return np.where(np.take_along_axis(inside, best, axis=1), self.numbers[best], -1)
+        query, number = np.nonzero(products >= enough[:, None])
+        order = np.lexsort((-products[query, number], query))
+        query, places = query[order], self.numbers[number[order]]
+        counts = np.bincount(query, minlength=len(queries))
+        table = np.full((len(queries), int(counts.max(initial=0))), -1, np.int64)
+        table[query, np.arange(len(query)) - (np.cumsum(counts) - counts)[query]] = places
+        return table
 
     def reach_of(self, queries: F32, places: I64) -> F32:
         """Return how far prepared queries (q, d) must reach to read the cells at places (q, k), float32 (q, k)."""
