@@ -16,6 +16,7 @@ from typing import Final
 from benchmarks.jobs import (
     access,
     deletes,
+    growth,
     history,
     ingest,
     memory,
@@ -45,6 +46,7 @@ JOBS: Final[dict[str, Callable[[Setup], Iterator[Figure]]]] = {
         memory,
         scaling,
         search,
+        growth,
         vector_bytes,
     )
 }

@@ -31,6 +31,7 @@ class Sizes:
     scaling_commit: int = 10_000
     search_rows: int = 400_000
     search_queries: int = 1000
+    growth: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
 
 
 SIZES: Final = {
@@ -48,6 +49,7 @@ SIZES: Final = {
         scaling=(100_000, 1_000_000),
         search_rows=50_000,
         search_queries=300,
+        growth=(100_000, 400_000),
     ),
     "smoke": Sizes(
         rows=2000,
@@ -65,6 +67,7 @@ SIZES: Final = {
         scaling_commit=1000,
         search_rows=800,
         search_queries=20,
+        growth=(1000, 2000),
     ),
 }
 

@@ -5,7 +5,7 @@
 -- queries are answered together.
 --
 --   nprobe   how many cells to read; NULL, without `recall`, compares every vector, and the answer is exact
---   recall   instead, the share of the nearest rows to find, such as 0.95: as many cells are read as the Space's own vectors
+--   recall   instead, the share of the nearest rows to find, such as 0.95: those cells are read that the Space's own vectors
 --            needed for it, which is measured once
 --   pool     of a field with codes, how many rows are chosen by these and then compared by their exact vectors
 --   t0, t1   only rows with t0 <= _anchor < t1

@@ -34,6 +34,7 @@ MEMORY_BYTES: Final = 64 << 20  # of those in memory, together
 SMALL_BYTES: Final = 1 << 20  # from here on a row group is written to a file
 DISK_BYTES: Final = 4 << 30  # of all files
 FOOTERS_MAX: Final = 1 << 16
+_FEW: Final = 4  # rows that are cut out one by one
 _KEPT_SHARE: Final = 0.75  # of the bytes on disk, once there are too many
 
 Locate: TypeAlias = Callable[[], Path]
@@ -131,7 +132,7 @@ class RowCache:
             groups = [self._group((address, nth, part), footer.parts[part], locate) for part in parts]
             rows, at = _look_up(groups[0].anchors, wanted[low:high])
             if len(rows):
-                yield _joined([g.table for g in groups], asked).take(pa.array(rows)), at + low
+                yield _picked(_joined([g.table for g in groups], asked), rows), at + low
 
     def footer(self, address: Address, locate: Locate) -> Footer:
         """Return the footer of a stripe; `locate` gives its verified file if that has to be opened. Raises LayoutError."""
@@ -202,6 +203,12 @@ def _joined(tables: Sequence[pa.Table], columns: set[str]) -> pa.Table:
         return tables[0].select([name for name in tables[0].column_names if name in columns])
     held = {name: table[name] for table in tables for name in table.column_names if name in columns}
     return pa.table(held)
+
+
+def _picked(table: pa.Table, rows: I64) -> pa.Table:
+    if len(rows) <= _FEW:
+        return pa.concat_tables([table.slice(row, 1) for row in rows.tolist()])
+    return table.take(pa.array(rows))
 
 
 def read_footer(file: pq.ParquetFile) -> Footer:

@@ -78,7 +78,7 @@ class Searching(Handle):
             query: `dim` numbers, or many queries (q, dim): an array, lists, or a fixed-size list of Arrow.
             k: how many rows.
             nprobe: how many cells to read.
-            recall: instead, the share of the nearest rows to find, above 0 to 1; so many cells are read as the vectors of
+            recall: instead, the share of the nearest rows to find, above 0 to 1; those cells are read that the vectors of
                 this version needed for it.
             pool: of a field with codes, how many rows are chosen by these and then compared by their exact vectors; None
                 compares all rows of the cells by their vectors.
