@@ -15,6 +15,7 @@ from dreamdb_arrow.objects.schema import Field
 from dreamdb_arrow.spatial.scan import Segment
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
 
+_KEPT_BYTES: Final = 8 << 20  # of vectors that a condition leaves: another query with it is likely to come
 _GATHERED: Final = 1 << 16  # rows that are brought together at a time
 Block = tuple[I64, F32]
 
@@ -78,19 +79,45 @@ class Counted:
         return mask if alive is None else mask & alive
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """The vectors of the rows that a condition leaves, in one block. As long as it is kept, so is `allowed`, whose id names it."""
+
+    allowed: I64
+    block: Block
+
+    @property
+    def nbytes(self) -> int:
+        return sum(column.nbytes for column in self.block)
+
+
 def vector_blocks(counted: Counted, f: Field) -> Iterator[Block]:
-    """Yield anchors and vectors of the rows of a field that count."""
-    wanted = counted.anchors
-    if wanted is not None:
-        yield from _gathered_blocks(counted.rows, f, wanted)
+    """Yield anchors and vectors of the rows of a field that count; those of a small condition are kept with the version."""
+    allowed, rows = counted.allowed, counted.rows
+    if allowed is not None:
+        if 4 * dim_of(f) * len(allowed) > _KEPT_BYTES:
+            yield from _gathered_blocks(rows, f, counted.anchors)
+            return
+        key = f.name, id(allowed), counted.t0, counted.t1
+        yield rows.recently(
+            "condition", key, lambda: _Kept(allowed, _joined(_gathered_blocks(rows, f, counted.anchors), f))
+        ).block
         return
     for stripe in counted.rows.vector_stripes(f.name, counted.t0, counted.t1):
         part = counted.within(stripe.anchors)
         yield counted.of((stripe.anchors[part], stripe.vectors[part]))
 
 
-def _gathered_blocks(rows: RowSet, f: Field, wanted: I64) -> Iterator[Block]:
+def _joined(blocks: Iterator[Block], f: Field) -> Block:
+    anchors, vectors = zip(
+        (np.empty(0, np.int64), np.empty((0, dim_of(f)), np.float32)), *blocks, strict=True
+    )
+    return np.concatenate(anchors), np.concatenate(vectors)
+
+
+def _gathered_blocks(rows: RowSet, f: Field, wanted: I64 | None) -> Iterator[Block]:
     """Yield the vectors of these anchors, ascending, that have one."""
+    assert wanted is not None
     for start in range(0, len(wanted), _GATHERED):
         part = wanted[start : start + _GATHERED]
         for stripe, low, high in rows.holders(part, f.name):
