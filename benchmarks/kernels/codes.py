@@ -22,10 +22,10 @@ from statistics import median
 import numpy as np
 
 from benchmarks.vectors import Corpus, K, corpora, exact, recall
-from dreamdb_arrow.kernels.codes import expand_codes, products, shared_table
+from dreamdb_arrow.kernels.codes import expand_codes, shared_table
+from dreamdb_arrow.kernels.tiles import TILE, all_products, products_by_tile, products_of_one
 from dreamdb_arrow.kernels.topk import smallest
 from dreamdb_arrow.objects.vector_compressor import VectorCompressor, make_rabitq
-from dreamdb_arrow.spatial.batch import TILE, products_by_tile
 from dreamdb_arrow.spatial.code_field import prepare_codes
 from dreamdb_arrow.spatial.compressors import encode_vectors
 from dreamdb_arrow.spatial.pool import scan_pool
@@ -96,7 +96,7 @@ def ways(codes: np.ndarray, numbers: np.ndarray, scores: np.ndarray, queries: np
     planes = np.random.default_rng(1).integers(0, 256, (8, words.shape[1]), dtype=np.uint8).view(np.uint64)
     calls: dict[str, Callable[[], object]] = {
         "one query: bytes to numbers, product": lambda: [
-            products(expand_codes(table, p), queries[0]) for p in pieces
+            products_of_one(expand_codes(table, p), queries[0]) for p in pieces
         ],
         "one query: a table of scores for each byte": lambda: sum(
             row.take(column) for row, column in zip(scores, codes.T, strict=True)
@@ -173,7 +173,7 @@ class Ours:
 
     def search(self, queries: np.ndarray, read: int, pool: int) -> np.ndarray:
         """Return the rows of the corpus that are found, int64 (q, k)."""
-        wanted = smallest(-queries @ self.centroids.T, read)
+        wanted = smallest(-all_products(queries, self.centroids), read)
         how = [self.segment], [self.prepared], self.compressor, [None], self.runs
         return scan_pool(*how, wanted, queries, K, pool).anchors
 

@@ -164,6 +164,6 @@ def _unflushed_blocks(rows: RowSet, f: Field) -> list[Block]:
     if not has_columnar_layer(rows.manifest):
         return []
     flushed = rows.once("flushed", lambda: merge_notes(read_notes(rows.store, rows.manifest))).stripes
-    held = [s for s in rows.vectors.get(f.name, ()) if s.path and s.address not in flushed]
+    held = [s for s in rows.stored_vectors(f.name) if s.address not in flushed]
     stripes = (rows.cache.vectors(rows.store, s.path, s.address, dim_of(f)) for s in held)
     return [(stripe.anchors, stripe.vectors) for stripe in stripes]

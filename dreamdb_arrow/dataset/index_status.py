@@ -91,7 +91,7 @@ def _unflushed(rows: RowSet, f: Field) -> int:
     if not has_columnar_layer(rows.manifest):
         return 0
     flushed = merge_notes(read_notes(rows.store, rows.manifest)).stripes
-    waiting = [s for s in rows.vectors.get(f.name, ()) if s.path and s.address not in flushed]
+    waiting = [s for s in rows.stored_vectors(f.name) if s.address not in flushed]
     return sum(len(rows.cache.vectors(rows.store, s.path, s.address, dim_of(f)).anchors) for s in waiting)
 
 

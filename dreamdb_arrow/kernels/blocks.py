@@ -30,3 +30,11 @@ def side_by_side(parts: Sequence[NDArray[Any]], filler: float) -> NDArray[Any]:
     for nth, part in enumerate(parts):
         table[nth, : len(part)] = part
     return table
+
+
+def stacked(tables: Sequence[NDArray[Any]], filler: float) -> NDArray[Any]:
+    """Return tables (n, m) one below the other, the narrower ones filled up."""
+    widest = max((table.shape[1] for table in tables), default=0)
+    return np.concatenate(
+        [np.pad(t, ((0, 0), (0, widest - t.shape[1])), constant_values=filler) for t in tables]
+    )

@@ -8,7 +8,6 @@ do in NumPy (ADR 0023).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,6 @@ from numpy.typing import NDArray
 Codes = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
-
-_VECTOR: Final = 9 << 10  # multiplications of a matrix by a vector that OpenBLAS does without threads
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,20 +51,6 @@ def expand_codes(table: ByteTable, codes: Codes) -> F32:
     # every row of a table can be named by a byte: nothing is clipped, and "clip" is faster than a check
     expanded: F32 = table.numbers.take(rows, axis=0, mode="clip")
     return expanded.reshape(len(codes), codes.shape[1] * table.numbers.shape[1])
-
-
-def products(numbers: F32, query: F32) -> F32:
-    """Return the dot products of a query (w,) and rows (n, w), float32 (n,).
-
-    The work is cut so that no piece is large enough for the library to give it to threads of its own: these would have to
-    be waited for, which takes longer than such a product.
-    """
-    assert query.shape == numbers.shape[1:]
-    count, width = numbers.shape
-    tall = max(1, _VECTOR // width)
-    whole = count // tall * tall
-    tiles = np.matmul(numbers[:whole].reshape(-1, tall, width), query).reshape(-1)
-    return np.concatenate([tiles, numbers[whole:] @ query])
 
 
 def inverse_lengths(table: ByteTable, codes: Codes, dim: int) -> NDArray[np.float16]:

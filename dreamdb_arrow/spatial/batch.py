@@ -16,16 +16,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamdb_arrow.kernels.tiles import TILE, rows_at_once
 from dreamdb_arrow.kernels.topk import choose_smallest
 from dreamdb_arrow.spatial.threads import THREADS, spread
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
-TILE: Final = 16  # queries of one product,
-_MATRIX: Final = (
-    1 << 18
-)  # which has so many multiplications at most: OpenBLAS does it without threads of its own
 _GROUP: Final = 1 << 18  # scores of a group, and
 _NUMBERS: Final = 1 << 19  # numbers of its rows, or queries
 _PIECE: Final = 512  # rows of a cell that are compared at a time
@@ -110,14 +107,6 @@ def _best_of_some(
     return hits.best(len(queries) - 1, k)
 
 
-def products_by_tile(rows: F32, queries: F32) -> F32:
-    """Return the products of rows (g, r, w) and queries (g, m, w), m a multiple of TILE: float32 (g, m, r)."""
-    groups, count, width = queries.shape
-    tiles = queries.reshape(groups, count // TILE, TILE, width)
-    products: F32 = np.matmul(tiles, rows.swapaxes(1, 2)[:, None])
-    return products.reshape(groups, count, rows.shape[1])
-
-
 def _rounds(wanted: I64, sizes: I64, k: int) -> Iterator[tuple[int, int]]:
     """Yield which of a query's cells are read in each round: first as many as are likely to have the rows."""
     deepest = wanted.shape[1]
@@ -168,7 +157,7 @@ class _Group:
 def _groups(asked: _Asked, begins: I64, ends: I64, width: int) -> Iterator[_Group]:
     """Yield the cells that are asked for, cut into pieces, in groups of alike shape."""
     begin, size = begins[asked.cells], (ends - begins)[asked.cells]
-    limit = max(1, min(_PIECE, _MATRIX // (TILE * max(1, width))))
+    limit = min(_PIECE, rows_at_once(width))
     pieces = -(-size // limit)
     nth = np.repeat(np.arange(len(size)), pieces)
     share = -(-size // np.maximum(1, pieces))[nth]  # pieces of a cell are equally long

@@ -21,13 +21,12 @@ from dreamdb_arrow.kernels.codes import (
     ByteTable,
     expand_codes,
     inverse_lengths,
-    products,
     shared_table,
     table_by_byte,
 )
 from dreamdb_arrow.kernels.rabitq import byte_numbers, code_width, rotation, stored_factors
+from dreamdb_arrow.kernels.tiles import all_products, products_by_tile, products_of_one
 from dreamdb_arrow.objects.vector_compressor import RabitqParams, VectorCompressor, codebook_rows
-from dreamdb_arrow.spatial.batch import products_by_tile
 
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.uint8]
@@ -129,7 +128,7 @@ class CodeField:
 
     def _scored(self, rows: I64, query: F32) -> F32:
         codes = self.codes.take(rows, axis=0)
-        scores = products(expand_codes(self.meaning.table, codes[:, : self.meaning.width]), query)
+        scores = products_of_one(expand_codes(self.meaning.table, codes[:, : self.meaning.width]), query)
         scales = self._scales(codes, rows)
         if scales is not None:
             with np.errstate(over="ignore"):
@@ -161,7 +160,7 @@ def turn_queries(field: CodeField, queries: F32) -> F32:
     if meaning.turn is None:
         return np.ascontiguousarray(queries)
     turned = np.zeros((len(queries), meaning.width * meaning.table.numbers.shape[1]), np.float32)
-    turned[:, : queries.shape[1]] = queries.astype(np.float64) @ meaning.turn.T
+    turned[:, : queries.shape[1]] = all_products(queries.astype(np.float64), meaning.turn)
     return turned
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.kernels.bits import Bits, bit_texts, distinct_rows, number_bits
-from dreamdb_arrow.kernels.blocks import row_blocks, side_by_side
+from dreamdb_arrow.kernels.blocks import row_blocks, side_by_side, stacked
 from dreamdb_arrow.kernels.distance import row_norms, unit_rows
 from dreamdb_arrow.kernels.kmeans import nearest_centroids
 from dreamdb_arrow.kernels.lsh import (
@@ -28,6 +28,7 @@ from dreamdb_arrow.kernels.lsh import (
     plane_margins,
     plane_sides,
 )
+from dreamdb_arrow.kernels.tiles import all_products
 from dreamdb_arrow.kernels.topk import smallest
 from dreamdb_arrow.objects.spatial_index import (
     IMI_COSINE,
@@ -41,6 +42,7 @@ from dreamdb_arrow.objects.spatial_index import (
     SpatialIndex,
     centroid_rows,
 )
+from dreamdb_arrow.spatial.threads import THREADS, spread
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -49,6 +51,7 @@ Keys = NDArray[np.bytes_]
 
 DEFAULT_NPROBE: Final = 32
 MAX_NPROBE: Final = 1 << 20
+_TOGETHER: Final = 64  # queries that one thread probes for
 _TENTH: Final = 10
 _OF_BEST: Final = np.float32(0.5)  # measured on GloVe, WordNet and a mixture: benchmarks/kernels/reach.py
 _OF_TENTH: Final = np.float32(0.75)
@@ -144,7 +147,14 @@ class Prober:
             int64 (q, p); -1 fills up a query that has fewer.
         """
         assert self.numbers is not None
-        products = queries @ _centroids_of(self.index).T
+        if len(queries) > _TOGETHER:
+            parts = [queries[rows] for rows in row_blocks(len(queries), 1, -(-len(queries) // THREADS))]
+            return stacked(spread(lambda part: self._within(part, reach), parts), -1)
+        return self._within(queries, reach)
+
+    def _within(self, queries: F32, reach: float) -> I64:
+        assert self.numbers is not None
+        products = all_products(queries, _centroids_of(self.index))
         enough = np.minimum(_reference(products) - np.float32(reach), products.max(axis=1, initial=-np.inf))
         if len(queries) == 1:
             return self.numbers[np.flatnonzero(products[0] >= enough[0])][None, :]
@@ -159,7 +169,7 @@ class Prober:
     def reach_of(self, queries: F32, places: I64) -> F32:
         """Return how far prepared queries (q, d) must reach to read the cells at places (q, k), float32 (q, k)."""
         assert self.numbers is not None
-        products = queries @ _centroids_of(self.index).T
+        products = all_products(queries, _centroids_of(self.index))
         numbers = np.full(
             max(int(places.max(initial=-1)), int(self.numbers.max(initial=-1))) + 2, 0, np.int64
         )
@@ -294,7 +304,7 @@ def _probe_ivf_batch(index: SpatialIndex, queries: F32, nprobe: int) -> I64:
     """Return the numbers of the best cells of queries of length one (q, dim), best first: int64 (q, p)."""
     centroids = _centroids_of(index)
     found = [
-        smallest(-queries[rows] @ centroids.T, nprobe)  # 0004-R11
+        smallest(all_products(-queries[rows], centroids), nprobe)  # 0004-R11
         for rows in row_blocks(len(queries), 4 * len(centroids))
     ]
     return np.concatenate(found) if found else np.empty((0, 0), np.int64)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from dreamdb_arrow.kernels.blocks import row_blocks, side_by_side
 from dreamdb_arrow.kernels.distance import METRICS, inverse_norms, row_norms, unit_rows
-from dreamdb_arrow.spatial.batch import Part, best_rows, products_by_tile
+from dreamdb_arrow.kernels.tiles import products_by_tile
+from dreamdb_arrow.spatial.batch import Part, best_rows
 
 Bools = NDArray[np.bool_]
 F32 = NDArray[np.float32]

@@ -1,9 +1,8 @@
-"""Codes as numbers: tables of bytes, and products cut into pieces."""
+"""Codes as numbers: tables of bytes."""
 
 import numpy as np
-import pytest
 
-from dreamdb_arrow.kernels.codes import expand_codes, inverse_lengths, products, shared_table, table_by_byte
+from dreamdb_arrow.kernels.codes import expand_codes, inverse_lengths, shared_table, table_by_byte
 
 RNG = np.random.default_rng(11)
 
@@ -26,16 +25,6 @@ def test_codes_may_be_a_view():
     codes = RNG.integers(0, 256, (9, 5), dtype=np.uint8)
     assert np.array_equal(expand_codes(table, codes[1::3, :4]), codes[1::3, :4])
     assert expand_codes(table, codes[:0]).shape == (0, 5)
-
-
-@pytest.mark.parametrize(("rows", "width"), [(1, 1), (700, 52), (90, 256), (3, 9300), (0, 8)])
-def test_products_are_those_of_whole_matrices(rows, width):
-    query = RNG.normal(size=width).astype(np.float32)
-    numbers = RNG.normal(size=(rows, width)).astype(np.float32)
-    made = products(numbers, query)
-    assert made.shape == (rows,)
-    assert made.dtype == np.float32
-    assert np.allclose(made, numbers.astype(float) @ query.astype(float), atol=1e-5 * width)
 
 
 def test_lengths_are_those_of_the_first_numbers():

@@ -85,7 +85,7 @@ def test_cells_that_are_not_there_and_segments_without_rows():
         assert scan_cells([], [], cell_runs([]), none, query[:count], 3, "cosine").anchors.shape == (count, 0)
 
 
-@pytest.mark.parametrize("changed", [{"_GROUP": 64}, {"_PIECE": 3}, {"_QUERIES": 7}, {"TILE": 2}])
+@pytest.mark.parametrize("changed", [{"_GROUP": 64}, {"_PIECE": 3}, {"_QUERIES": 7}, {"_WIDER": 2}])
 def test_a_batch_however_it_is_cut(monkeypatch, changed):
     segments = [segment(4, rows=900), segment(5, rows=400)]
     runs, queries = cell_runs(segments), np.random.default_rng(1).standard_normal((60, DIM)).astype("f4")

@@ -1,0 +1,57 @@
+"""Products of many rows, cut so small that OpenBLAS gives none to threads of its own. Part of spec 0004.
+
+Such a thread spins when it is done, for longer than one of our products takes, and then the threads in which we compare
+cells have one processor less. Measured on a batch of 1,000 queries: 143 ms with them, 124 without.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[Any]
+
+TILE: Final = 16  # queries of one product,
+_MATRIX: Final = 1 << 18  # which has so many multiplications at most
+_VECTOR: Final = 9 << 10  # multiplications of a matrix by a vector
+
+
+def rows_at_once(width: int) -> int:
+    """Return how many rows of so many numbers a tile of queries is multiplied with in one product."""
+    return max(1, _MATRIX // (TILE * max(1, width)))
+
+
+def products_by_tile(rows: Floats, queries: Floats) -> Floats:
+    """Return the products of rows (g, r, w) and queries (g, m, w), m a multiple of TILE: (g, m, r).
+
+    A product is as small as it has to be when r is at most `rows_at_once(w)`.
+    """
+    groups, count, width = queries.shape
+    tiles = queries.reshape(groups, count // TILE, TILE, width)
+    products: Floats = np.matmul(tiles, rows.swapaxes(1, 2)[:, None])
+    return products.reshape(groups, count, rows.shape[1])
+
+
+def all_products(queries: Floats, rows: Floats) -> Floats:
+    """Return the products of queries (q, w) and rows (n, w): (q, n)."""
+    if len(queries) == 1:
+        return np.atleast_2d(rows @ queries[0])  # nobody else is at work
+    padded = np.zeros((-(-len(queries) // TILE) * TILE, queries.shape[1]), queries.dtype)
+    padded[: len(queries)] = queries
+    found = np.empty((len(padded), len(rows)), np.result_type(queries, rows))
+    step = rows_at_once(rows.shape[1])
+    for at in range(0, len(rows), step):
+        found[:, at : at + step] = products_by_tile(rows[None, at : at + step], padded[None])[0]
+    return found[: len(queries)]
+
+
+def products_of_one(rows: Floats, query: Floats) -> Floats:
+    """Return the products of a query (w,) and rows (n, w): (n,)."""
+    assert query.shape == rows.shape[1:]
+    count, width = rows.shape
+    tall = max(1, _VECTOR // max(1, width))
+    whole = count // tall * tall
+    tiles = np.matmul(rows[:whole].reshape(-1, tall, width), query).reshape(-1)
+    return np.concatenate([tiles, rows[whole:] @ query])
