@@ -78,7 +78,7 @@ def _cells_of(manifest: Manifest, name: str) -> bool:
 
 
 def _behind(rows: RowSet, dim: int, first: Sequence[Stripe], others: Sequence[Stripe]) -> tuple[Stripe, ...]:
-    """Return stripes, and of others those rows whose anchors are in none of them."""
+    """Return stripes, and of others those rows whose anchors are in none of them."""  # 0021-R16
     left = (_left_of(rows, dim, other, [s for s in first if s.meets(other.t0, other.t1)]) for other in others)
     return tuple(sorted([*first, *(s for s in left if s.t0 < s.t1)], key=lambda s: s.t0))
 

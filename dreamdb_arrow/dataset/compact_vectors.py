@@ -87,4 +87,4 @@ def _hold(held: Sequence[VectorStripe], anchors: I64, vectors: F32, *, whole: bo
     found, there = gather_vectors(held, anchors, vectors.shape[1])
     if whole and not there.all():
         return False
-    return bool(np.array_equal(found[there].view(np.uint32), vectors[there].view(np.uint32)))  # 0021-R7
+    return bool(np.array_equal(found[there].view(np.uint32), vectors[there].view(np.uint32)))  # 0021-R16

@@ -9,6 +9,7 @@ from dreamdb_arrow.codec.address import Address, address_of, parse_address
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.codec.outboard import encode_outboard
 from dreamdb_arrow.columnar.cover_note import CoverNote, decode_cover_note, encode_cover_note
+from dreamdb_arrow.columnar.vendor import MARK
 from dreamdb_arrow.errors import CorruptDataError, UnsupportedError
 from dreamdb_arrow.kernels.rabitq import encode_rabitq, rotation
 from dreamdb_arrow.objects.array_item import CsrItems, RaggedItems, decode_items_of, encode_items_of
@@ -201,6 +202,7 @@ ENCODED = {
         TombstoneIndex(TIMELINE, TOMBSTONE.deleted_at, build_pages([TOMBSTONE])[0])
     ),
     ("0021", "cover-note"): encode_cover_note(NOTE),
+    ("0021", "mark"): MARK,
 }
 
 

@@ -68,7 +68,7 @@ def same(a: tuple, b: tuple) -> bool:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("flush", ["manual", "commit"])
-def test_readers_show_the_same(form, flush):
+def test_readers_show_the_same(form, flush):  # 0021-R16
     ds = created(form, flush)
     for start in (0, 20, 40):
         ds.append(rows(range(start, start + 20)))
@@ -157,7 +157,7 @@ def test_rows_that_are_not_flushed_keep_their_stripes():
     assert same(shown(opened(ds)), before)
 
 
-def test_vectors_that_cells_show_otherwise_keep_their_stripes():
+def test_vectors_that_cells_show_otherwise_keep_their_stripes():  # 0021-R16
     """Both branches gave a vector at one anchor: the cells have both, and a scan shows one of them."""
     for wide in (False, True):  # which stripe is the wider one decides
         ds = created(flush="commit")
