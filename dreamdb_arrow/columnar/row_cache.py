@@ -34,7 +34,7 @@ MEMORY_BYTES: Final = 64 << 20  # of those in memory, together
 SMALL_BYTES: Final = 1 << 20  # from here on a row group is written to a file
 DISK_BYTES: Final = 4 << 30  # of all files
 FOOTERS_MAX: Final = 1 << 16
-_FEW: Final = 4  # rows that are cut out one by one
+_FEW: Final = 32  # rows that are cut out one by one
 _KEPT_SHARE: Final = 0.75  # of the bytes on disk, once there are too many
 
 Locate: TypeAlias = Callable[[], Path]
@@ -128,11 +128,29 @@ class RowCache:
         """
         asked, footer = {ANCHOR, *columns}, self.footer(address, locate)
         parts = [nth for nth, held in enumerate(footer.parts) if not asked.isdisjoint(held)]
+        if len(wanted) <= _FEW and parts == [0]:
+            yield from self._find_few(address, footer, locate, wanted, asked)
+            return
         for nth, low, high in footer.touched(wanted):
             groups = [self._group((address, nth, part), footer.parts[part], locate) for part in parts]
             rows, at = _look_up(groups[0].anchors, wanted[low:high])
             if len(rows):
-                yield _picked(_joined([g.table for g in groups], asked), rows), at + low
+                yield _joined([g.table for g in groups], asked).take(pa.array(rows)), at + low
+
+    def _find_few(
+        self, address: Address, footer: Footer, locate: Locate, wanted: I64, columns: set[str]
+    ) -> Iterator[Found]:
+        """Do as find does, for few anchors and columns of the first part: a row is cut out in a third of the time of a `take`."""
+        rows, at = [], []
+        for nth, low, high in footer.touched(wanted):
+            group = self._group((address, nth, 0), footer.parts[0], locate)
+            for place, anchor in enumerate(wanted[low:high].tolist(), low):
+                row = int(group.anchors.searchsorted(anchor))
+                if row < len(group.anchors) and group.anchors[row] == anchor:
+                    rows.append(group.table.slice(row, 1))
+                    at.append(place)
+        if rows:
+            yield _joined([pa.concat_tables(rows)], columns), np.array(at)
 
     def footer(self, address: Address, locate: Locate) -> Footer:
         """Return the footer of a stripe; `locate` gives its verified file if that has to be opened. Raises LayoutError."""
@@ -203,12 +221,6 @@ def _joined(tables: Sequence[pa.Table], columns: set[str]) -> pa.Table:
         return tables[0].select([name for name in tables[0].column_names if name in columns])
     held = {name: table[name] for table in tables for name in table.column_names if name in columns}
     return pa.table(held)
-
-
-def _picked(table: pa.Table, rows: I64) -> pa.Table:
-    if len(rows) <= _FEW:
-        return pa.concat_tables([table.slice(row, 1) for row in rows.tolist()])
-    return table.take(pa.array(rows))
 
 
 def read_footer(file: pq.ParquetFile) -> Footer:
