@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from benchmarks.jobs.growth import APPENDED_TO, BUILT, MEMORY, QUERY
 from benchmarks.jobs.memory import ENGINE_LIMIT_GB, SCAN_PEAKS
 from benchmarks.jobs.scaling import FIXED_RANGE
 from benchmarks.jobs.vector_bytes import CODES, LAST, RAW
@@ -123,6 +124,16 @@ def all_of(job: str, word: str, whos: Sequence[str]) -> Measure:
                 value = figures.value(job, name, who)
                 if value is not None:
                     yield value, f"{name}, {who}"
+
+    return measure
+
+
+def all_with(job: str, word: str) -> Measure:
+    """All figures with a word in their names, whosever they are."""
+
+    def measure(figures: Figures) -> Iterator[Found]:
+        for name in figures.names(job, word):
+            yield from all_of(job, name, figures.whos(job, name))(figures)
 
     return measure
 
@@ -296,6 +307,20 @@ CHECKS: Final = (
     ),
     Check(
         "5D", "one query within 1% of the rows, SQL", 4, values("search", within("SQL"), SEARCHES), unit="ms"
+    ),
+    Check("5E", "one query in ten times the vectors", 10**0.5, growth("growth", (QUERY,))),
+    Check(
+        "5E",
+        "memory of a process that searches 10,000,000 vectors, or fewer",
+        256,
+        all_with("growth", f": {MEMORY}"),
+        unit="MB",
+    ),
+    Check(
+        "5E",
+        "one query after 100 appends that no rebuild followed, to one over a fresh build",
+        1.5,
+        each("growth", f"{QUERY} of ", APPENDED_TO, BUILT),
     ),
     Check(
         "5E",

@@ -30,33 +30,32 @@ ROUNDS: Final = 300
 APPENDS: Final = 100
 APPENDED: Final = 1000  # rows
 MEGA: Final = 1_000_000
-OURS, APPENDED_TO, BUILT = "ours", "after 100 appends", "built at once"
+QUERY, MEMORY = "one query", "memory"
+BUILT, APPENDED_TO = "built at once", "after 100 appends"
 
 
 def run(setup: Setup) -> Iterator[Figure]:
     """Yield milliseconds, recall, memory and seconds of building for each number of rows, then those after appends."""
     for rows in setup.sizes.growth:
-        space = fresh(setup.work / JOB / "space")
-        setup.say(f"{JOB}: building {rows:,} rows")
-        built = in_child(f"{__name__}:build", str(space), rows)
-        setup.say(f"{JOB}: searching {rows:,} rows")
-        yield from _figures(in_child(f"{__name__}:ask", str(space), rows), f"{rows:,} rows", OURS)
-        yield Figure(JOB, f"{rows:,} rows: build", OURS, built["ms"] / 1e3, "s")
-        yield Figure(JOB, f"{rows:,} rows: peak while built", OURS, built["peak"] / MEGA, "MB")
+        yield from _grown(setup, rows, f"{rows:,} rows", QUERY)
     first = setup.sizes.growth[0]
-    total, name = first + APPENDS * APPENDED, f"{first:,} rows and {APPENDS} x {APPENDED:,}"
-    for who, before in ((BUILT, total), (APPENDED_TO, first)):
-        setup.say(f"{JOB}: {who}")
-        space = fresh(setup.work / JOB / "space")
-        in_child(f"{__name__}:build", str(space), before, APPENDS if who == APPENDED_TO else 0)
-        yield from _figures(in_child(f"{__name__}:ask", str(space), total), name, who)
+    for who, appends in ((BUILT, 0), (APPENDED_TO, APPENDS)):
+        yield from _grown(
+            setup, first + APPENDS * APPENDED, who, f"{QUERY} of {first + APPENDS * APPENDED:,} rows", appends
+        )
 
 
-def _figures(done: dict[str, float], name: str, who: str) -> Iterator[Figure]:
+def _grown(setup: Setup, rows: int, who: str, name: str, appends: int = 0) -> Iterator[Figure]:
+    space = fresh(setup.work / JOB / "space")
+    setup.say(f"{JOB}: building {rows:,} rows")
+    built = in_child("benchmarks.jobs.growth:build", str(space), rows - appends * APPENDED, appends)
+    setup.say(f"{JOB}: searching {rows:,} rows")
+    done = in_child("benchmarks.jobs.growth:ask", str(space), rows)
     note = f"{done['cells']:.0f} cells, {done['segments']:.0f} segments"
-    yield Figure(JOB, f"{name}: one query", who, done["ms"], "ms", note)
+    yield Figure(JOB, name, who, done["ms"], "ms", note)
     yield Figure(JOB, f"{name}: recall", who, done["recall"], "")
-    yield Figure(JOB, f"{name}: memory", who, done["memory"] / MEGA, "MB", "without mapped files")
+    yield Figure(JOB, f"{name}: {MEMORY}", who, done["memory"] / MEGA, "MB", "without mapped files")
+    yield Figure(JOB, f"{name}: build", who, built["ms"] / 1e3, "s")
 
 
 def block(nth: int, rows: int = BLOCK) -> np.ndarray:
@@ -104,8 +103,7 @@ def build(space: str, rows: int, appends: int = 0) -> dict[str, float]:
             ds.append(pa.Table.from_batches(list(_batches(start + APPENDED, start))))
             ds.flush()
 
-    taken = milliseconds(make)
-    return {"ms": taken, "peak": _memory("VmHWM:")}
+    return {"ms": milliseconds(make)}
 
 
 def ask(space: str, rows: int) -> dict[str, float]:
@@ -118,8 +116,8 @@ def ask(space: str, rows: int) -> dict[str, float]:
     def one() -> object:
         return ds.search("v", queries[next(turn) % QUERIES], K, recall=RECALL)
 
-    taken = median(alternate({OURS: one}, ROUNDS)[OURS])
-    memory = _memory("RssAnon:")
+    taken = median(alternate({QUERY: one}, ROUNDS)[QUERY])
+    memory = _memory()
     found = ds.search("v", queries, K, recall=RECALL)
     true, _ = nearest(blocks(rows), queries, K, "cosine")
     shares = [len(set(f.tolist()) & set(t.tolist())) / K for f, t in zip(found.anchors, true, strict=True)]
@@ -132,5 +130,7 @@ def ask(space: str, rows: int) -> dict[str, float]:
     }
 
 
-def _memory(what: str) -> float:
-    return 1024.0 * int(Path("/proc/self/status").read_text("ascii").partition(what)[2].split()[0])
+def _memory() -> float:
+    """Return the bytes of this process that are no pages of files."""
+    status = Path("/proc/self/status").read_text("ascii")
+    return 1024.0 * int(status.partition("RssAnon:")[2].split()[0])
