@@ -32,6 +32,7 @@ class Sizes:
     search_rows: int = 400_000
     search_queries: int = 1000
     growth: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
+    growth_appends: int = 100
 
 
 SIZES: Final = {
@@ -50,6 +51,7 @@ SIZES: Final = {
         search_rows=50_000,
         search_queries=300,
         growth=(100_000, 400_000),
+        growth_appends=20,
     ),
     "smoke": Sizes(
         rows=2000,
@@ -68,6 +70,7 @@ SIZES: Final = {
         search_rows=800,
         search_queries=20,
         growth=(1000, 2000),
+        growth_appends=2,
     ),
 }
 

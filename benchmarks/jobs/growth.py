@@ -1,4 +1,4 @@
-"""Growth: a search at a recall of 0.95 over more and more vectors, and after 100 appends that no rebuild followed.
+"""Growth: a search at a recall of 0.95 over more and more vectors, and after appends that no rebuild followed.
 
 The vectors are a stream, made block by block; so are what the queries are held against. Memory is that of a process which opens
 the Space anew and searches, without the pages of mapped files, which the system takes back when it needs them.
@@ -27,35 +27,32 @@ BLOCK: Final = 50_000  # rows
 SAMPLED: Final = 1_000_000  # rows that cells are trained on, at most
 QUERIES: Final = 100
 ROUNDS: Final = 300
-APPENDS: Final = 100
 APPENDED: Final = 1000  # rows
 MEGA: Final = 1_000_000
 QUERY, MEMORY = "one query", "memory"
-BUILT, APPENDED_TO = "built at once", "after 100 appends"
+BUILT, APPENDED_TO = "built at once", "after appends"
 
 
 def run(setup: Setup) -> Iterator[Figure]:
     """Yield milliseconds, recall, memory and seconds of building for each number of rows, then those after appends."""
     for rows in setup.sizes.growth:
-        yield from _grown(setup, rows, f"{rows:,} rows", QUERY)
-    first = setup.sizes.growth[0]
-    for who, appends in ((BUILT, 0), (APPENDED_TO, APPENDS)):
-        yield from _grown(
-            setup, first + APPENDS * APPENDED, who, f"{QUERY} of {first + APPENDS * APPENDED:,} rows", appends
-        )
+        yield from _grown(setup, rows, f"{rows:,} rows")
+    total = setup.sizes.growth[0] + setup.sizes.growth_appends * APPENDED
+    for who, appends in ((BUILT, 0), (APPENDED_TO, setup.sizes.growth_appends)):
+        yield from _grown(setup, total, who, f"{total:,} rows: ", appends)
 
 
-def _grown(setup: Setup, rows: int, who: str, name: str, appends: int = 0) -> Iterator[Figure]:
+def _grown(setup: Setup, rows: int, who: str, prefix: str = "", appends: int = 0) -> Iterator[Figure]:
     space = fresh(setup.work / JOB / "space")
     setup.say(f"{JOB}: building {rows:,} rows")
     built = in_child("benchmarks.jobs.growth:build", str(space), rows - appends * APPENDED, appends)
     setup.say(f"{JOB}: searching {rows:,} rows")
     done = in_child("benchmarks.jobs.growth:ask", str(space), rows)
     note = f"{done['cells']:.0f} cells, {done['segments']:.0f} segments"
-    yield Figure(JOB, name, who, done["ms"], "ms", note)
-    yield Figure(JOB, f"{name}: recall", who, done["recall"], "")
-    yield Figure(JOB, f"{name}: {MEMORY}", who, done["memory"] / MEGA, "MB", "without mapped files")
-    yield Figure(JOB, f"{name}: build", who, built["ms"] / 1e3, "s")
+    yield Figure(JOB, f"{prefix}{QUERY}", who, done["ms"], "ms", note)
+    yield Figure(JOB, f"{prefix}recall", who, done["recall"], "")
+    yield Figure(JOB, f"{prefix}{MEMORY}", who, done["memory"] / MEGA, "MB", "without mapped files")
+    yield Figure(JOB, f"{prefix}build", who, built["ms"] / 1e3, "s")
 
 
 def block(nth: int, rows: int = BLOCK) -> np.ndarray:
