@@ -88,11 +88,16 @@ def exact_cosine_distances(queries: F32, candidates: F32) -> F64:
     q, c = queries.astype(np.float64), candidates.astype(np.float64)
     # The last axis is added up by itself, in one order for every shape; a matrix product would not promise that.
     q_squares, c_squares = np.square(q).sum(axis=1)[:, None], np.square(c).sum(axis=2)
+    products = (c * q[:, None, :]).sum(axis=2)
     lengths = np.sqrt(q_squares * c_squares)
     directed = _directed(q_squares) & _directed(c_squares)
-    cosines = np.zeros(c.shape[:2])
-    np.divide((c * q[:, None, :]).sum(axis=2), lengths, out=cosines, where=directed)
-    return 1.0 - np.clip(cosines, -1.0, 1.0)
+    if directed.all():
+        cosines = products / lengths
+    else:
+        cosines = np.zeros(c.shape[:2])
+        np.divide(products, lengths, out=cosines, where=directed)
+    distances: F64 = 1.0 - np.minimum(np.maximum(cosines, -1.0), 1.0)
+    return distances
 
 
 def exact_squared_l2_distances(queries: F32, candidates: F32) -> F64:

@@ -79,11 +79,13 @@ class CellRuns:
     keys    of all cells, ascending, bytes (c,)
     begins  where they begin, int64 (segments, c + 1)
     ends    where they end, int64 (segments, c + 1)
+    sizes   how many rows each has, int64 (c + 1,)
     """
 
     keys: Keys
     begins: I64
     ends: I64
+    sizes: I64
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -95,12 +97,6 @@ class CellRuns:
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[at] == keys, at, -1)
 
-    @property
-    def sizes(self) -> I64:
-        """How many rows each cell has, int64 (c + 1,)."""
-        counts: I64 = (self.ends - self.begins).sum(axis=0)
-        return counts
-
 
 def cell_runs(segments: Sequence[Segment]) -> CellRuns:
     """Return where the cells of segments lie."""
@@ -110,7 +106,7 @@ def cell_runs(segments: Sequence[Segment]) -> CellRuns:
     for nth, segment in enumerate(segments):
         at = np.searchsorted(keys, segment.keys)
         begins[nth, at], ends[nth, at] = segment.starts[:-1], segment.starts[1:]
-    return CellRuns(keys, begins, ends)
+    return CellRuns(keys, begins, ends, (ends - begins).sum(axis=0))
 
 
 @dataclass(slots=True)
