@@ -21,7 +21,7 @@ from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.errors import CorruptDataError, NotFoundError
 from dreamdb_arrow.objects.track import Track
-from dreamdb_arrow.spatial.scan import Segment, inverse_lengths
+from dreamdb_arrow.spatial.scan import Segment, are_unit, inverse_lengths
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.cells import CellEntry, Origin, iterate_cells
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
@@ -31,7 +31,6 @@ I64 = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 ABSORBED: Final = 2  # a new segment takes in those that have at most so many times its rows
-_ALIKE: Final = np.float32(1e-6)  # lengths that differ from 1 by less need no division
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +48,6 @@ class CellLayout:
     def rows(self) -> int:
         """How many rows there are."""
         return sum(map(len, self.segments))
-
-    def cells(self) -> tuple[Any, I64]:
-        """Return the keys of all cells that have rows, ascending, bytes (c,), and how many each has, int64 (c,)."""
-        if not self.segments:
-            return np.empty(0, "S1"), np.empty(0, np.int64)
-        held = np.concatenate([segment.keys for segment in self.segments])
-        counts = np.concatenate([np.diff(segment.starts) for segment in self.segments])
-        keys, at = np.unique(held, return_inverse=True)
-        return keys, np.bincount(at, counts, len(keys)).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +233,7 @@ def _lay_out(
             file.write(bytes(8))  # nothing can be mapped that has no bytes
         address = cache.adopt(path)
     keys, starts = _runs([entry.key for entry in entries], counts)
-    unit = bool((np.abs(columns["inverse"] - 1) < _ALIKE).all())
+    unit = are_unit(columns["inverse"])
     held = _Buckets(tuple(entry.bucket for entry in entries), np.cumsum([0, *counts])[:-1])
     return _Part(address, _list_buckets(cache, held), dim, code_bytes, unit, keys, starts)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from dreamdb_arrow.dataset.handle import Handle
 from dreamdb_arrow.dataset.incoming import check_rows
 from dreamdb_arrow.dataset.schema import Schema
 from dreamdb_arrow.dataset.space import Backend, Space
-from dreamdb_arrow.dataset.tables import as_table, table_of_samples
+from dreamdb_arrow.dataset.tables import table_of_pairs
 from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.graph_index import MAX_DEGREE, Fresh, GraphIndex, GraphLayout, GraphParams
@@ -196,27 +195,13 @@ def _grown(nodes: Nodes, anchors: Any, vectors: F32, index: GraphIndex) -> tuple
 
 def _checked(samples: Any, f: Field) -> tuple[I64, F32]:
     """Return anchors int64 (n,) and vectors of length one, float32 (n, d), in the order of the samples."""
-    table = _table_of(samples, f)
+    table = table_of_pairs(samples, f, "vector")
     if not len(table):
         return np.empty(0, np.int64), np.empty((0, dim_of(f)), np.float32)
     rows = check_rows(table, (replace(f, required=True),))
     if rows.anchors is None:
         raise InvalidInputError(f"the vectors of {f.name!r} need the column {ANCHOR!r}")
     return rows.anchors, of_length_one(rows.vectors[f.name][1], f"field {f.name!r}")
-
-
-def _table_of(samples: Any, f: Field) -> Any:
-    if not isinstance(samples, list | tuple | Iterator):
-        return as_table(samples)
-    return table_of_samples([_as_row(nth, pair, f.name) for nth, pair in enumerate(samples)], (f,))
-
-
-def _as_row(nth: int, pair: Any, field: str) -> dict[str, Any]:
-    try:
-        anchor, vector = pair
-    except (TypeError, ValueError):
-        raise InvalidInputError(f"sample {nth} is no pair of anchor and vector: {pair!r:.60}") from None
-    return {ANCHOR: anchor, field: vector}
 
 
 def _check_new(field: str, nodes: Nodes, anchors: I64) -> None:

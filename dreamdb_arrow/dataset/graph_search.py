@@ -19,8 +19,9 @@ from dreamdb_arrow.errors import CorruptDataError, LayoutError, NotFoundError, U
 from dreamdb_arrow.objects.graph_index import GraphIndex
 from dreamdb_arrow.objects.lineage import TrackEntry, end_of
 from dreamdb_arrow.objects.manifest import Manifest
-from dreamdb_arrow.spatial.graph import F64, Bools, GraphNodes, are_unit, inverse_lengths, search_nodes
+from dreamdb_arrow.spatial.graph import F64, Bools, GraphNodes, search_nodes
 from dreamdb_arrow.spatial.partitioners import check_count
+from dreamdb_arrow.spatial.scan import are_unit, inverse_lengths
 from dreamdb_arrow.tracks.graph import iterate_pages, load_graph_index, nodes_of, order_by_anchor
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
 

@@ -5,7 +5,6 @@ A layer goes to its Track at once, in the commit that declares it: its role name
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ from dreamdb_arrow.dataset.evolve import check_beside, drop_column, place_field,
 from dreamdb_arrow.dataset.flush import write_column
 from dreamdb_arrow.dataset.incoming import check_rows
 from dreamdb_arrow.dataset.outgoing import Rows, store_rows
-from dreamdb_arrow.dataset.tables import as_table, table_of_samples
+from dreamdb_arrow.dataset.tables import table_of_pairs
 from dreamdb_arrow.dataset.token_search import MULTIVEC
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.commit import Change, Clock, commit
@@ -47,7 +46,7 @@ def add_layer(store: Store, name: str, new: Field, over: str, samples: Any, cloc
 
     Raises InvalidInputError when there is no such field below, the name is taken, or a value does not fit.
     """
-    table = _table_of(samples, new)
+    table = table_of_pairs(samples, new)
 
     def build(parent: Manifest, _: Address, batch: Batch) -> Change:
         role = f"{LAYER_PREFIX}{_entry_of(parent, over).address}"
@@ -85,26 +84,11 @@ def append_layer(store: Store, name: str, field: str, samples: Any, clock: Clock
             )
         held = next(f for f in decode_schema(parent.registry) if f.name == field)
         registry = {entry.modality: parent.registry.get(entry.modality)}
-        layer = _write_layer(store, batch, held, entry, _table_of(samples, held), registry)
+        layer = _write_layer(store, batch, held, entry, table_of_pairs(samples, held), registry)
         changed = {k: v for k, v in registry.items() if v != parent.registry.get(k)}
         return Change(f"append_{held.kind}_layer", () if layer == entry else (layer,), changed)
 
     return commit(store, name, build, clock=clock)[0]
-
-
-def _table_of(samples: Any, f: Field) -> pa.Table:
-    """Return values by anchor as a table of `_anchor` and the field."""
-    if isinstance(samples, list | tuple | Iterator):
-        return table_of_samples([_as_row(nth, pair, f.name) for nth, pair in enumerate(samples)], (f,))
-    return as_table(samples)
-
-
-def _as_row(nth: int, pair: Any, field: str) -> dict[str, Any]:
-    try:
-        anchor, value = pair
-    except (TypeError, ValueError):
-        raise InvalidInputError(f"sample {nth} is no pair of anchor and value: {pair!r:.60}") from None
-    return {ANCHOR: anchor, field: value}
 
 
 def _entry_of(parent: Manifest, field: str) -> TrackEntry:

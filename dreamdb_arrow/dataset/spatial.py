@@ -35,7 +35,6 @@ from dreamdb_arrow.store.verified import fetch
 from dreamdb_arrow.tracks.vectors import load_compressor
 
 DIRECTORY: Final = "spatial-index"
-TRAINED: Final = (IVF_COSINE, IMI_COSINE)
 TRAINED_FROM: Final = 256  # rows: fewer would fix cells that say little of the rows to come
 
 

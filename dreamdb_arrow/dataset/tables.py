@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any, Final
@@ -118,6 +118,23 @@ def _fits(value: Any, kind: pa.DataType | None) -> bool:
     except _REFUSALS:
         return False
     return True
+
+
+def table_of_pairs(samples: Any, f: Field, what: str = "value") -> pa.Table:
+    """Return pairs of anchor and value, or what `as_table` takes, as a table of `_anchor` and the field.
+
+    Raises InvalidInputError for what is no pair, and as table_of_samples and as_table do.
+    """
+    if not isinstance(samples, list | tuple | Iterator):
+        return as_table(samples)
+    rows = []
+    for nth, pair in enumerate(samples):
+        try:
+            anchor, value = pair
+        except (TypeError, ValueError):
+            raise InvalidInputError(f"sample {nth} is no pair of anchor and {what}: {pair!r:.60}") from None
+        rows.append({ANCHOR: anchor, f.name: value})
+    return table_of_samples(rows, (f,))
 
 
 def table_of_samples(samples: Iterable[Mapping[str, Any]], fields: Sequence[Field]) -> pa.Table:

@@ -16,6 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamdb_arrow.codec.ragged import spread as ranks
+from dreamdb_arrow.kernels.blocks import stacked
 from dreamdb_arrow.kernels.tiles import TILE, rows_at_once
 from dreamdb_arrow.kernels.topk import choose_smallest
 from dreamdb_arrow.spatial.threads import THREADS, spread
@@ -61,7 +63,7 @@ def best_rows(
         begins: where cells begin, by part and cell, int64 (parts, c).
         ends: where they end.
         wanted: for each query its cells, best first, int64 (q, p).
-        queries: float32 (q, w).
+        queries: float32 (q, w), at least one.
         k: how many, at least 1.
         threads: at most so many at work.
 
@@ -73,12 +75,8 @@ def best_rows(
     found = [
         _best_of_some(parts, begins, ends, wanted[block], queries[block], k, threads) for block in blocks
     ]
-    width = max((rows.shape[1] for rows, _ in found), default=0)
-    rows = np.full((len(queries), width), -1, np.int64)
-    scores = np.full((len(queries), width), -np.inf, np.float32)
-    for block, (some, theirs) in zip(blocks, found, strict=True):
-        rows[block, : some.shape[1]], scores[block, : some.shape[1]] = some, theirs
-    return rows, scores
+    rows, scores = zip(*found, strict=True)
+    return stacked(rows, -1), stacked(scores, -np.inf)
 
 
 def _best_of_some(
@@ -229,7 +227,7 @@ class _Hits:
         order = np.argsort(self.queries, kind="stable")
         queries = self.queries[order]
         counts = np.bincount(queries, minlength=count)
-        place = np.arange(len(queries)) - (np.cumsum(counts) - counts)[queries]
+        place = ranks(counts)
         shape = count, int(counts.max(initial=0))
         rows, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
         rows[queries, place], scores[queries, place] = self.rows[order], self.scores[order]

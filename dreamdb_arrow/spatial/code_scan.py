@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamdb_arrow.codec.ragged import spread as ranks
 from dreamdb_arrow.kernels.blocks import side_by_side
 from dreamdb_arrow.kernels.topk import choose_smallest
 from dreamdb_arrow.spatial.batch import Part, best_rows
@@ -94,6 +95,5 @@ def _parts(sizes: I64) -> Iterator[slice]:
 def _rows_between(begins: I64, ends: I64) -> I64:
     """Return the rows of some cells, int64 (m,)."""
     counts = ends - begins
-    before = np.cumsum(counts) - counts
-    rows: I64 = np.arange(counts.sum()) + np.repeat(begins - before, counts)
+    rows: I64 = np.repeat(begins, counts) + ranks(counts)
     return rows

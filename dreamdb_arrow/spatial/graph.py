@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.kernels.blocks import row_blocks
-from dreamdb_arrow.kernels.distance import exact_cosine_distances, inverse_norms, row_norms, unit_rows
+from dreamdb_arrow.kernels.distance import exact_cosine_distances, row_norms, unit_rows
 from dreamdb_arrow.kernels.vamana import NOBODY, Graph, walk
 from dreamdb_arrow.kernels.vamana_build import build_graph, insert_rows
 from dreamdb_arrow.objects.graph_index import GraphParams
-from dreamdb_arrow.spatial.scan import SPARE
-from dreamdb_arrow.spatial.search import nearest
+from dreamdb_arrow.spatial.search import SPARE, nearest
 
 Bools = NDArray[np.bool_]
 F32 = NDArray[np.float32]
@@ -27,7 +26,6 @@ I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
 FEW_NODES: Final = 10_000  # so many are compared sooner than a walk finds those of them that are near
-_ALIKE: Final = np.float32(1e-6)  # lengths that differ from 1 by less need no division
 _UNIT: Final = np.float32(1e-5)  # a vector whose length differs from 1 by less stays as it is
 _GATHERED: Final = 1 << 15  # nodes that are compared at a time
 
@@ -67,16 +65,6 @@ def of_length_one(vectors: F32, name: str) -> F32:
         raise InvalidInputError(f"{name}, row {bad[0]}: a vector of a graph needs a direction")
     uneven = np.abs(norms - 1) > _UNIT
     return np.where(uneven[:, None], unit_rows(vectors), vectors)  # 0013-R7
-
-
-def inverse_lengths(vectors: F32) -> F32:
-    """Return one by the length of each vector, float32 (n,); 0 for one without a direction."""
-    return inverse_norms(row_norms(vectors))
-
-
-def are_unit(inverse: F32) -> bool:
-    """Whether vectors of these inverse lengths may be taken as they are."""
-    return bool((np.abs(inverse - 1) < _ALIKE).all())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamdb_arrow.codec.ragged import spread as ranks
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.kernels.bits import Bits, bit_texts, distinct_rows, number_bits
 from dreamdb_arrow.kernels.blocks import row_blocks, side_by_side, stacked
@@ -163,7 +164,7 @@ class Prober:
         query, places = query[order], self.numbers[number[order]]
         counts = np.bincount(query, minlength=len(queries))
         table = np.full((len(queries), int(counts.max(initial=0))), -1, np.int64)
-        table[query, np.arange(len(query)) - (np.cumsum(counts) - counts)[query]] = places
+        table[query, ranks(counts)] = places
         return table
 
     def reach_of(self, queries: F32, places: I64) -> F32:

@@ -13,7 +13,8 @@ from dreamdb_arrow.objects.vector_compressor import VectorCompressor
 from dreamdb_arrow.spatial.code_field import code_field
 from dreamdb_arrow.spatial.code_scan import scan_codes
 from dreamdb_arrow.spatial.rerank import narrow
-from dreamdb_arrow.spatial.scan import SPARE, Bools, CellRuns, Found, Segment, compare_again, rows_of_segments
+from dreamdb_arrow.spatial.scan import Bools, CellRuns, Found, Segment, compare_again, rows_of_segments
+from dreamdb_arrow.spatial.search import SPARE
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]

@@ -19,6 +19,7 @@ from dreamdb_arrow.kernels.blocks import row_blocks, side_by_side
 from dreamdb_arrow.kernels.distance import METRICS, inverse_norms, row_norms, unit_rows
 from dreamdb_arrow.kernels.tiles import products_by_tile
 from dreamdb_arrow.spatial.batch import Part, best_rows
+from dreamdb_arrow.spatial.search import SPARE
 
 Bools = NDArray[np.bool_]
 F32 = NDArray[np.float32]
@@ -27,7 +28,7 @@ I64 = NDArray[np.int64]
 Keys = NDArray[np.bytes_]
 Cells = list[tuple[int, int, int]]  # where each begins and ends, and where its scores end
 
-SPARE: Final = 8  # candidates beyond k: what float32 may put into another order than float64
+_ALIKE: Final = np.float32(1e-6)  # lengths that differ from 1 by less need no division
 _CACHED: Final = 1 << 18  # bytes that are worked on at once
 _NOTHING: Final = np.float32(-np.inf)
 
@@ -70,6 +71,11 @@ class Segment:
 def inverse_lengths(vectors: F32) -> F32:
     """Return one by the length of each vector, float32 (n,), and 0 for one without a direction."""
     return inverse_norms(row_norms(vectors))
+
+
+def are_unit(inverse: F32) -> bool:
+    """Whether vectors of these inverse lengths may be taken as they are."""
+    return bool((np.abs(inverse - 1) < _ALIKE).all())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

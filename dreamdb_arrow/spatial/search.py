@@ -26,7 +26,7 @@ I64 = NDArray[np.int64]
 Block = tuple[I64, F32] | tuple[I64, F32, F32]
 
 _SMALL_ROWS: Final = 4096
-_SPARE: Final = 8  # candidates beyond k: what float32 may put into another order than float64
+SPARE: Final = 8  # candidates beyond k: what float32 may put into another order than float64
 
 
 def nearest(blocks: Iterable[Block], queries: F32, k: int, metric: str) -> tuple[I64, F64]:
@@ -102,10 +102,10 @@ def _parts(block: Block, queries: F32) -> Iterator[Block]:
 
 
 def _nearest_in(block: Block, queries: F32, k: int, kernels: Metric) -> tuple[I64, F64]:
-    """Return the k + _SPARE nearest rows of one part, with exact distances: int64, float64 (q, c)."""
+    """Return the k + SPARE nearest rows of one part, with exact distances: int64, float64 (q, c)."""
     anchors, vectors = block[:2]
     norms = block[2] if len(block) == 3 else None
-    chosen = smallest(kernels.fast(queries, vectors, norms), k + _SPARE, anchors)
+    chosen = smallest(kernels.fast(queries, vectors, norms), k + SPARE, anchors)
     distances = np.empty(chosen.shape)
     for rows in row_blocks(len(queries), 8 * chosen.shape[1] * queries.shape[1], 2 * BLOCK_BYTES):
         distances[rows] = kernels.exact(queries[rows], vectors[chosen[rows]])

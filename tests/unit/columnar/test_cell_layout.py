@@ -7,6 +7,7 @@ import dreamdb_arrow as vd
 from dreamdb_arrow.columnar import cell_layout
 from dreamdb_arrow.columnar.projection import bucket_origin, row_entry
 from dreamdb_arrow.columnar.vendor import read_track
+from dreamdb_arrow.spatial.scan import cell_runs
 from dreamdb_arrow.store.memory import MemoryStore
 from dreamdb_arrow.tracks.vectors import read_vectors
 
@@ -57,7 +58,7 @@ def check(ds):
         np.testing.assert_array_equal(segment.anchors[segment.order], segment.ordered)
         if segment.inverse is not None:
             np.testing.assert_allclose(segment.inverse * np.linalg.norm(segment.vectors, axis=1), 1, 1e-5)
-    assert layout.cells()[1].sum() == sum(map(len, layout.segments)) == layout.rows
+    assert cell_runs(layout.segments).sizes.sum() == sum(map(len, layout.segments)) == layout.rows
     return layout
 
 
@@ -103,7 +104,7 @@ def test_compaction_of_the_track_lays_out_anew(ds):
 
 def test_an_empty_track_has_an_empty_layout(ds):
     layout, _ = layout_of(ds)
-    assert (layout.rows, layout.segments, layout.cells()[1].tolist()) == (0, (), [])
+    assert (layout.rows, layout.segments, cell_runs(layout.segments).sizes[:-1].tolist()) == (0, (), [])
 
 
 def test_rows_that_do_not_count_are_masked(ds):

@@ -8,6 +8,7 @@ from dreamdb_arrow.kernels.distance import unit_rows
 from dreamdb_arrow.objects.graph_index import GraphParams
 from dreamdb_arrow.spatial import graph
 from dreamdb_arrow.spatial.graph import GraphNodes, build_edges, grow_edges, of_length_one, search_nodes
+from dreamdb_arrow.spatial.scan import are_unit, inverse_lengths
 
 RNG = np.random.default_rng(5)
 VECTORS = unit_rows(RNG.standard_normal((600, 8)).astype("f4"))
@@ -15,11 +16,11 @@ QUERIES = RNG.standard_normal((9, 8)).astype("f4")
 
 
 def nodes_over(vectors, neighbours, entry):
-    inverse = graph.inverse_lengths(vectors)
+    inverse = inverse_lengths(vectors)
     anchors = np.arange(len(vectors)) * 10
     order = np.arange(len(vectors))
     return GraphNodes(
-        vectors, None if graph.are_unit(inverse) else inverse, neighbours, entry, anchors, order, anchors
+        vectors, None if are_unit(inverse) else inverse, neighbours, entry, anchors, order, anchors
     )
 
 
