@@ -51,13 +51,6 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
-def _shard_of(text: str) -> tuple[int, int]:
-    nth, slash, of = text.partition("/")
-    if not slash or not 1 <= whole_number(nth) <= whole_number(of):
-        raise ArgumentTypeError(f"{text!r} is no shard, such as 3/16")
-    return int(nth), int(of)
-
-
 def _json(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
 
@@ -153,14 +146,12 @@ def _index(parser: ArgumentParser) -> None:
 def _gc(parser: ArgumentParser) -> None:
     keep = "how many versions behind each ref are kept too (10)"
     parser.add_argument("--keep-manifests", metavar="N", type=whole_number, default=10, help=keep)
-    recent = "keep what was written in the last S seconds (3600; 0 with --writers-paused): longer than any commit takes"
-    parser.add_argument("--keep-since-secs", metavar="S", type=whole_number, help=recent)
+    recent = "keep what was written in the last S seconds (0)"
+    parser.add_argument("--keep-since-secs", metavar="S", type=whole_number, default=0, help=recent)
     root = "a version to keep beside those of refs, by its address; may be repeated"
     parser.add_argument("--root", metavar="VERSION", action="append", default=[], help=root)
     parser.add_argument("--delete", action="store_true", help="remove it, instead of only telling")
-    shard = "remove only the I-th of N parts of all addresses, so that N jobs share the work"
-    parser.add_argument("--shard", metavar="I/N", type=_shard_of, help=shard)
-    paused = "say that nobody writes to the Space meanwhile; then what is young may go, too"
+    paused = "say that nobody writes to the Space meanwhile; --delete needs it"
     parser.add_argument("--writers-paused", action="store_true", help=paused)
     _json(parser)
 
@@ -334,13 +325,12 @@ VERBS: Final = MappingProxyType(
             _ada_ivf_step,
         ),
         "gc": Verb(
-            "BACKEND [--keep-manifests N] [--keep-since-secs S] [--root VERSION] [--shard I/N] [--delete] [--writers-paused] [--json]",
+            "BACKEND [--keep-manifests N] [--keep-since-secs S] [--root VERSION] [--delete --writers-paused] [--json]",
             "tell or remove what no ref leads to any more",
-            "Only tells, unless --delete is given. Writers may go on meanwhile: what is younger than an hour stays, since a\n"
-            "writer may be about to use it. When all writers are stopped, say so, and it goes as well.",
+            "Only tells, unless --delete is given. While objects are removed nobody may write to the Space: what is\n"
+            "garbage now may be what a writer is about to use. That cannot be seen from here, so it has to be said.",
             (
                 "dreamdb gc space",
-                "dreamdb gc space --delete --shard 3/16",
                 "dreamdb gc space --keep-manifests 0 --delete --writers-paused",
             ),
             ("backend",),
