@@ -17,12 +17,11 @@ ARGUMENTS: Final = MappingProxyType(
         "query": "SQL; each argument may hold several statements, separated by ';'",
         "branch": "the ref whose rows are wanted, a branch of the same dataset",
         "branches": "the refs whose rows are wanted, in this order",
-        "refs": "only these refs, and what they lead to",
         "question": "status",
         "field": "an embedding field",
     }
 )
-REST: Final = frozenset({"query", "branches", "refs"})  # these take all words that are left
+REST: Final = frozenset({"query", "branches"})  # these take all words that are left
 STAGES: Final = ("measure", "plan", "refile", "publish")  # of ada-ivf-step
 LONG_OPTIONS: Final = MappingProxyType({"backend": "--backend", "ref": "--ref-name", "label": "--label"})
 
@@ -153,22 +152,6 @@ def _gc(parser: ArgumentParser) -> None:
     parser.add_argument("--delete", action="store_true", help="remove it, instead of only telling")
     paused = "say that nobody writes to the Space meanwhile; --delete needs it"
     parser.add_argument("--writers-paused", action="store_true", help=paused)
-    _json(parser)
-
-
-def _fsck(parser: ArgumentParser) -> None:
-    depth = "how many versions behind each ref to follow (all that are there)"
-    parser.add_argument("--max-depth", metavar="N", type=whole_number, help=depth)
-    objects = "leave out the comparison of rows in stripes and in Tracks"
-    parser.add_argument("--objects-only", action="store_true", help=objects)
-    place = "another backend, or a local cache, to restore from what is damaged or missing; may be repeated"
-    parser.add_argument("--repair-from", metavar="PLACE", action="append", default=[], help=place)
-    _json(parser)
-
-
-def _verify(parser: ArgumentParser) -> None:
-    when = "a snapshot's label, a version or a time, instead of the newest version"
-    parser.add_argument("--as-of", metavar="WHEN", help=when)
     _json(parser)
 
 
@@ -336,26 +319,6 @@ VERBS: Final = MappingProxyType(
             ("backend",),
             1,
             _gc,
-        ),
-        "fsck": Verb(
-            "BACKEND [REFS ...] [--max-depth N] [--objects-only] [--repair-from PLACE ...] [--json]",
-            "read everything and tell what is damaged, missing or in disagreement",
-            "Every object must hash to its address, whether a ref leads to it or not; what refs lead to must be there; and\n"
-            "the rows of the newest versions must be the same in stripes and in Tracks. Exits with 1 when something is\n"
-            "wrong. With --repair-from, what another place has whole is restored first.",
-            ("dreamdb fsck space", "dreamdb fsck space hello --max-depth 0 --json"),
-            ("backend", "refs"),
-            1,
-            _fsck,
-        ),
-        "verify": Verb(
-            "BACKEND REF [--as-of WHEN] [--json]",
-            "check one version: all that it leads to, and its rows",
-            "As fsck does it, for a version alone. Exits with 1 when something is wrong.",
-            ("dreamdb verify space hello", "dreamdb verify space hello@first --json"),
-            ("backend", "ref"),
-            2,
-            _verify,
         ),
         "demo": Verb(
             "[--dir DIR] [--query SENTENCE]",
