@@ -45,10 +45,11 @@ class Batch:
         self._lock = Lock()
         self._written: list[tuple[float, list[str]]] = []  # when, by the monotonic clock, and what
 
-    @property
-    def written(self) -> list[str]:
-        """The paths of all objects written so far, and of those held."""
-        return [path for _, paths in self._written for path in paths]
+    def take_written(self) -> list[str]:
+        """Return the paths of all objects written and held so far, for another batch to hold; this one forgets them."""
+        with self._lock:
+            written, self._written = self._written, []
+        return [path for _, paths in written for path in paths]
 
     @property
     def pending_bytes(self) -> int:

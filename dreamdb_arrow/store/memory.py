@@ -94,7 +94,7 @@ class MemoryStore:
         """Yield what `list` yields, with sizes and ages."""
         with self._lock:
             found = [
-                Aged(path, len(data), self._modified[path])
+                Aged(path, len(data), self._modified.get(path, 0))
                 for path, data in self._objects.items()
                 if path.startswith(prefix)
             ]
