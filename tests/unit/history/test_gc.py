@@ -14,6 +14,7 @@ from dreamdb_arrow.errors import (
     InvalidInputError,
     NotFoundError,
     RefConflictError,
+    StoreError,
     UnsupportedError,
 )
 from dreamdb_arrow.history import gc as collector
@@ -23,6 +24,8 @@ from dreamdb_arrow.history.marking import mark
 from dreamdb_arrow.objects.manifest import find_entry
 from dreamdb_arrow.store.local import LocalStore
 from dreamdb_arrow.store.memory import MemoryStore
+from dreamdb_arrow.testing import FaultyStore
+from dreamdb_arrow.testing.invariants import naive_live
 from dreamdb_arrow.testing.model import rows_of_table
 
 
@@ -335,3 +338,144 @@ def test_versions_go_before_what_they_name(store):
     tip = vd.Dataset.open("main", backend=store, cache_dir=None)
     history = [v["manifest"] for v in tip.history(None)]
     assert paths[0] == f"manifests/{history[2]}"
+
+
+# ---------------------------------------------------------------- beside writers
+
+
+@pytest.fixture(params=["memory", "file"])
+def aged(request, tmp_path):
+    """A Space with an old branch that is gone, and old versions: all of it older than the grace period."""
+    store = MemoryStore() if request.param == "memory" else LocalStore(tmp_path, sync=False)
+    ds = filled(store)
+    side = ds.branch("side")
+    side.append_many([row(500), {**row(501), "img": b"only there"}])
+    side.flush()
+    ds.delete_ref("side")
+    age(store)
+    return store
+
+
+def collect_beside(store, happens=lambda: None, **options):
+    return vd.gc(store, 0, dry_run=False, progress=moving(happens), **options)
+
+
+def test_exactly_the_unreachable_goes(aged):  # 0008-R13
+    tips = collector.read_refs(aged).values()
+    live, before = naive_live(aged, tips), set(aged.list())
+    report = collect_beside(aged)
+    assert {path.rpartition("/")[2] for path in aged.list()} == live
+    assert report["deleted"] == report["deletable"] == len(before) - len(set(aged.list())) > 0
+    assert collect_beside(aged)["deletable"] == 0
+
+
+def test_what_is_written_again_meanwhile_stays(aged):  # 0005-R15
+    ds = vd.Dataset.open("main", backend=aged, cache_dir=None)
+    again = {**row(700), "img": b"only there"}
+
+    def write():
+        ds.append_many([again])
+        ds.flush()
+
+    collect_beside(aged, write)
+    assert vd.Dataset.open("main", backend=aged, cache_dir=None).take([700], ["img"])["img"].to_pylist() == [
+        b"only there"
+    ]
+    assert 700 in shown(aged)
+
+
+def test_an_old_version_that_gets_a_name_meanwhile_stays_whole(aged):  # 0008-R19
+    ds = vd.Dataset.open("main", backend=aged, cache_dir=None)
+    old = [v["manifest"] for v in ds.history(None)][3]
+    rows = rows_of_table(vd.Dataset.open_at(old, aged, cache_dir=None).to_arrow())
+    collect_beside(aged, lambda: vd.Dataset.open_at(old, aged, cache_dir=None).branch("back"))
+    assert shown(aged, "back") == rows
+    age(aged)
+    collect_beside(aged)
+    assert shown(aged, "back") == rows
+
+
+def test_a_version_that_is_gone_gets_no_name(aged):
+    ds = vd.Dataset.open("main", backend=aged, cache_dir=None)
+    old = vd.Dataset.open_at([v["manifest"] for v in ds.history(None)][3], aged, cache_dir=None)
+    collect_beside(aged)
+    with pytest.raises(NotFoundError, match="no such version"):
+        old.branch("back")
+    assert aged.list_refs() == ["main"]
+
+
+def test_what_a_ref_named_within_the_grace_period_can_be_read(aged):
+    """The version before a young one was the tip until just now; so was that of a Ref that was just deleted."""
+    ds = vd.Dataset.open("main", backend=aged, cache_dir=None)
+    reader, rows = vd.Dataset.open("main", backend=aged, cache_dir=None), shown(aged)
+    old = ds.current_manifest()
+    ds.branch("side")
+    ds.delete([10, 11])
+    ds.delete_ref("side")
+    report = collect_beside(aged)
+    assert report["deleted"] > 0
+    assert rows_of_table(reader.to_arrow()) == rows
+    age(aged)
+    collect_beside(aged)
+    assert not aged.exists(f"manifests/{old}")
+
+
+def test_a_version_on_its_way_needs_not_be_whole(aged):
+    """A Manifest may be there before its objects are. Nothing promises that it ever becomes a version."""
+    ds = vd.Dataset.open("main", backend=aged, cache_dir=None)
+    ds.append_many([row(900)])
+    tip = ds.manifest
+    gone = track_path(find_entry(tip.tracks, "org.dreamdb.arrow.stripe.v1"))
+    ref = aged.read_ref("main")
+    aged.swap_ref("main", ref, tip.parents[0])
+    aged.delete(gone)
+    assert collect_beside(aged)["deleted"] > 0
+    assert shown(aged)
+
+
+def test_shards_share_the_work(aged):
+    whole = would(aged, keep_manifests=0)
+    parts = [would(aged, keep_manifests=0, shard=(n, 5)) for n in range(1, 6)]
+    for key in ("listed", "live", "deletable", "bytes"):
+        assert sum(part[key] for part in parts) == whole[key]
+    told = [path for part in parts for path in part["paths"]]
+    assert sorted(told) == sorted(whole["paths"])
+    assert len(set(told)) == len(told)
+    removed = [collect_beside(aged, shard=(n, 5))["deleted"] for n in (3, 1, 5, 2, 4)]
+    assert sum(removed) == whole["deletable"]
+    assert would(aged, keep_manifests=0)["deletable"] == 0
+
+
+@pytest.mark.parametrize("shard", [(0, 4), (5, 4), (1, 0), (-1, 1), (1, 1 << 17)])
+def test_no_such_shard(store, shard):
+    filled(store)
+    refused(store, InvalidInputError, "not a shard", shard=shard)
+
+
+def test_versions_are_kept_by_their_days(store):
+    """Those that were a tip within so many days, by the times that they tell."""
+    day = 86_400 * 10**9
+    now = [time.time_ns() - 10 * day]
+    ds = vd.Dataset.create(
+        "main", vd.Schema().add_scalar_int("n"), store, cache_dir=None, clock=lambda: now[0]
+    )
+    for n, passed in enumerate((5, 2, 2, 0.5)):  # days ago: 5, 3, 1 and a half
+        now[0] += int(passed * day)
+        ds.append_many([{"_anchor": n, "n": n}])
+    versions = [v["manifest"] for v in ds.history(None)]
+    collect(store, keep_manifests=0, keep_days=4)
+    kept = [v for v in versions if store.exists(f"manifests/{v}")]
+    assert kept == versions[:4]  # the oldest of them was the tip four days ago
+    collect(store, keep_manifests=0, keep_days=0.75)
+    assert [v for v in versions if store.exists(f"manifests/{v}")] == versions[:2]
+    refused(store, InvalidInputError, "at least 0", keep_days=-1)
+
+
+@pytest.mark.parametrize("calls", range(1, 30, 4))
+def test_an_interrupted_collection_is_run_again(aged, calls):
+    rows = shown(aged)
+    with pytest.raises(StoreError):
+        vd.gc(FaultyStore(aged, calls, "halfway"), 0, dry_run=False)
+    assert shown(aged) == rows
+    collect_beside(aged)
+    assert {p.rpartition("/")[2] for p in aged.list()} == naive_live(aged, collector.read_refs(aged).values())
