@@ -7,6 +7,7 @@ to what its registry names. Where that is not known exactly, marking fails: a co
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from dreamdb_arrow.codec.address import Address
@@ -71,15 +72,15 @@ def mark_also(store: Store, versions: Iterable[Address], reached: Reached) -> No
     Raises UnsupportedError as mark does.
     """
     for address in versions:
-        read = AddressSet(
-            base=reached.read
-        )  # what lies behind a page must be looked at again if this goes wrong
-        try:
-            manifest = load_manifest(store, address)
-            _mark_version(store, address, manifest, Reached(reached.live, read, reached.beyond))
-        except (NotFoundError, CorruptDataError):
-            continue
-        reached.read.update(read)
+        with suppress(NotFoundError, CorruptDataError):
+            mark_one(store, address, load_manifest(store, address), reached)
+
+
+def mark_one(store: Store, address: Address, manifest: Manifest, reached: Reached) -> None:
+    """Add what a version leads to; after an error, what lies behind it is looked at again by the next. Raises as mark does."""
+    read = AddressSet(base=reached.read)
+    _mark_version(store, address, manifest, Reached(reached.live, read, reached.beyond))
+    reached.read.update(read)
 
 
 def _line(store: Store, tip: Address, depth: int, since_ns: int) -> Iterator[tuple[Address, Manifest]]:
@@ -117,7 +118,7 @@ def _mark_version(store: Store, address: Address, manifest: Manifest, reached: R
     tombstones = manifest.registry.get(TOMBSTONES_KEY)
     if isinstance(tombstones, dict) and is_address(tombstones.get("head")):
         _mark_tombstones(store, Address(tombstones["head"]), reached)
-    reached.live.update(_addresses_in({**manifest.registry, "": dict(manifest.extra)}))
+    reached.live.update(addresses_in({**manifest.registry, "": dict(manifest.extra)}))
     for key, entry in manifest.registry.items():
         if isinstance(entry, dict):
             _mark_indexes(store, manifest, key, entry, reached)
@@ -128,7 +129,7 @@ def _mark_indexes(
 ) -> None:
     """Look into those objects of the registry that name others: graph indexes, and text indexes, whose pages are not known."""
     for graph in _unread(entry.get("graph_index"), reached):
-        reached.live.update(_addresses_in(decode_cbor(fetch(store, f"{GRAPH_INDEXES}/{graph}", graph))))
+        reached.live.update(addresses_in(decode_cbor(fetch(store, f"{GRAPH_INDEXES}/{graph}", graph))))
     for text in _unread(entry.get("text_index"), reached):
         path = f"{manifest.timeline}/{check_modality(key)}/text-index/{text}"
         if _ADDRESS_HEAD in fetch(store, path, text):
@@ -142,7 +143,7 @@ def _unread(value: Any, reached: Reached) -> list[Address]:
     return found
 
 
-def _addresses_in(value: Any) -> Iterator[Address]:
+def addresses_in(value: Any) -> Iterator[Address]:
     """Yield whatever looks like an address: indexes, compressors, buffers, and what others put into the registry."""
     pending = [value]
     while pending:
