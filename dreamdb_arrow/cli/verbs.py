@@ -18,11 +18,12 @@ ARGUMENTS: Final = MappingProxyType(
         "query": "SQL; each argument may hold several statements, separated by ';'",
         "branch": "the ref whose rows are wanted, a branch of the same dataset",
         "branches": "the refs whose rows are wanted, in this order",
+        "refs": "the refs to check; all of them when none is named",
         "question": "status",
         "field": "an embedding field",
     }
 )
-REST: Final = frozenset({"query", "branches"})  # these take all words that are left
+REST: Final = frozenset({"query", "branches", "refs"})  # these take all words that are left
 STAGES: Final = ("measure", "plan", "refile", "publish")  # of ada-ivf-step
 LONG_OPTIONS: Final = MappingProxyType({"backend": "--backend", "ref": "--ref-name", "label": "--label"})
 
@@ -174,6 +175,21 @@ def _gc(parser: ArgumentParser) -> None:
     parser.add_argument("--shard", metavar="I/N", type=shard_of, default=(1, 1), help=shard)
     paused = "say that nobody writes to the Space meanwhile, so that nothing is kept for being young"
     parser.add_argument("--writers-paused", action="store_true", help=paused)
+    _json(parser)
+
+
+def _fsck(parser: ArgumentParser) -> None:
+    unreachable = "look also at objects that nothing leads to"
+    parser.add_argument("--unreachable", action="store_true", help=unreachable)
+    parser.add_argument("--repair", action="store_true", help="make damaged or missing outboards anew")
+    source = "put back what this other Space, copy or folder still has; may be repeated"
+    parser.add_argument("--repair-from", metavar="BACKEND", action="append", default=[], help=source)
+    _json(parser)
+
+
+def _verify(parser: ArgumentParser) -> None:
+    version = "a version: a label, an address, or a time (that of REF)"
+    parser.add_argument("--as-of", metavar="VERSION", help=version)
     _json(parser)
 
 
@@ -345,6 +361,30 @@ VERBS: Final = MappingProxyType(
             ("backend",),
             1,
             _gc,
+        ),
+        "fsck": Verb(
+            "BACKEND [REF ...] [--unreachable] [--repair] [--repair-from BACKEND] [--json]",
+            "check that all objects are there, whole, and fit together",
+            "Follows refs with their histories. Each object is hashed and must have the one form of its kind; indexes, counts,\n"
+            "orders, outboards, and stripes beside Tracks must agree. Tells each thing that is wrong, and exits with 1 then.\n"
+            "Bytes that come from elsewhere are checked against their addresses before they are put back.",
+            (
+                "dreamdb fsck space",
+                "dreamdb fsck space hello --json",
+                "dreamdb fsck space --repair-from /backup/space",
+            ),
+            ("backend", "refs"),
+            1,
+            _fsck,
+        ),
+        "verify": Verb(
+            "BACKEND REF [--as-of VERSION] [--json]",
+            "check one version as fsck does",
+            "Without the versions before it. Exits with 1 when something is wrong.",
+            ("dreamdb verify space hello", "dreamdb verify space hello --as-of 2026-01-31 --json"),
+            ("backend", "ref"),
+            2,
+            _verify,
         ),
         "demo": Verb(
             "[--dir DIR] [--query SENTENCE]",

@@ -15,9 +15,11 @@ from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
 from dreamdb_arrow.objects.schema import Field, decode_schema, item_type_of
 from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.interface import Store
+from dreamdb_arrow.store.verified import fetch
 from dreamdb_arrow.tracks.arrays import fetch_array_parts, has_items, read_array_items
 from dreamdb_arrow.tracks.blobs import GEOMETRY, VIDEO_ITEM, fetch_blobs, read_blobs
 from dreamdb_arrow.tracks.contents import check_contents
+from dreamdb_arrow.tracks.layout import init_directory
 
 Looked = tuple[str, DreamDBError | None]  # a path, and what is wrong with what lies there or behind
 
@@ -45,7 +47,8 @@ def _wrong_with(store: Store, manifest: Manifest, entry: TrackEntry, f: Field | 
         track = read_track(store, entry)
         if f is not None and f.kind == "array" and has_items(entry.modality):
             _check_arrays(store, track, f)
-        elif f is not None and f.kind in (VIDEO_ITEM, GEOMETRY):
+        elif f is not None and (f.kind in (VIDEO_ITEM, GEOMETRY) or track.init_segment is not None):
+            _check_init(store, track)
             _check_blobs(store, track, f.kind)
         else:
             check_contents(store, track)
@@ -58,6 +61,13 @@ def _wrong_with(store: Store, manifest: Manifest, entry: TrackEntry, f: Field | 
 def _check_arrays(store: Store, track: Track, f: Field) -> None:
     for _ in fetch_array_parts(store, track, item_type_of(f), read_array_items(store, track)):
         pass
+
+
+def _check_init(store: Store, track: Track) -> None:
+    """Check that the initialization bytes of CMAF fragments are there; these lie in the directories of their minutes."""
+    if track.init_segment is not None:
+        path = f"{init_directory(track.timeline, track.modality)}/{track.init_segment}"
+        fetch(store, path, track.init_segment)
 
 
 def _check_blobs(store: Store, track: Track, kind: str) -> None:

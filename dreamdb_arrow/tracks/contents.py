@@ -34,7 +34,6 @@ from dreamdb_arrow.tracks.hot import base_of, overlay_of, read_hot_shard
 from dreamdb_arrow.tracks.kinds import TrackForm, form_of, scalar_type_of
 from dreamdb_arrow.tracks.layout import (
     bucket_directory,
-    init_directory,
     items_directory,
     paths_in,
     payload_directory,
@@ -53,9 +52,6 @@ def check_contents(store: Store, track: Track) -> None:
         NotFoundError, CorruptDataError: the first thing that is missing, damaged, or not as an index says.
         UnsupportedError: the Track is of a kind that cannot be looked into.
     """
-    if track.init_segment is not None:
-        path = f"{init_directory(track.timeline, track.modality)}/{track.init_segment}"
-        fetch(store, path, track.init_segment)
     if track.object_index != []:
         _CHECKS[form_of(track)](store, track)
 
