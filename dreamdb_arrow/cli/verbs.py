@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ ARGUMENTS: Final = MappingProxyType(
         "query": "SQL; each argument may hold several statements, separated by ';'",
         "branch": "the ref whose rows are wanted, a branch of the same dataset",
         "branches": "the refs whose rows are wanted, in this order",
+        "refs": "the refs to check; all of them when none is named",
         "question": "status",
         "field": "an embedding field",
     }
 )
-REST: Final = frozenset({"query", "branches"})  # these take all words that are left
+REST: Final = frozenset({"query", "branches", "refs"})  # these take all words that are left
 STAGES: Final = ("measure", "plan", "refile", "publish")  # of ada-ivf-step
 LONG_OPTIONS: Final = MappingProxyType({"backend": "--backend", "ref": "--ref-name", "label": "--label"})
 
@@ -48,6 +50,21 @@ def whole_number(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise ArgumentTypeError(f"{text!r} is no whole number of at least 0")
     return int(text)
+
+
+def some_number(text: str) -> float:
+    """Return a number of at least 0 that may have decimals, for argparse."""
+    if not re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        raise ArgumentTypeError(f"{text!r} is no number of at least 0")
+    return float(text)
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Return part and number of parts out of `3/16`, for argparse; whether there is such a part is not asked here."""
+    part, slash, of = text.partition("/")
+    if not slash:
+        raise ArgumentTypeError(f"{text!r} is no part of all, such as 3/16")
+    return whole_number(part), whole_number(of)
 
 
 def _json(parser: ArgumentParser) -> None:
@@ -145,13 +162,34 @@ def _index(parser: ArgumentParser) -> None:
 def _gc(parser: ArgumentParser) -> None:
     keep = "how many versions behind each ref are kept too (10)"
     parser.add_argument("--keep-manifests", metavar="N", type=whole_number, default=10, help=keep)
-    recent = "keep what was written in the last S seconds (0)"
-    parser.add_argument("--keep-since-secs", metavar="S", type=whole_number, default=0, help=recent)
+    recent = (
+        "keep what was written, or what a ref named, in the last S seconds (3600; 0 with --writers-paused)"
+    )
+    parser.add_argument("--keep-since-secs", metavar="S", type=whole_number, help=recent)
+    days = "keep also the versions that were a ref's tip in the last D days (0)"
+    parser.add_argument("--keep-days", metavar="D", type=some_number, default=0, help=days)
     root = "a version to keep beside those of refs, by its address; may be repeated"
     parser.add_argument("--root", metavar="VERSION", action="append", default=[], help=root)
     parser.add_argument("--delete", action="store_true", help="remove it, instead of only telling")
-    paused = "say that nobody writes to the Space meanwhile; --delete needs it"
+    shard = "look at part I of N of all objects only, counted from 1; other jobs take the others (1/1)"
+    parser.add_argument("--shard", metavar="I/N", type=shard_of, default=(1, 1), help=shard)
+    paused = "say that nobody writes to the Space meanwhile, so that nothing is kept for being young"
     parser.add_argument("--writers-paused", action="store_true", help=paused)
+    _json(parser)
+
+
+def _fsck(parser: ArgumentParser) -> None:
+    unreachable = "look also at objects that nothing leads to"
+    parser.add_argument("--unreachable", action="store_true", help=unreachable)
+    parser.add_argument("--repair", action="store_true", help="make damaged or missing outboards anew")
+    source = "put back what this other Space, copy or folder still has; may be repeated"
+    parser.add_argument("--repair-from", metavar="BACKEND", action="append", default=[], help=source)
+    _json(parser)
+
+
+def _verify(parser: ArgumentParser) -> None:
+    version = "a version: a label, an address, or a time (that of REF)"
+    parser.add_argument("--as-of", metavar="VERSION", help=version)
     _json(parser)
 
 
@@ -308,17 +346,45 @@ VERBS: Final = MappingProxyType(
             _ada_ivf_step,
         ),
         "gc": Verb(
-            "BACKEND [--keep-manifests N] [--keep-since-secs S] [--root VERSION] [--delete --writers-paused] [--json]",
+            "BACKEND [--keep-manifests N] [--keep-days D] [--keep-since-secs S] [--root VERSION] [--shard I/N] "
+            "[--delete] [--writers-paused] [--json]",
             "tell or remove what no ref leads to any more",
-            "Only tells, unless --delete is given. While objects are removed nobody may write to the Space: what is\n"
-            "garbage now may be what a writer is about to use. That cannot be seen from here, so it has to be said.",
+            "Only tells, unless --delete is given. Writers go on meanwhile: what is younger than an hour stays, so that a commit\n"
+            "under way keeps what it has written. Give --keep-since-secs more when commits take longer. Writers of the reference\n"
+            "SDK have to be paused, since they do not say what they use again. When it is interrupted, run it again.",
             (
                 "dreamdb gc space",
+                "dreamdb gc space --keep-days 30 --delete",
+                "dreamdb gc space --shard 3/16 --delete --json",
                 "dreamdb gc space --keep-manifests 0 --delete --writers-paused",
             ),
             ("backend",),
             1,
             _gc,
+        ),
+        "fsck": Verb(
+            "BACKEND [REF ...] [--unreachable] [--repair] [--repair-from BACKEND] [--json]",
+            "check that all objects are there, whole, and fit together",
+            "Follows refs with their histories. Each object is hashed and must have the one form of its kind; indexes, counts,\n"
+            "orders, outboards, and stripes beside Tracks must agree. Tells each thing that is wrong, and exits with 1 then.\n"
+            "Bytes that come from elsewhere are checked against their addresses before they are put back.",
+            (
+                "dreamdb fsck space",
+                "dreamdb fsck space hello --json",
+                "dreamdb fsck space --repair-from /backup/space",
+            ),
+            ("backend", "refs"),
+            1,
+            _fsck,
+        ),
+        "verify": Verb(
+            "BACKEND REF [--as-of VERSION] [--json]",
+            "check one version as fsck does",
+            "Without the versions before it. Exits with 1 when something is wrong.",
+            ("dreamdb verify space hello", "dreamdb verify space hello --as-of 2026-01-31 --json"),
+            ("backend", "ref"),
+            2,
+            _verify,
         ),
         "demo": Verb(
             "[--dir DIR] [--query SENTENCE]",

@@ -159,8 +159,10 @@ class _Pass:
         """Commit what has been written."""
         batch.flush()
         found: list[_Swapped] = []
+        held = batch.take_written()
 
         def build(parent: Manifest, _: Address, batch: Batch) -> Change:
+            batch.hold(held)
             found[:] = [_swap_in(self, batch, parent, last and self.whole)]
             return Change(OPERATION, found[0].entries)
 

@@ -19,7 +19,7 @@ from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
 from dreamdb_arrow.errors import InvalidInputError, MergeError, UnsupportedError
 from dreamdb_arrow.history.ancestry import merge_base
 from dreamdb_arrow.history.commit import Change, Clock, Joined, commit
-from dreamdb_arrow.history.manifests import load_manifest
+from dreamdb_arrow.history.manifests import load_manifest, manifest_path
 from dreamdb_arrow.history.merge import Parting, Union, fast_forward, tracks_of_both, unite
 from dreamdb_arrow.history.refs import resolve_ref
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
@@ -82,6 +82,7 @@ def _merge_version(store: Store, name: str, target: Address, clock: Clock) -> Ad
         if base == target:
             return Change(OPERATION)
         known = None if base is None else load_manifest(store, base)
+        batch.hold([manifest_path(target)])  # its Ref may move on before ours does
         return union_change(store, batch, Parting(parent, theirs, known), target, clock())
 
     return commit(store, name, build, clock=clock)[0]

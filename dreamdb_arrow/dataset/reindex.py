@@ -38,8 +38,9 @@ from dreamdb_arrow.dataset.reindex_job import (
     resume,
 )
 from dreamdb_arrow.dataset.reindex_plan import ADA, REBUILD, SIZES, measure, plan
-from dreamdb_arrow.dataset.reindex_refile import KINDS, file_added, filing_of, read_groups, refile
-from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.dataset.reindex_refile import KINDS, file_added, filing_of, read_groups, read_paths, refile
+from dreamdb_arrow.dataset.spatial import DIRECTORY
+from dreamdb_arrow.errors import InvalidInputError, ObjectNotFoundError
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.index_entries import CELLS, IndexEntries, entries_of_lists
 from dreamdb_arrow.objects.manifest import Manifest
@@ -48,7 +49,6 @@ from dreamdb_arrow.objects.spatial_index import IMI_COSINE, IVF_COSINE
 from dreamdb_arrow.spatial.partitioners import check_count
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
-from dreamdb_arrow.tracks.cells import field_directory
 from dreamdb_arrow.tracks.compaction import Compacted
 from dreamdb_arrow.tracks.placing import place_entries
 
@@ -196,7 +196,7 @@ def _building(
         filing = filing_of(desk, base_of(desk, job), planned)
         late = file_added(desk, batch, target, filing, added) if len(added) else []
         made = read_groups(desk, filed)
-        _check_there(desk, target, made)
+        _hold(desk, batch, [*read_paths(desk, filed), f"{DIRECTORY}/{address}"])
         names = [*sources, [row.tobytes() for row in added.addresses]]
         done = _refiled(batch, target, [*made, *([KINDS, *entry] for entry in late)], names)
         change = compact_change(desk.store, batch, parent, {desk.field: done})
@@ -213,12 +213,12 @@ def _added(desk: Desk, entries: IndexEntries, known: frozenset[bytes]) -> IndexE
     return entries.take(np.array([at for at, name in enumerate(names) if name not in known], np.int64))
 
 
-def _check_there(desk: Desk, target: Target, made: list[list[Any]]) -> None:
-    """Raise ConflictError when a bucket was collected between two stages: nothing names it yet."""
-    directory = field_directory(target.track)
-    for row in made:
-        if not desk.store.exists(f"{directory}/{row[1]}/{as_address(row[5])}"):
-            raise give_up(desk, "buckets that it wrote were collected")
+def _hold(desk: Desk, batch: Batch, paths: list[str]) -> None:
+    """Keep what was written in earlier stages. Raises ConflictError when some was collected: nothing names it yet."""
+    try:
+        batch.hold(paths)
+    except ObjectNotFoundError:
+        raise give_up(desk, "buckets that it wrote were collected") from None
 
 
 def _refiled(batch: Batch, target: Target, made: list[list[Any]], sources: list[list[bytes]]) -> Compacted:

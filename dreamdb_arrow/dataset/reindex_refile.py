@@ -170,7 +170,9 @@ def _write_groups(desk: Desk, target: Target, filing: Filing, spilled: Mapping[s
     count = 0
     for count, places in enumerate(_groups(sizes, _GROUP_BYTES // spill.row_bytes), 1):
         if desk.folder.read(f"cells-{count}") is None:
-            desk.folder.write(f"cells-{count}", _write_group(desk, target, filing, spill, places, stops))
+            made, paths = _write_group(desk, target, filing, spill, places, stops)
+            desk.folder.write(f"paths-{count}", paths)
+            desk.folder.write(f"cells-{count}", made)
         _tell(desk, int(stops[-1] + stops[places[-1]]), int(2 * stops[-1]))
     return count
 
@@ -184,8 +186,8 @@ def _groups(sizes: I64, most: int) -> Iterator[I64]:
 
 def _write_group(
     desk: Desk, target: Target, filing: Filing, spill: Spill, places: I64, stops: I64
-) -> list[list[Any]]:
-    """Write the cells of some places; return the kind and the index entry of each bucket."""
+) -> tuple[list[list[Any]], list[str]]:
+    """Write the cells of some places; return the kind and the index entry of each bucket, and the paths of all objects."""
     batch = Batch(desk.store)
     most = int(target.field.options.get("bucket_max_bytes") or BUCKET_MAX_BYTES)
     made = []
@@ -195,7 +197,12 @@ def _write_group(
         lists = add_cell(batch, target.track, filing.key(place // KINDS), rows, most)
         made += [[place % KINDS, *entry] for entry in lists]
     batch.flush()  # 0005-R11
-    return made
+    return made, batch.take_written()
+
+
+def read_paths(desk: Desk, filed: Mapping[str, Any]) -> list[str]:
+    """Return the paths of all objects that were written."""
+    return [path for nth in range(1, filed["groups"] + 1) for path in desk.folder.read(f"paths-{nth}") or ()]
 
 
 def read_groups(desk: Desk, filed: Mapping[str, Any]) -> list[list[Any]]:

@@ -34,6 +34,17 @@ def load_manifest(store: Store, address: Address) -> Manifest:
     return decode_manifest(data) if len(data) > REMEMBERED_BYTES_MAX else _decode_remembered(data)
 
 
+def hold_version(store: Store, address: Address) -> None:
+    """Make the Manifest of a version young, so that no collector takes away what it leads to. Raises ObjectNotFoundError.
+
+    Called before something comes to lead to a version, or to what it holds, that no Ref need lead to at this moment.
+    """
+    try:
+        store.freshen([manifest_path(address)])  # 0008-R19
+    except ObjectNotFoundError as error:
+        raise ObjectNotFoundError(error.path, "no such version in this space") from None
+
+
 @lru_cache(REMEMBERED)  # which is safe between threads, and holds no lock that a fork could leave behind
 def _decode_remembered(data: bytes) -> Manifest:
     return decode_manifest(data)

@@ -6,6 +6,7 @@ A dataset, a branch and a snapshot are all Refs; a snapshot is a Ref called `<re
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -13,12 +14,14 @@ from dreamdb_arrow.codec.address import Address, is_address_text, parse_address
 from dreamdb_arrow.errors import (
     InvalidInputError,
     NotFoundError,
+    ObjectNotFoundError,
     RefConflictError,
     RefExistsError,
     RefNotFoundError,
     StoreError,
 )
 from dreamdb_arrow.history.line import newest_until
+from dreamdb_arrow.history.manifests import hold_version
 from dreamdb_arrow.store.interface import Absent, Ref, Store, holds
 from dreamdb_arrow.store.names import check_ref_name, is_ref_name
 from dreamdb_arrow.store.readback import swap_confirmed
@@ -52,8 +55,10 @@ def create_branch(store: Store, name: str, address: Address) -> None:
 
 
 def _create_ref(store: Store, name: str, address: Address) -> None:
+    check_ref_name(name)
+    hold_version(store, address)
     try:
-        store.swap_ref(check_ref_name(name), Absent(), address)  # 0008-R1, 0008-R2
+        store.swap_ref(name, Absent(), address)  # 0008-R1, 0008-R2
     except RefConflictError as error:
         raise RefExistsError(name, error.found) from None
     except StoreError:  # a lost answer is not a lost race
@@ -64,9 +69,12 @@ def _create_ref(store: Store, name: str, address: Address) -> None:
 def delete_ref(store: Store, name: str) -> None:
     """Remove a branch or a snapshot; the versions that it named stay until they are collected.
 
+    The last of them is as young as a new one, so that whoever reads it, or regrets, has time.
     Raises RefNotFoundError when there is none, RefConflictError when it moved meanwhile.
     """
     found = read_tip(store, name)
+    with suppress(ObjectNotFoundError):  # a Ref that names nothing goes all the more
+        hold_version(store, found.address)
     if not swap_confirmed(store, name, found, Absent()):
         raise RefConflictError(name, str(found), str(store.read_ref(name)))
 

@@ -159,6 +159,25 @@ def remove(path: str) -> None:
         os.unlink(path)  # noqa: PTH108 - as above
 
 
+def make_young(path: str, temporary: str) -> bool:
+    """Set the time of a file to now, by the clock of its disk; False when there is no file. Raises OSError.
+
+    Whoever may write to the directory can: a file of somebody else, whose time they may not set, gets an equal one of their
+    own, written as `temporary`, in its place.
+    """
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        try:
+            write_new(temporary, [read_whole(path)], sync=True)
+            os.replace(temporary, path)  # noqa: PTH105 - as above
+        finally:
+            remove(temporary)
+    return True
+
+
 def temporary_name() -> str:
     """Return a file name that nobody else uses and that is no address."""
     return f"{os.getpid()}-{secrets.token_hex(8)}.tmp"  # 0005-R14
@@ -175,6 +194,11 @@ def walk(directory: str, path: str) -> Iterator[str]:
 
     Links to files count as files; links to directories are not followed, as they may lead in a circle.
     """
+    return (below for below, _ in walk_entries(directory, path))
+
+
+def walk_entries(directory: str, path: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield what walk yields, each with its entry of the directory. Raises OSError."""
     pending = [(directory, path)]
     while pending:
         directory, path = pending.pop()
@@ -184,4 +208,4 @@ def walk(directory: str, path: str) -> Iterator[str]:
                 if entry.is_dir(follow_symlinks=False):
                     pending.append((entry.path, f"{below}/"))
                 elif entry.is_file():
-                    yield below
+                    yield below, entry

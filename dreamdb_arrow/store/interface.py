@@ -68,6 +68,15 @@ class NewObject:
         return sum(len(part) for part in self.parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Aged:
+    """An object as a list shows it: where it lies, its bytes, and when it was put or freshened last, by the store's clock."""
+
+    path: str
+    size: int
+    modified_ns: int
+
+
 class Store(Protocol):
     """A place where a Space lives. Safe to share between threads.
 
@@ -96,7 +105,7 @@ class Store(Protocol):
         ...
 
     def put(self, path: str, data: Buffer) -> None:
-        """Write an object unless one lies there; durable on return.
+        """Write an object unless one lies there, which is then as young as a new one; durable on return.
 
         Raises CorruptDataError when one of another length lies there: it cannot be what the path names.
         """
@@ -116,8 +125,27 @@ class Store(Protocol):
         """
         ...
 
+    def list_aged(self, prefix: str = "") -> Iterator[Aged]:
+        """Yield what `list` yields, with sizes and ages."""
+        ...
+
+    def freshen(self, paths: Sequence[str]) -> None:
+        """Make objects as young as if they had just been put. Raises ObjectNotFoundError for the first that is not there."""
+        ...
+
+    def now_ns(self) -> int:
+        """Return the time, in nanoseconds since 1970, by the clock that ages are told by."""
+        ...
+
     def delete(self, path: str) -> None:
-        """Remove an object; no error when there is none. Only garbage collection calls this."""
+        """Remove an object; no error when there is none. Who collects garbage calls `delete_aged`."""
+        ...
+
+    def delete_aged(self, paths: Sequence[str], before_ns: int) -> builtins.list[str]:
+        """Remove those objects that are older than a time, and return their paths.
+
+        No put or freshen comes between the look at the age and the removal: an object whose put or freshen has returned stays.
+        """
         ...
 
     def size(self, path: str) -> int:

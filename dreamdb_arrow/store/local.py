@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.store import files, local_refs
-from dreamdb_arrow.store.interface import Absent, NewObject, Ref
+from dreamdb_arrow.store import ages, files, local_refs
+from dreamdb_arrow.store.interface import Absent, Aged, NewObject, Ref
 from dreamdb_arrow.store.names import check_object_path, check_ranges, check_ref_name, is_object_path
 from dreamdb_arrow.store.tree import DurableTree
 
@@ -75,6 +75,28 @@ class LocalStore:
             for path in files.walk(f"{self._root}/{directory}", directory):
                 if path.startswith(prefix) and is_object_path(path):  # 0005-R5
                     yield path
+
+    def list_aged(self, prefix: str = "") -> Iterator[Aged]:
+        """Yield what `list` yields, with sizes and the times of the files."""
+        directory = prefix[: prefix.rfind("/") + 1]
+        if directory and not is_object_path(directory[:-1]):
+            return
+        with files.reading(prefix):
+            for found in ages.list_aged(f"{self._root}/{directory}", directory):
+                if found.path.startswith(prefix):
+                    yield found
+
+    def freshen(self, paths: Sequence[str]) -> None:
+        """Make objects as young as if they had just been put."""
+        ages.freshen(self._root, [check_object_path(path) for path in paths])
+
+    def now_ns(self) -> int:
+        """Return the time by the clock of the disk."""
+        return ages.now_ns(self._root)
+
+    def delete_aged(self, paths: Sequence[str], before_ns: int) -> builtins.list[str]:
+        """Remove those objects that are older than a time, and return their paths."""
+        return ages.delete_aged(self._root, [check_object_path(path) for path in paths], before_ns)
 
     def delete(self, path: str) -> None:
         """Remove an object; no error when there is none."""

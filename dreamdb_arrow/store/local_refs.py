@@ -15,7 +15,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
 
 from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of, as_address
 from dreamdb_arrow.errors import (
@@ -26,11 +25,10 @@ from dreamdb_arrow.errors import (
     RefConflictError,
 )
 from dreamdb_arrow.store import files
+from dreamdb_arrow.store.ages import open_lock
 from dreamdb_arrow.store.interface import Absent, Ref, holds
 from dreamdb_arrow.store.names import LOCKS, REFS, is_ref_name
 from dreamdb_arrow.store.tree import DurableTree
-
-_LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
 
 def read_ref(root: str, name: str) -> Ref | Absent:
@@ -75,11 +73,7 @@ def swap_ref(tree: DurableTree, name: str, expect: Ref | Absent, new: Address | 
 def _locked(root: str, name: str) -> Iterator[str]:
     """Hold the lock of a ref, waiting for it; yield the path of the lock file. A killed process lets go of it."""
     path = f"{root}/{LOCKS}/{address_of(f'{REFS}/{name}'.encode())}.lock"
-    try:
-        fd = os.open(path, _LOCK_FLAGS, 0o666)
-    except FileNotFoundError:
-        Path(path).parent.mkdir(exist_ok=True)
-        fd = os.open(path, _LOCK_FLAGS, 0o666)
+    fd = open_lock(path)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)  # 0005-R13
         yield path

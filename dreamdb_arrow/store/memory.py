@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Lock
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.errors import CorruptDataError, ObjectNotFoundError, RefConflictError
 from dreamdb_arrow.store.forks import renew_in_child
-from dreamdb_arrow.store.interface import Absent, NewObject, Ref, holds
+from dreamdb_arrow.store.interface import Absent, Aged, NewObject, Ref, holds
 from dreamdb_arrow.store.names import check_object_path, check_ranges, check_ref_name
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ NAMED_SPACES: Final[dict[str, MemoryStore]] = {}
 class MemoryStore:
     """A store that ends with the process. `open_store("memory://name")` shares one by name."""
 
-    __slots__ = ("__weakref__", "_lock", "_objects", "_refs", "_url")
+    __slots__ = ("__weakref__", "_lock", "_modified", "_objects", "_refs", "_url")
 
     def __init__(self, name: str = "") -> None:
         self._url = f"memory://{name}"
         self._objects: dict[str, bytes] = {}
+        self._modified: dict[str, int] = {}  # nanoseconds since 1970
         self._refs: dict[str, Address] = {}
         self._lock = Lock()
         renew_in_child(self)
@@ -65,9 +67,11 @@ class MemoryStore:
         return [data[start : start + length] for start, length in ranges]
 
     def put(self, path: str, data: Buffer) -> None:
-        """Keep an object, unless there is one."""
+        """Keep an object, unless there is one, which is then as young as a new one."""
         new = bytes(data)
-        old = self._objects.setdefault(check_object_path(path), new)
+        with self._lock:
+            old = self._objects.setdefault(check_object_path(path), new)
+            self._modified[path] = self.now_ns()
         if len(old) != len(new):  # 0005-R1
             raise CorruptDataError(
                 f"{path} already holds {len(old)} bytes, not the {len(new)} to be put there"
@@ -86,9 +90,46 @@ class MemoryStore:
             paths = list(self._objects)
         return (path for path in paths if path.startswith(prefix))
 
+    def list_aged(self, prefix: str = "") -> Iterator[Aged]:
+        """Yield what `list` yields, with sizes and ages."""
+        with self._lock:
+            found = [
+                Aged(path, len(data), self._modified.get(path, 0))
+                for path, data in self._objects.items()
+                if path.startswith(prefix)
+            ]
+        yield from found
+
+    def freshen(self, paths: Sequence[str]) -> None:
+        """Make objects as young as if they had just been put."""
+        with self._lock:
+            for path in paths:
+                if check_object_path(path) not in self._objects:
+                    raise ObjectNotFoundError(path)
+                self._modified[path] = self.now_ns()
+
+    def now_ns(self) -> int:
+        """Return the time by the clock of this machine."""
+        return time.time_ns()
+
     def delete(self, path: str) -> None:
         """Forget an object."""
-        self._objects.pop(check_object_path(path), None)
+        with self._lock:
+            self._forget(check_object_path(path))
+
+    def delete_aged(self, paths: Sequence[str], before_ns: int) -> builtins.list[str]:
+        """Forget those objects that are older than a time, and return their paths."""
+        with self._lock:
+            old = [
+                path for path in paths if self._modified.get(check_object_path(path), before_ns) < before_ns
+            ]
+            for path in old:
+                self._forget(path)
+        return old
+
+    def _forget(self, path: str) -> None:
+        self._objects.pop(path, None)
+        self._modified.pop(path, None)
 
     def size(self, path: str) -> int:
         """Return the length of an object in bytes."""

@@ -7,6 +7,7 @@ temporary file that nobody lists.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -14,8 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from dreamdb_arrow.errors import CorruptDataError
+from dreamdb_arrow.errors import CorruptDataError, StoreError
 from dreamdb_arrow.store import files
+from dreamdb_arrow.store.ages import ages_held, make_young
 from dreamdb_arrow.store.direct import DIRECT_BYTES
 from dreamdb_arrow.store.interface import NewObject
 from dreamdb_arrow.store.names import TEMPORARY
@@ -74,15 +76,21 @@ class DurableTree:
     def _write(self, item: NewObject) -> None:
         path = f"{self.root}/{item.path}"
         with files.writing(item.path):
-            if self._lies_there(path, item):
-                return
-            temporary = self._write_temporary(item)
-            try:
-                self.with_directory(path, lambda: files.link_new(temporary, path))
-            except FileExistsError:  # somebody wrote it meanwhile
-                self._lies_there(path, item)
-            finally:
-                files.remove(temporary)
+            for _ in range(_ATTEMPTS):
+                if self._lies_there(path, item) or self._link(path, item):
+                    return
+        raise StoreError(f"cannot write {item.path}: others write and remove it all the time", retryable=True)
+
+    def _link(self, path: str, item: NewObject) -> bool:
+        """Write a file that was not there; False when somebody wrote it meanwhile."""
+        temporary = self._write_temporary(item)
+        try:
+            self.with_directory(path, lambda: files.link_new(temporary, path))
+        except FileExistsError:
+            return False
+        finally:
+            files.remove(temporary)
+        return True
 
     def _write_temporary(self, item: NewObject) -> str:
         path = f"{self.root}/{TEMPORARY}/{files.temporary_name()}"
@@ -95,6 +103,7 @@ class DurableTree:
         return path
 
     def _lies_there(self, path: str, item: NewObject) -> bool:
+        """Whether an object is there, which is made young then, so that no collector that runs takes it away."""
         try:
             found = os.stat(path).st_size  # noqa: PTH116 - asked of every object that is written
         except FileNotFoundError:
@@ -103,9 +112,13 @@ class DurableTree:
             raise CorruptDataError(
                 f"damaged object: {item.path} has {found} bytes, not {item.size}; remove it, then write again"
             )
-        if self.sync:  # its writer may not have flushed it: the reference SDK never does
-            files.sync_path(path)
-        return True
+        try:
+            if self.sync:  # its writer may not have flushed it: the reference SDK never does
+                files.sync_path(path)
+        except FileNotFoundError:
+            return False
+        with ages_held(self.root, fcntl.LOCK_SH):
+            return make_young(self.root, item.path)
 
     def _chain(self, directory: str) -> Iterator[str]:
         yield directory

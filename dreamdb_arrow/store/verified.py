@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
-from typing import Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.errors import DigestMismatchError, StoreError
@@ -25,12 +25,16 @@ from dreamdb_arrow.store.checked import SIZE, CheckedFiles, Signature
 from dreamdb_arrow.store.forks import renew_in_child
 from dreamdb_arrow.store.interface import Store
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 Part: TypeAlias = tuple[int, memoryview]
 T = TypeVar("T")
 R = TypeVar("R")
 
 THREADS: Final = 8
 REMEMBERED_FILES: Final = 1 << 16
+_MAPPED_BYTES: Final = 1 << 20
 _PATIENCE_S: Final = 1e-3
 _SLOW_S: Final = 200e-6  # an object; handing one to a thread costs about 50 microseconds
 
@@ -52,6 +56,23 @@ def fetch_many(store: Store, wanted: Sequence[tuple[str, Address]], *, threads: 
     Raises as fetch does.
     """
     return call_each(lambda item: fetch(store, *item), wanted, threads=threads)
+
+
+def bytes_of(store: Store, path: str) -> Buffer:
+    """Return the bytes of an object, unverified: a file of some size is mapped into memory, not read.
+
+    Raises ObjectNotFoundError, StoreError.
+    """
+    local = store.local_path(path)
+    if local is None:
+        return store.get(path)
+    with files.reading(path), files.opened(str(local)) as fd:
+        size = os.fstat(fd).st_size
+        return (
+            files.read_at(fd, 0, size)
+            if size < _MAPPED_BYTES
+            else mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+        )
 
 
 def call_each(work: Callable[[T], R], items: Sequence[T], *, threads: int = THREADS) -> list[R]:

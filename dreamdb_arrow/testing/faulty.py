@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.errors import StoreError
-from dreamdb_arrow.store.interface import Absent, NewObject, Ref, Store
+from dreamdb_arrow.store.interface import Absent, Aged, NewObject, Ref, Store
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -30,7 +30,7 @@ class FaultyStore:
     mode     "once"     it fails and does nothing; the next calls work
              "forever"  it fails, and so do all later ones
              "after"    it works, and its answer is lost
-             "halfway"  put_many writes the first half of its items and fails; any other call as "once"
+             "halfway"  put_many, freshen and delete_aged do the first half and fail; any other call as "once"
 
     `calls` counts, `failed` tells whether the fault has happened, `log` names the calls.
     """
@@ -82,9 +82,33 @@ class FaultyStore:
         """List objects, or fail."""
         return self._call(f"list {prefix}", lambda: self._store.list(prefix))
 
+    def list_aged(self, prefix: str = "") -> Iterator[Aged]:
+        """List objects with their ages, or fail."""
+        return self._call(f"list_aged {prefix}", lambda: self._store.list_aged(prefix))
+
+    def freshen(self, paths: Sequence[str]) -> None:
+        """Make objects young, or fail; in mode "halfway" after the first half of them."""
+        half = paths[: len(paths) // 2]
+        self._call(
+            f"freshen {len(paths)}", lambda: self._store.freshen(paths), lambda: self._store.freshen(half)
+        )
+
+    def now_ns(self) -> int:
+        """Tell the time, or fail."""
+        return self._call("now_ns", self._store.now_ns)
+
     def delete(self, path: str) -> None:
         """Remove an object, or fail."""
         self._call(f"delete {path}", lambda: self._store.delete(path))
+
+    def delete_aged(self, paths: Sequence[str], before_ns: int) -> builtins.list[str]:
+        """Remove what is old, or fail; in mode "halfway" after the first half of it."""
+        half = paths[: len(paths) // 2]
+        return self._call(
+            f"delete_aged {len(paths)}",
+            lambda: self._store.delete_aged(paths, before_ns),
+            lambda: self._store.delete_aged(half, before_ns),
+        )
 
     def size(self, path: str) -> int:
         """Return a size, or fail."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of, is_address_text
@@ -34,6 +34,26 @@ def check_objects(store: Store) -> int:
     return len(reached)
 
 
+def naive_live(store: Store, versions: Iterable[Address]) -> set[str]:
+    """Return the texts of all addresses that versions lead to, without their ancestors, found with no idea of any kind of object.
+
+    For a collector to be compared with: slow, and all in memory. Raises KeyError where something is missing.
+    """
+    where = {path.rpartition("/")[2]: path for path in store.list() if not path.startswith("bao-outboard/")}
+    pending, live = [str(version) for version in versions], set[str]()
+    while pending:
+        name = pending.pop()
+        if name in live:
+            continue
+        live.add(name)
+        if f"/{0:016x}/" in where[name]:  # a payload; cover notes among them name objects that may be gone
+            continue
+        pending += map(
+            str, _addresses_in(store.get(where[name]), but="parents" * (where[name][:10] == "manifests/"))
+        )
+    return live
+
+
 def _read_all(store: Store) -> dict[Address, bytes]:
     contents = {}
     for path in store.list():
@@ -48,12 +68,18 @@ def _read_all(store: Store) -> dict[Address, bytes]:
     return contents
 
 
-def _addresses_in(data: bytes) -> Iterator[Address]:
-    """Yield what an object names: all byte strings in CBOR that look like an address. A payload names nothing."""
+def _addresses_in(data: bytes, but: str = "") -> Iterator[Address]:
+    """Yield what an object names: all byte strings in CBOR that look like an address. A payload names nothing.
+
+    `but` is a key of the outermost map that is left out.
+    """
     try:
-        pending: list[Any] = [decode_cbor(data)]
+        outermost = decode_cbor(data)
     except CorruptDataError:
         return
+    if isinstance(outermost, dict):
+        outermost.pop(but, None)
+    pending: list[Any] = [outermost]
     while pending:
         value = pending.pop()
         if isinstance(value, dict):

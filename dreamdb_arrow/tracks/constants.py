@@ -31,7 +31,7 @@ def read_constant(store: Store, track: Track) -> Any:
     has no encoding here.
     """
     encoding = _encoding_of(track.modality)
-    path, address = _place_of(track)
+    path, address = place_of(track)
     try:
         text = fetch(store, path, address).decode(encoding)
         return json.loads(text) if track.modality == JSON_MODALITY else text
@@ -41,10 +41,10 @@ def read_constant(store: Store, track: Track) -> Any:
 
 def read_array_constant(store: Store, track: Track, of: ItemType) -> Items:
     """Return the one item of an array constant. Raises CorruptDataError, UnsupportedError."""
-    return decode_items_of(of, [fetch(store, *_place_of(track))])
+    return decode_items_of(of, [fetch(store, *place_of(track))])
 
 
-def _place_of(track: Track) -> tuple[str, Address]:
+def place_of(track: Track) -> tuple[str, Address]:
     """Return path and address of a constant's payload."""
     addresses = expect_addresses(track.object_index, "object_index of a constant")
     if len(addresses) != 1:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from dreamdb_arrow.codec.address import ADDRESS_BYTES, BLAKE3_CODE, Address
+from dreamdb_arrow.codec.address_set import AddressSet
 from dreamdb_arrow.errors import LayoutError, UnsupportedError
 from dreamdb_arrow.objects.array_index import decode_array_page
 from dreamdb_arrow.objects.btree_page import BtreeNode, decode_btree_page
@@ -47,9 +48,9 @@ class Reached:
     beyond  versions that others name as their parents; they are live only if something else says so
     """
 
-    live: set[Address] = field(default_factory=set)
-    read: set[Address] = field(default_factory=set)
-    beyond: set[Address] = field(default_factory=set)
+    live: AddressSet = field(default_factory=AddressSet)
+    read: AddressSet = field(default_factory=AddressSet)
+    beyond: AddressSet = field(default_factory=AddressSet)
 
     def add_rows(self, rows: Any) -> None:
         """Add addresses, uint8 (n, 33)."""
@@ -161,8 +162,8 @@ def _reach_entries(store: Store, track: Track, entries: IndexEntries, reached: R
         return
     assert entries.shape is MEDIA
     chunked = entries.addresses[entries.columns[4]]
-    items = {Address(row.tobytes()) for row in chunked} - reached.read
-    for part in _parts(items):
+    items = {Address(row.tobytes()) for row in chunked}
+    for part in _parts(items, reached):
         for data in fetch_many(store, paths_in(items_directory(track.timeline, track.modality), part)):
             reached.live.update(chunk.address for chunk in decode_items(data).chunks)
         reached.read.update(part)
@@ -181,7 +182,7 @@ def _new_pages(
     level = {root}
     for at in range(height - 1, -1, -1):
         below: set[Address] = set()
-        for part in _parts(level - reached.read):
+        for part in _parts(level, reached):
             for address, data in zip(part, fetch_many(store, paths_in(directory, part)), strict=True):
                 page = decode(data)
                 children = getattr(page, "children", None)
@@ -194,8 +195,9 @@ def _new_pages(
         level = below
 
 
-def _parts(addresses: Iterable[Address]) -> Iterator[list[Address]]:
-    ordered = sorted(addresses)
+def _parts(addresses: Iterable[Address], reached: Reached) -> Iterator[list[Address]]:
+    """Yield those addresses whose contents were not looked at yet, some at a time."""
+    ordered = sorted(address for address in addresses if address not in reached.read)
     for at in range(0, len(ordered), _FETCHED_TOGETHER):
         yield ordered[at : at + _FETCHED_TOGETHER]
 

@@ -32,7 +32,7 @@ from dreamdb_arrow.errors import (
     RefConflictError,
     UnsupportedError,
 )
-from dreamdb_arrow.history.gc import find_garbage, read_refs, sweep
+from dreamdb_arrow.history.gc import Plan, collect, read_refs
 from dreamdb_arrow.history.manifests import MANIFESTS, load_manifest
 from dreamdb_arrow.objects.btree_page import ScalarEntries
 from dreamdb_arrow.objects.geometry_item import (
@@ -253,14 +253,16 @@ def test_nothing_is_collected_when_a_ref_has_moved():  # 0008-R14
     for i in range(20, 23):
         ds.append_many([row(i)])
         ds.flush()
-    garbage, refs = find_garbage(store, 0, 0, 0)
-    assert garbage.paths
-    ds.append_many([row(30)])
-    held = sorted(store.list())
+    assert collect(store, Plan(0), dry_run=True).paths
+    held = []
+
+    def progress(*_):
+        ds.append_many([row(30)])
+        held.extend(sorted(store.list()))
+
     with pytest.raises(RefConflictError):
-        sweep(store, garbage, refs)
+        collect(store, Plan(0), dry_run=False, progress=progress)
     assert sorted(store.list()) == held
-    assert read_refs(store) != refs
 
 
 def test_a_compaction_changes_no_row():  # 0008-R15

@@ -394,3 +394,93 @@ def test_sweep_leaves_objects_and_refs(store):
     assert store.sweep(2**63) == 0
     assert list(store.list()) == ["a/b"]
     assert store.list_refs() == ["demo"]
+
+
+# ---------------------------------------------------------------- ages
+
+FOREVER = 1 << 62
+
+
+def ages(store):
+    return {found.path: found for found in store.list_aged()}
+
+
+def test_lists_tell_sizes_and_ages(store):
+    before = store.now_ns()
+    store.put_many([NewObject("a/b", b"xyz"), NewObject("c", b"")])
+    store.swap_ref("demo", Absent(), ONE)
+    found = ages(store)
+    assert {path: one.size for path, one in found.items()} == {"a/b": 3, "c": 0}
+    assert all(before <= one.modified_ns <= store.now_ns() for one in found.values())
+    assert (
+        [one.path for one in store.list_aged("a/")] == [one.path for one in store.list_aged("a/b")] == ["a/b"]
+    )
+    assert list(store.list_aged("none/")) == []
+
+
+def later(store):
+    """A time that is after all that was put, and not after what is put from now on."""
+    newest = max(one.modified_ns for one in store.list_aged())
+    while (now := store.now_ns()) <= newest:
+        pass
+    return now
+
+
+def test_only_the_old_is_removed(store):  # 0005-R15
+    paths = [f"d/{n}" for n in range(4)]
+    for path in paths:
+        store.put(path, b"x")
+    before = later(store)
+    store.put(paths[1], b"x")  # as young as a new one
+    store.freshen([paths[2]])
+    assert sorted(store.delete_aged([*paths, "none"], before)) == [paths[0], paths[3]]
+    assert sorted(store.list()) == [paths[1], paths[2]]
+    assert sorted(store.delete_aged(paths, FOREVER)) == [paths[1], paths[2]]
+    assert store.delete_aged([], FOREVER) == []
+
+
+def test_what_is_gone_cannot_be_made_young(store):
+    store.freshen([])
+    with pytest.raises(ObjectNotFoundError, match="none"):
+        store.freshen(["none"])
+    with pytest.raises(InvalidInputError):
+        store.freshen(["../x"])
+    with pytest.raises(InvalidInputError):
+        store.delete_aged(["refs/demo"], FOREVER)
+
+
+def test_a_put_that_returned_is_never_undone(store):  # 0005-R15
+    """A collector with a time that is past takes away what was put before, over and over; what was put last stays."""
+    started, done = store.now_ns(), threading.Event()
+
+    def sweep():
+        while not done.is_set():
+            store.delete_aged(["d/x"], started)
+
+    sweeper = threading.Thread(target=sweep)
+    sweeper.start()
+    try:
+        for _ in range(300):
+            store.put("d/x", b"x")
+            assert store.get("d/x") == b"x"
+    finally:
+        done.set()
+        sweeper.join()
+
+
+def test_a_batch_keeps_what_it_has_written_young(store, monkeypatch):
+    monkeypatch.setattr("dreamdb_arrow.store.batch.YOUNG_S", -1.0)
+    batch = Batch(store, limit_bytes=1)
+    first = f"d/{batch.add('d', b'first')}"
+    held = "e/held"
+    store.put(held, b"held")
+    batch.hold([held])
+    before = later(store)
+    batch.add("d", b"second")
+    batch.flush()
+    assert store.delete_aged(list(store.list()), before) == []
+    assert {first, held} <= set(batch.take_written())
+    batch.hold([held])
+    store.delete(held)
+    with pytest.raises(ObjectNotFoundError, match="held"):
+        batch.flush()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import dreamdb_arrow as vd
+from dreamdb_arrow.codec.address import address_of
 
 T0 = 1_700_000_000_000_000_000
 
@@ -94,10 +95,10 @@ def test_compact_tells_what_it_did(ok, space):
 def test_gc_tells_first_and_removes_when_asked(ok, space):
     opened(space).delete_ref("night")
     before = contents(space)
-    told = ok("gc", space, "--keep-manifests", "0")
+    told = ok("gc", space, "--keep-manifests", "0", "--writers-paused")
     assert re.fullmatch(r"would remove \d+ objects, [\d.]+ KB; 3 refs keep \d+\n", told)
     assert contents(space) == before
-    report = json.loads(ok("gc", space, "--keep-manifests", "0", "--json"))
+    report = json.loads(ok("gc", space, "--keep-manifests", "0", "--writers-paused", "--json"))
     assert (report["dry_run"], report["deleted"]) == (True, 0)
     done = ok("gc", space, "--keep-manifests", "0", "--delete", "--writers-paused")
     assert done == told.replace("would remove", "removed")
@@ -109,9 +110,13 @@ def test_gc_keeps_the_young_and_named_versions(ok, space):
     ds = opened(space)
     version = ds.current_manifest()
     ds.delete([T0])
-    young = ok("gc", space, "--keep-manifests", "0", "--keep-since-secs", "3600")
-    assert re.fullmatch(r"would remove 0 objects, 0 B; 4 refs keep \d+, \d+ objects? too young\n", young)
-    kept = json.loads(ok("gc", space, "--keep-manifests", "0", "--root", version, "--json"))["paths"]
+    lost = address_of(b"lost")
+    ds.space.store.put(f"lost/{lost}", b"lost")
+    young = ok("gc", space, "--keep-manifests", "0")
+    assert re.fullmatch(r"would remove 0 objects, 0 B; 4 refs keep \d+, 1 object too young\n", young)
+    kept = json.loads(
+        ok("gc", space, "--keep-manifests", "0", "--root", version, "--writers-paused", "--json")
+    )["paths"]
     assert f"manifests/{version}" not in kept
 
 
@@ -144,7 +149,13 @@ def test_gc_keeps_the_young_and_named_versions(ok, space):
             2,
             r".*whole number.*|.*expected one argument.*",
         ),
-        (["gc", "SPACE", "--delete"], 1, r"to remove objects, stop all writers .* writers_paused=True"),
+        (
+            ["gc", "SPACE", "--delete", "--keep-since-secs", "0"],
+            1,
+            r"to remove .*, stop all writers .* writers_paused=True",
+        ),
+        (["gc", "SPACE", "--shard", "0/4"], 1, r"not a shard: 0/4"),
+        (["gc", "SPACE", "--shard", "3"], 2, r".*'3' is no part of all"),
         (["gc", "SPACE", "--root", "zz"], 1, r"not a version: 'zz'"),
         (["gc", "SPACE", "--keep-manifests", "many"], 2, r".*'many' is no whole number"),
         (["gc"], 2, r"BACKEND is missing"),

@@ -5,6 +5,7 @@ import pytest
 import dreamdb_arrow as vd
 from dreamdb_arrow.codec.address import address_of
 from dreamdb_arrow.errors import RefConflictError, RefNotFoundError
+from dreamdb_arrow.history.manifests import manifest_path
 from dreamdb_arrow.history.refs import (
     create_branch,
     create_snapshot,
@@ -19,6 +20,14 @@ from dreamdb_arrow.testing import FaultyStore
 A, B = address_of(b"a"), address_of(b"b")
 SECOND = 1_000_000_000
 T0 = 1_700_000_000 * SECOND  # 2023-11-14 22:13:20 UTC
+
+
+def with_versions():
+    """A store with two Manifests, into which nobody looks here."""
+    store = MemoryStore()
+    for data in (b"a", b"b"):
+        store.put(manifest_path(address_of(data)), data)
+    return store
 
 
 @pytest.mark.parametrize(
@@ -56,7 +65,7 @@ def test_snapshot_names():
 
 
 def test_a_branch_is_made_once():  # 0008-R2
-    store = MemoryStore()
+    store = with_versions()
     create_branch(store, "main", A)
     assert resolve_ref(store, "main") == A
     for address in (A, B):
@@ -67,14 +76,14 @@ def test_a_branch_is_made_once():  # 0008-R2
 
 @pytest.mark.parametrize("name", ["x@y", "../x", "a//b", "", "A", "x" * 65, "a/../b", "a\0"])
 def test_names_that_no_branch_has(name):
-    store = MemoryStore()
+    store = with_versions()
     with pytest.raises(vd.InvalidInputError):
         create_branch(store, name, A)
     assert store.list_refs() == []
 
 
 def test_a_snapshot_names_one_version_for_good():  # 0008-R1
-    store = MemoryStore()
+    store = with_versions()
     assert create_snapshot(store, "x", "v1", A) == "x@v1"
     assert create_snapshot(store, "x", "v1", A) == "x@v1"
     with pytest.raises(RefConflictError, match="x@v1"):
@@ -84,16 +93,24 @@ def test_a_snapshot_names_one_version_for_good():  # 0008-R1
 
 @pytest.mark.parametrize("create", [create_branch, lambda s, n, a: create_snapshot(s, "x", n, a)])
 def test_a_lost_answer_is_no_failure(create):
-    store = MemoryStore()
-    create(FaultyStore(store, 1, "after"), "name", A)
+    store = with_versions()
+    create(FaultyStore(store, 2, "after"), "name", A)
     assert len(store.list_refs()) == 1
     with pytest.raises(vd.StoreError):
-        create(FaultyStore(store, 1, "once"), "other", A)
+        create(FaultyStore(store, 2, "once"), "other", A)
     assert len(store.list_refs()) == 1
+
+
+def test_a_version_that_is_gone_gets_no_name():  # 0008-R19
+    store = with_versions()
+    for create in (create_branch, lambda s, n, a: create_snapshot(s, "x", n, a)):
+        with pytest.raises(vd.NotFoundError, match="no such version in this space"):
+            create(store, "name", address_of(b"gone"))
+    assert store.list_refs() == []
 
 
 def test_an_unknown_ref_is_told_with_those_there_are():
-    store = MemoryStore()
+    store = with_versions()
     create_branch(store, "main", A)
     with pytest.raises(RefNotFoundError, match=r"'nope' does not exist; known refs: main"):
         resolve_ref(store, "nope")

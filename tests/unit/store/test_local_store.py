@@ -341,3 +341,19 @@ def test_many_small_objects_cost_little_more_than_their_bytes(tmp_path):
     started = time.perf_counter()
     store.put_many([NewObject(f"a/{i}", b"x") for i in range(500)])
     assert time.perf_counter() - started < 2
+
+
+def test_a_file_of_somebody_else_is_made_young_by_an_equal_one(store, tmp_path, monkeypatch):
+    store.put("d/x", b"theirs")
+    path = tmp_path / "d" / "x"
+    os.utime(path, (1, 1))
+
+    def refuse(*_):
+        raise PermissionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "utime", refuse)
+        store.put("d/x", b"theirs")
+    assert path.read_bytes() == b"theirs"
+    assert path.stat().st_mtime > 1
+    assert list(store.list()) == ["d/x"]
