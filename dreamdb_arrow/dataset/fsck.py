@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
-from dreamdb_arrow.dataset.space import Backend
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.dataset.shown_values import other_values
+from dreamdb_arrow.dataset.space import Backend, Space
+from dreamdb_arrow.errors import DreamDBError, UnsupportedError
 from dreamdb_arrow.history import fsck as checks
-from dreamdb_arrow.history.fsck import Progress, Report
+from dreamdb_arrow.history.fsck import Finding, Progress, Report
+from dreamdb_arrow.history.manifests import manifest_path
 from dreamdb_arrow.history.refs import resolve_as_of, resolve_ref
 from dreamdb_arrow.history.repair import repair
+from dreamdb_arrow.store.interface import Ref, Store
 from dreamdb_arrow.store.urls import open_store
+
+MANIFEST: Final = "manifest"
 
 
 def fsck(
@@ -47,7 +54,8 @@ def fsck(
         report = checks.fsck(
             store, refs, unreachable=unreachable, progress=progress
         )  # what lay behind is seen now
-    return _told(report, restored)
+    names = store.list_refs() if refs is None else refs
+    return _told(store, report, restored, _tips(store, names))
 
 
 def verify(
@@ -56,8 +64,28 @@ def verify(
     """Check one version as `fsck` does, without those before it: that of a Ref, or the one that `as_of` names."""
     store = open_store(backend)
     version = resolve_ref(store, ref) if as_of is None else resolve_as_of(store, ref, as_of)
-    return _told(checks.fsck(store, (), [version], history=False, progress=progress), [])
+    return _told(store, checks.fsck(store, (), [version], history=False, progress=progress), [], [version])
 
 
-def _told(report: Report, restored: list[str]) -> dict[str, Any]:
+def _told(store: Store, report: Report, restored: list[str], versions: Sequence[Address]) -> dict[str, Any]:
+    if not report.findings:  # rows of what is damaged say nothing
+        space = Space(store, cache_dir=None)
+        report.findings += [
+            found for version in dict.fromkeys(versions) for found in _other_values(space, version)
+        ]
     return {**asdict(report), "restored": restored}
+
+
+def _tips(store: Store, names: Sequence[str]) -> list[Address]:
+    found = [store.read_ref(name) for name in names]
+    return [ref.address for ref in found if isinstance(ref, Ref)]
+
+
+def _other_values(space: Space, version: Address) -> list[Finding]:
+    try:
+        found = list(other_values(space.rows(version)))
+    except UnsupportedError:
+        return []
+    except DreamDBError as error:
+        return [Finding(manifest_path(version), str(version), MANIFEST, str(error))]
+    return [Finding(manifest_path(version), str(version), MANIFEST, wrong) for _, wrong in found]

@@ -95,4 +95,4 @@ def test_nothing_is_lost_and_nothing_added(tmp_path, appends, runs):  # 0005-R8,
         commits = APPENDERS * appends + MERGERS * MERGES + appends
         print(f"run {run}: {commits} commits on one ref in {seconds:.1f} s, {commits / seconds:.0f} a second")  # noqa: T201
         if run == 0:
-            assert vd.fsck(root, cache_dir=None).findings == []
+            assert vd.fsck(root)["findings"] == []

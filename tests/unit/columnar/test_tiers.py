@@ -161,8 +161,8 @@ def test_rows_that_two_stripes_have_are_taken_in_once(flush):
         + [1000 * at + first for first in (3, 4) for at in range(2 * FANOUT)]
     )
     assert shown(ds) == {**rows_of(wanted), "_anchor": wanted}
-    assert vd.fsck(ds.space.store, cache_dir=None).findings == []
+    assert vd.fsck(ds.space.store)["findings"] == []
     ds.compact()
     ds.flush()
     assert shown(ds)["_anchor"] == wanted
-    assert vd.fsck(ds.space.store, cache_dir=None).findings == []
+    assert vd.fsck(ds.space.store)["findings"] == []
