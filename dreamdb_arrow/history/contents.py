@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from dreamdb_arrow.columnar.agreement import check_layer
 from dreamdb_arrow.columnar.vendor import VENDOR_MODALITIES, read_track, track_path
 from dreamdb_arrow.errors import DreamDBError, LayoutError, ObjectNotFoundError
 from dreamdb_arrow.history.manifests import manifest_path
+from dreamdb_arrow.history.marking import GRAPH_INDEXES
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
 from dreamdb_arrow.objects.schema import Field, decode_schema, item_type_of
 from dreamdb_arrow.objects.track import Track
@@ -20,6 +23,17 @@ from dreamdb_arrow.tracks.arrays import fetch_array_parts, has_items, read_array
 from dreamdb_arrow.tracks.blobs import GEOMETRY, VIDEO_ITEM, fetch_blobs, read_blobs
 from dreamdb_arrow.tracks.contents import check_contents
 from dreamdb_arrow.tracks.layout import init_directory
+from dreamdb_arrow.tracks.reach import is_address
+from dreamdb_arrow.tracks.vectors import COMPRESSORS
+
+REGISTERED: Final = MappingProxyType(
+    {
+        "scalar_index_hash": "scalar-index",
+        "spatial_index": "spatial-index",
+        "vector_compressor": COMPRESSORS,
+        "graph_index": GRAPH_INDEXES,
+    }
+)
 
 Looked = tuple[str, DreamDBError | None]  # a path, and what is wrong with what lies there or behind
 
@@ -37,9 +51,12 @@ def check_version(store: Store, address: Address, manifest: Manifest) -> Iterato
     for name in fields:
         if find_entry(manifest.tracks, name) is None:  # 0001-R6
             yield manifest_path(address), LayoutError(f"it names no Track of field {name!r}")
-    for name, wrong in check_layer(store, manifest):
-        found = find_entry(manifest.tracks, name)
-        yield manifest_path(address) if found is None else track_path(found), wrong
+    try:
+        for name, wrong in check_layer(store, manifest):
+            found = find_entry(manifest.tracks, name)
+            yield manifest_path(address) if found is None else track_path(found), wrong
+    except DreamDBError as error:  # of notes or tombstones, without which rows cannot be compared
+        yield manifest_path(address), error
 
 
 def _wrong_with(store: Store, manifest: Manifest, entry: TrackEntry, f: Field | None) -> DreamDBError | None:
@@ -52,7 +69,7 @@ def _wrong_with(store: Store, manifest: Manifest, entry: TrackEntry, f: Field | 
             _check_blobs(store, track, f.kind)
         else:
             check_contents(store, track)
-        _check_scalar_index(store, manifest, entry)
+        _check_registered(store, manifest, entry)
     except DreamDBError as error:
         return error
     return None
@@ -77,8 +94,15 @@ def _check_blobs(store: Store, track: Track, kind: str) -> None:
         fetch_blobs(store, track.timeline, track.modality, kind, items, np.array([row]))
 
 
-def _check_scalar_index(store: Store, manifest: Manifest, entry: TrackEntry) -> None:
+def _check_registered(store: Store, manifest: Manifest, entry: TrackEntry) -> None:
+    """Check that what the registry names for a field is there; readers may have no use for it."""
     registered = manifest.registry.get(entry.modality)
-    index = registered.get("scalar_index_hash") if isinstance(registered, dict) else None
-    if isinstance(index, bytes) and not store.exists(path := f"scalar-index/{Address(index)}"):  # 0001-R12
-        raise ObjectNotFoundError(path)
+    if not isinstance(registered, dict):
+        return
+    for key, directory in REGISTERED.items():
+        named = registered.get(key)
+        for address in named if isinstance(named, list) else [named]:
+            if is_address(address) and not store.exists(
+                path := f"{directory}/{Address(address)}"
+            ):  # 0001-R12
+                raise ObjectNotFoundError(path)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 TAGS: Final = "tags/"  # refs of the reference SDK that hold no address
 DAMAGED: Final = "its bytes do not belong to its address"
 MISSING: Final = "it is not there"
+UNTOLD: Final = "whether it is whole cannot be told, as its payload is not"
 _TOGETHER: Final = 256
 
 Stage = Literal["versions", "objects", "rows"]
@@ -160,14 +161,19 @@ class _Check:
                 if name.startswith(TAGS):
                     self.report.skipped.append(f"{REFS}/{name}: a tag of another SDK names no version here")
                     continue
-                self._note(f"{REFS}/{name}", str(error), kind=REF)
+                self._note_ref(name, str(error))
                 continue
             if isinstance(found, Absent):
-                self._note(f"{REFS}/{name}", "there is no such ref", kind=REF)
+                self._note_ref(name, "there is no such ref")
             elif not self._store.exists(manifest_path(found.address)):
-                self._note(f"{REFS}/{name}", f"it names no version: {found.address}", kind=REF)
+                self._note_ref(name, f"it names no version: {found.address}")
+                self._note(manifest_path(found.address), MISSING)
             else:
                 yield found.address
+
+    def _note_ref(self, name: str, wrong: str) -> None:
+        self._complete = False
+        self._note(f"{REFS}/{name}", wrong, kind=REF)
 
     def follow(self, tips: Collection[Address], *, history: bool) -> None:
         """Mark what versions lead to, and check what they say of their parents."""
@@ -259,7 +265,8 @@ class _Check:
             return [(path, str(error))]
         name = path.rpartition("/")[2]
         if str(address_of(data)) != name:
-            return [(path, DAMAGED)]
+            outboard = f"{OUTBOARDS}/{name}"
+            return [(path, DAMAGED), *([(outboard, UNTOLD)] if self._store.exists(outboard) else [])]
         wrong = []
         try:
             check_form(kind, path, data)
