@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from dreamdb_arrow.dataset.compact import compact_ref
 from dreamdb_arrow.dataset.compact_stripes import Progress
 from dreamdb_arrow.dataset.handle import Handle
 from dreamdb_arrow.dataset.merge import FAST_FORWARD, merge_ref, merge_refs
+from dreamdb_arrow.dataset.revert import revert_ref
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.refs import delete_ref
 
@@ -41,6 +43,20 @@ class Branching(Handle):
         except BaseException:
             self._version = self.space.resolve(self._ref)
             raise
+        return str(self._version)
+
+    def revert(self, version: str | datetime | int) -> str:
+        """Make a new version that is as an old one was: schema, rows, deletions, metadata; return it.
+
+        Nothing is undone: the versions since stay in the history, and a later revert can bring them back. Rows that were
+        deleted since come back.
+
+        Args:
+            version: a snapshot's label, a version's address, or a time, as `open` takes it under `as_of`.
+
+        Raises NotFoundError where there is no such version any more, InvalidInputError for one of another dataset.
+        """
+        self._version = revert_ref(self.space, self._ref, version, self._clock)
         return str(self._version)
 
     def compact(
