@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
 from dreamdb_arrow.dataset.compact import compact_ref
 from dreamdb_arrow.dataset.compact_stripes import Progress
+from dreamdb_arrow.dataset.diff import diff_rows
 from dreamdb_arrow.dataset.handle import Handle
 from dreamdb_arrow.dataset.merge import FAST_FORWARD, merge_ref, merge_refs
 from dreamdb_arrow.dataset.revert import revert_ref
@@ -58,6 +61,21 @@ class Branching(Handle):
         """
         self._version = revert_ref(self.space, self._ref, version, self._clock)
         return str(self._version)
+
+    def diff(self, other: str | Handle) -> pa.RecordBatchReader:
+        """Return what changed from this version to another one, ascending by anchor.
+
+        Args:
+            other: another handle; a Ref, a Ref's snapshot or time (`hello@first`, `hello@2026-11-23`), or an address.
+
+        Columns: `_anchor`; `change`, one of `added`, `deleted`, `changed`; `fields`, the names of the fields whose values
+        changed. Fields that were added, dropped or made anew come first, without an anchor, as `field added` and so on. What both
+        versions share is not read, and no more than some windows of rows are in memory.
+
+        Raises InvalidInputError for a version of another dataset, NotFoundError.
+        """
+        version = other.version if isinstance(other, Handle) else self.space.find(other)
+        return diff_rows(self._rows, self.space.rows(version))
 
     def compact(
         self,

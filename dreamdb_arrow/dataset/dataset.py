@@ -127,9 +127,9 @@ class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching, MultiVec
         """
         space = Space(backend, **options)
         if isinstance(version, str):
-            ref, _, as_of = version.partition("@")
-            found = space.resolve(ref, as_of) if as_of else parse_address(version)
-            return cls(space, version, found)
+            if "@" not in version:
+                return cls(space, version, parse_address(version))
+            return cls(space, version, space.find(version))
         try:
             label, manifest = version["label"], version["manifest"]
         except KeyError as error:
