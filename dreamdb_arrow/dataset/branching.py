@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
+
+import pyarrow as pa
 
 from dreamdb_arrow.dataset.compact import compact_ref
 from dreamdb_arrow.dataset.compact_stripes import Progress
+from dreamdb_arrow.dataset.diff import diff_rows
 from dreamdb_arrow.dataset.handle import Handle
 from dreamdb_arrow.dataset.merge import FAST_FORWARD, merge_ref, merge_refs
+from dreamdb_arrow.dataset.revert import revert_ref
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.refs import delete_ref
 
@@ -42,6 +47,35 @@ class Branching(Handle):
             self._version = self.space.resolve(self._ref)
             raise
         return str(self._version)
+
+    def revert(self, version: str | datetime | int) -> str:
+        """Make a new version that is as an old one was: schema, rows, deletions, metadata; return it.
+
+        Nothing is undone: the versions since stay in the history, and a later revert can bring them back. Rows that were
+        deleted since come back.
+
+        Args:
+            version: a snapshot's label, a version's address, or a time, as `open` takes it under `as_of`.
+
+        Raises NotFoundError where there is no such version any more, InvalidInputError for one of another dataset.
+        """
+        self._version = revert_ref(self.space, self._ref, version, self._clock)
+        return str(self._version)
+
+    def diff(self, other: str | Handle) -> pa.RecordBatchReader:
+        """Return what changed from this version to another one, ascending by anchor.
+
+        Args:
+            other: another handle; a Ref, a Ref's snapshot or time (`hello@first`, `hello@2026-11-23`), or an address.
+
+        Columns: `_anchor`; `change`, one of `added`, `deleted`, `changed`; `fields`, the names of the fields whose values
+        changed. Fields that were added, dropped or made anew come first, without an anchor, as `field added` and so on. What both
+        versions share is not read, and no more than some windows of rows are in memory.
+
+        Raises InvalidInputError for a version of another dataset, NotFoundError.
+        """
+        version = other.version if isinstance(other, Handle) else self.space.find(other)
+        return diff_rows(self._rows, self.space.rows(version))
 
     def compact(
         self,

@@ -121,12 +121,15 @@ class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching, MultiVec
 
     @classmethod
     def open_at(cls, version: Mapping[str, str] | str, backend: Backend, **options: Any) -> Self:
-        """Open the version that `snapshot` returned, or a snapshot's Ref name, or a Manifest address."""
+        """Open a version by what `snapshot` returned, a snapshot's Ref name, a Manifest address, or `<ref>@<time>`.
+
+        A time is one that `open` takes as `as_of`, such as `hello@2026-11-23T05:30:00`.
+        """
         space = Space(backend, **options)
         if isinstance(version, str):
-            is_ref = "@" in version
-            found = space.resolve(version) if is_ref else parse_address(version)
-            return cls(space, version, found)
+            if "@" not in version:
+                return cls(space, version, parse_address(version))
+            return cls(space, version, space.find(version))
         try:
             label, manifest = version["label"], version["manifest"]
         except KeyError as error:
@@ -262,10 +265,15 @@ class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching, MultiVec
         name = create_snapshot(self.space.store, self._ref, label, self._version)
         return {"label": name, "manifest": str(self._version), "timeline": timeline}
 
-    def branch(self, new_name: str) -> Self:
-        """Make a Ref at this version and return a dataset on it; writes to it leave this Ref alone."""
-        create_branch(self.space.store, new_name, self._version)
-        return type(self)(self.space, new_name, self._version, self._clock)
+    def branch(self, new_name: str, as_of: str | datetime | int | None = None) -> Self:
+        """Make a Ref at this version and return a dataset on it; writes to it leave this Ref alone.
+
+        `as_of` names another version of this Ref, as `open` takes it. Raises RefExistsError.
+        """
+        version = self._version if as_of is None else self.space.resolve(self._ref, as_of)
+        _ = self.space.rows(version).timeline  # a version that cannot be read is no place to go on from
+        create_branch(self.space.store, new_name, version)
+        return type(self)(self.space, new_name, version, self._clock)
 
     def refresh(self) -> Self:
         """Move this handle to the tip of its Ref."""

@@ -32,5 +32,10 @@ class Handle:
         return copy(self)  # a version does not change, and its Space is meant to be shared
 
     @property
+    def version(self) -> Address:
+        """The version that this handle is at."""
+        return self._version
+
+    @property
     def _rows(self) -> RowSet:
         return self.space.rows(self._version)

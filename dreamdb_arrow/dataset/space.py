@@ -9,7 +9,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import Final
 
-from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.address import Address, is_address_text, parse_address
 from dreamdb_arrow.columnar.cache import DEFAULT_ROOT, LocalCache
 from dreamdb_arrow.columnar.rows import resolve_rows
 from dreamdb_arrow.columnar.rowset import RowSet
@@ -96,6 +96,13 @@ class Space:
     def resolve(self, ref: str, as_of: object = None) -> Address:
         """Return the version that a Ref, and perhaps `as_of`, name."""
         return resolve_ref(self.store, ref) if as_of is None else resolve_as_of(self.store, ref, as_of)
+
+    def find(self, name: str) -> Address:
+        """Return the version that one text names: an address, a Ref, or `<ref>@<label or time>`."""
+        if is_address_text(name):
+            return parse_address(name)
+        ref, _, as_of = name.partition("@")
+        return self.resolve(ref, as_of or None)
 
 
 @lru_cache(SPACES_SHARED)

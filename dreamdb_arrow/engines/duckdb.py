@@ -26,6 +26,7 @@ import numpy as np
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.space import Backend, Space
+from dreamdb_arrow.engines.effects import DONE_SQL, Effects
 from dreamdb_arrow.engines.knn import FOUND_SQL, HITS_SQL, Knn
 from dreamdb_arrow.engines.late_columns import LateColumns, address_texts
 from dreamdb_arrow.engines.macros import copy_macros, keep_macros, kept_macros, macros_sql
@@ -241,6 +242,7 @@ class Session:
             ("plan", self._planner.plan, [*[TEXT] * 6, "UBIGINT", TEXT], TEXT, volatile),
             ("files", self._planner.files, [TEXT], FILES_SQL, volatile | arrow),
             ("knn", knn.answer, [TEXT, TEXT, "FLOAT[]", TEXT, "UBIGINT", TEXT], FOUND_SQL, volatile | arrow),
+            ("effect", Effects(self.space).do, [TEXT, "VARCHAR[]"], DONE_SQL, volatile),
             ("hits", knn.hits, [TEXT, "FLOAT[]", "BIGINT[]"], HITS_SQL, volatile),
             ("vector", self._late.vectors_of(None), KEYED, "FLOAT[]", arrow),
             ("media", self._late.media, [TEXT, TEXT, MEDIA_REF_SQL], "BLOB", arrow),

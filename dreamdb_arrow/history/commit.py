@@ -55,6 +55,7 @@ class Change:
     removed       fields whose entries go, with their lineage
     unregistered  registry keys that go
     joined        the version that a merge brings in
+    restored      a version whose Tracks, registry and foreign keys take the place of the parent's, before all else
     """
 
     operation: str
@@ -63,11 +64,13 @@ class Change:
     removed: frozenset[str] = frozenset()
     unregistered: frozenset[str] = frozenset()
     joined: Joined | None = None
+    restored: Manifest | None = None
 
     @property
     def empty(self) -> bool:
         """Whether the next Manifest would say nothing new."""
-        return not (self.entries or self.registry or self.removed or self.unregistered or self.joined)
+        said = self.entries or self.registry or self.removed or self.unregistered
+        return not (said or self.joined or self.restored)
 
 
 Build = Callable[[Manifest, Address, Batch], Change]
@@ -145,14 +148,15 @@ def apply_change(
 
     Lineage and edges are what `descent` leaves of the parent's (ADR 0009).
     """
+    start = parent if change.restored is None else change.restored
     replaced = {entry.field for entry in change.entries} | change.removed
-    active = [e for e in parent.tracks.active if e.field not in replaced]  # 0001-R6, 0006-R3
+    active = [e for e in start.tracks.active if e.field not in replaced]  # 0001-R6, 0006-R3
     active += change.entries
-    registry = {**parent.registry, **(change.registry or {})}  # 0008-R5
+    registry = {**start.registry, **(change.registry or {})}  # 0008-R5
     other = change.joined
-    before = parent.tracks if other is None else other.tracks
+    before = start.tracks if other is None else other.tracks
     return replace(
-        parent,
+        start,
         ts=max(now_ns, parent.ts + 1, 0 if other is None else other.ts + 1),  # 0001-R3, 0008-R6
         parents=(address,) if other is None else (address, other.address),  # 0008-R4
         writer=writer_tag(change.operation, place),
