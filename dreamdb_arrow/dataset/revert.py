@@ -9,6 +9,7 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.commit import Change, Clock, check_writable, commit
+from dreamdb_arrow.history.manifests import hold_version
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.store.batch import Batch
 
@@ -26,9 +27,9 @@ def revert_ref(space: Space, name: str, version: object, clock: Clock = time.tim
 
     Raises NotFoundError where there is no such version any more, InvalidInputError for one of another dataset.
     """
-    wanted = space.rows(
-        space.resolve(name, version)
-    ).manifest  # 0008-R19: what cannot be read is not brought back
+    address = space.resolve(name, version)
+    hold_version(space.store, address)  # 0008-R20: no Ref need lead there any more
+    wanted = space.rows(address).manifest  # 0008-R19: what cannot be read is not brought back
 
     def build(parent: Manifest, _: Address, __: Batch) -> Change:
         if parent.timelines != wanted.timelines:
