@@ -18,10 +18,11 @@ from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.history.refs import resolve_as_of, resolve_ref
 from dreamdb_arrow.store.forks import Forked, renew_in_child
 from dreamdb_arrow.store.interface import Store
-from dreamdb_arrow.store.urls import open_store
+from dreamdb_arrow.store.urls import is_far, open_store, read_through
 
 VERSIONS_KEPT: Final = 64
 SPACES_SHARED: Final = 8
+FETCHED: Final = "fetched"  # below the cache's folder: what came out of buckets
 
 Backend = str | os.PathLike[str] | Store
 
@@ -35,6 +36,8 @@ class Space:
         cache_dir: where projections and copies are kept; None for a temporary folder.
         durability: `fsync` (what is written is on the disk before it counts) or `os` (it survives a killed process,
             not a power cut).
+        cache_bytes: how much of a bucket the cache may keep; None for 10 GiB, or a tenth of the disk if that is less.
+        offline: ask a bucket for nothing; what the cache has is what there is.
     """
 
     def __init__(
@@ -44,9 +47,15 @@ class Space:
         create: bool = False,
         cache_dir: str | os.PathLike[str] | None = DEFAULT_ROOT,
         durability: str = "fsync",
+        cache_bytes: int | None = None,
+        offline: bool = False,
     ) -> None:
         self.store = open_store(backend, create=create, durability=durability)
         self.cache = LocalCache(cache_dir)
+        if is_far(self.store):
+            self.store = read_through(
+                self.store, self.cache.root / FETCHED, limit_bytes=cache_bytes, offline=offline
+            )
         self._versions: OrderedDict[Address, RowSet] = OrderedDict()
         self._lock = Lock()
         self._durability = durability
@@ -62,9 +71,9 @@ class Space:
 
     def __reduce__(self) -> tuple[Callable[..., Space], tuple[str, str | None, str]]:
         """Pickle to where it is. Raises InvalidInputError for a store that another process cannot open."""
-        if not self.store.url.startswith("file://"):
+        if self.store.url.startswith("memory://"):
             raise InvalidInputError(
-                f"{self.store.url} ends with this process; only a Space in files is pickled"
+                f"{self.store.url} ends with this process; a Space in files or in a bucket is pickled"
             )
         kept = None if self.cache.is_temporary else str(self.cache.root)
         return shared_space, (self.store.url, kept, self._durability)

@@ -6,6 +6,8 @@ bytes, so writing twice is harmless and nothing is ever overwritten. Refs are th
 
     MemoryStore     store.memory     tests, and Spaces that need not outlive the process
     LocalStore      store.local      a directory
+    BucketStore     store.bucket     S3 and its like
+    CachedStore     store.cached     a bucket, read through a folder nearby
     FaultyStore     testing.faulty   any of them, with the n-th call failing
 """
 
@@ -78,6 +80,11 @@ class Store(Protocol):
     @property
     def url(self) -> str:
         """Where this is, in the form that open_store understands."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls to have under way together from the first one on; 1 where a call may take microseconds."""
         ...
 
     def get(self, path: str) -> bytes:

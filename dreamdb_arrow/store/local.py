@@ -37,6 +37,11 @@ class LocalStore:
         return f"LocalStore({self._root!r})"
 
     @property
+    def concurrency(self) -> int:
+        """One call at a time may be fastest."""
+        return 1
+
+    @property
     def url(self) -> str:
         """`file://` and the absolute path of the directory, whatever the working directory becomes."""
         return f"file://{self._root}"

@@ -41,6 +41,11 @@ class MemoryStore:
         return f"MemoryStore({self._url!r})"
 
     @property
+    def concurrency(self) -> int:
+        """One call at a time may be fastest."""
+        return 1
+
+    @property
     def url(self) -> str:
         """`memory://` and the name; a store without a name cannot be found again by it."""
         return self._url

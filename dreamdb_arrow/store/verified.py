@@ -48,17 +48,23 @@ def fetch(store: Store, path: str, address: Address) -> bytes:
 def fetch_many(store: Store, wanted: Sequence[tuple[str, Address]], *, threads: int = THREADS) -> list[bytes]:
     """Return several whole objects, in order, each checked.
 
-    Starts alone, which is fastest for small objects in memory, and calls in `threads` once that turns out slow.
-    Raises as fetch does.
+    Starts alone, which is fastest for small objects in memory, and calls in `threads` once that turns out slow; of a store
+    that is far away, in as many as it wants. Raises as fetch does.
     """
-    return call_each(lambda item: fetch(store, *item), wanted, threads=threads)
+    return call_each(lambda item: fetch(store, *item), wanted, threads=threads, together=store.concurrency)
 
 
-def call_each(work: Callable[[T], R], items: Sequence[T], *, threads: int = THREADS) -> list[R]:
-    """Return what the function gives for each item, in order: called alone while that is fast, then in `threads`."""
+def call_each(
+    work: Callable[[T], R], items: Sequence[T], *, threads: int = THREADS, together: int = 1
+) -> list[R]:
+    """Return what the function gives for each item, in order: called alone while that is fast, then in `threads`.
+
+    With `together` above 1, in so many threads from the first one on.
+    """
     done: list[R] = []
     started = perf_counter()
-    for item in items:
+    threads = max(threads, together)
+    for item in items if together == 1 or len(items) == 1 else ():
         done.append(work(item))
         if perf_counter() - started > _PATIENCE_S + _SLOW_S * len(done):
             break

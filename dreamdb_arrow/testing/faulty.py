@@ -51,6 +51,11 @@ class FaultyStore:
         return 0 < self._fail_at <= self.calls
 
     @property
+    def concurrency(self) -> int:
+        """That of the store below."""
+        return self._store.concurrency
+
+    @property
     def url(self) -> str:
         """That of the store below."""
         return self._store.url
