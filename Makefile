@@ -14,7 +14,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush conformance interop soak faults docs clean
+.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush conformance interop soak faults fuzz docs clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ interop: $(STAMP)  ## take turns with the reference SDK: 2,000 random steps over
 soak: $(STAMP)  ## every change of every byte of the vectors, and fifty times as many examples; takes hours
 	@$(RUN) -m pytest -n 2 -m slow tests/conformance $(TEST_ARGS)
 	@$(RUN) -m pytest --hypothesis-profile=deep -m "slow or not slow" tests/properties $(TEST_ARGS)
+
+fuzz: $(STAMP)  ## 200,000 damaged inputs for every decoder, in processes of limited memory; a quarter of an hour
+	@$(RUN) -m dreamdb_arrow.testing.fuzz --rounds 200000 conformance/spaces/reference-0.0.16
 
 faults: $(STAMP)  ## all tests with failing stores and killed processes, the long ones too
 	@$(RUN) -m pytest -n 2 -m "slow or not slow" tests/faults $(TEST_ARGS)

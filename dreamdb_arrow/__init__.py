@@ -27,6 +27,7 @@ from dreamdb_arrow.errors import (
 
 if TYPE_CHECKING:
     from dreamdb_arrow.dataset.collect import gc
+    from dreamdb_arrow.dataset.fsck import fsck, verify
     from dreamdb_arrow.dataset.publish import (
         publish_rabitq_compressor,
         train_and_publish_imi_centroids,
@@ -52,12 +53,14 @@ __all__ = [
     "__version__",
     "attach",
     "connect",
+    "fsck",
     "gc",
     "open_store",
     "publish_rabitq_compressor",
     "train_and_publish_imi_centroids",
     "train_and_publish_ivf_centroids",
     "train_and_publish_pq_compressor",
+    "verify",
 ]
 
 # Loaded when they are asked for: engines take half a second, which `dreamdb --help` has no use for.
@@ -66,12 +69,14 @@ _LATE: Final = {
     "Schema": "dreamdb_arrow.dataset.schema",
     "attach": "dreamdb_arrow.engines.duckdb",
     "connect": "dreamdb_arrow.engines.duckdb",
+    "fsck": "dreamdb_arrow.dataset.fsck",
     "gc": "dreamdb_arrow.dataset.collect",
     "open_store": "dreamdb_arrow.store.urls",
     "publish_rabitq_compressor": "dreamdb_arrow.dataset.publish",
     "train_and_publish_imi_centroids": "dreamdb_arrow.dataset.publish",
     "train_and_publish_ivf_centroids": "dreamdb_arrow.dataset.publish",
     "train_and_publish_pq_compressor": "dreamdb_arrow.dataset.publish",
+    "verify": "dreamdb_arrow.dataset.fsck",
 }
 
 

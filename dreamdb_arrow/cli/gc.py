@@ -8,6 +8,7 @@ from argparse import Namespace
 from dreamdb_arrow.cli.cells import size_text
 from dreamdb_arrow.cli.failures import OK
 from dreamdb_arrow.cli.opening import open_space
+from dreamdb_arrow.cli.reindexing import with_bar
 from dreamdb_arrow.cli.values import json_text
 from dreamdb_arrow.cli.words import counted
 from dreamdb_arrow.dataset.collect import gc
@@ -15,13 +16,19 @@ from dreamdb_arrow.dataset.collect import gc
 
 def run(args: Namespace) -> int:
     """Run the verb and return the exit code."""
-    report = gc(
-        open_space(args).store,
-        keep_manifests=args.keep_manifests,
-        keep_since_secs=args.keep_since_secs,
-        dry_run=not args.delete,
-        roots=args.root,
-        writers_paused=args.writers_paused,
+    store = open_space(args).store
+    report = with_bar(
+        args.verb,
+        lambda told: gc(
+            store,
+            keep_manifests=args.keep_manifests,
+            keep_since_secs=args.keep_since_secs,
+            dry_run=not args.delete,
+            roots=args.root,
+            shard=args.shard,
+            writers_paused=args.writers_paused,
+            progress=told,
+        ),
     )
     if args.json:
         sys.stdout.write(f"{json_text(report)}\n")

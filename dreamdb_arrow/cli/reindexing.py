@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -15,17 +15,19 @@ from dreamdb_arrow.cli.values import json_text
 from dreamdb_arrow.cli.words import counted
 
 Told = Callable[[int, int], None]
+T = TypeVar("T")
 
 
 def run_verb(args: Namespace, work: Callable[[Told | None], dict[str, Any]]) -> int:
     """Run the work of a verb, tell what it did, and return the exit code."""
-    report = _with_bar(args.verb, work)
+    report = with_bar(args.verb, work)
     text = json_text(report) if args.json else "; ".join(_told(report))
     sys.stdout.write(f"{text}\n")
     return OK
 
 
-def _with_bar(verb: str, work: Callable[[Told | None], dict[str, Any]]) -> dict[str, Any]:
+def with_bar(verb: str, work: Callable[[Told | None], T]) -> T:
+    """Return what the work gives, which is told whom to tell how far it is: a bar, or nobody."""
     console = screen(stderr=True)
     if not console.is_terminal:
         return work(None)

@@ -17,11 +17,12 @@ ARGUMENTS: Final = MappingProxyType(
         "query": "SQL; each argument may hold several statements, separated by ';'",
         "branch": "the ref whose rows are wanted, a branch of the same dataset",
         "branches": "the refs whose rows are wanted, in this order",
+        "refs": "only these refs, and what they lead to",
         "question": "status",
         "field": "an embedding field",
     }
 )
-REST: Final = frozenset({"query", "branches"})  # these take all words that are left
+REST: Final = frozenset({"query", "branches", "refs"})  # these take all words that are left
 STAGES: Final = ("measure", "plan", "refile", "publish")  # of ada-ivf-step
 LONG_OPTIONS: Final = MappingProxyType({"backend": "--backend", "ref": "--ref-name", "label": "--label"})
 
@@ -48,6 +49,13 @@ def whole_number(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise ArgumentTypeError(f"{text!r} is no whole number of at least 0")
     return int(text)
+
+
+def _shard_of(text: str) -> tuple[int, int]:
+    nth, slash, of = text.partition("/")
+    if not slash or not 1 <= whole_number(nth) <= whole_number(of):
+        raise ArgumentTypeError(f"{text!r} is no shard, such as 3/16")
+    return int(nth), int(of)
 
 
 def _json(parser: ArgumentParser) -> None:
@@ -145,13 +153,31 @@ def _index(parser: ArgumentParser) -> None:
 def _gc(parser: ArgumentParser) -> None:
     keep = "how many versions behind each ref are kept too (10)"
     parser.add_argument("--keep-manifests", metavar="N", type=whole_number, default=10, help=keep)
-    recent = "keep what was written in the last S seconds (0)"
-    parser.add_argument("--keep-since-secs", metavar="S", type=whole_number, default=0, help=recent)
+    recent = "keep what was written in the last S seconds (3600; 0 with --writers-paused): longer than any commit takes"
+    parser.add_argument("--keep-since-secs", metavar="S", type=whole_number, help=recent)
     root = "a version to keep beside those of refs, by its address; may be repeated"
     parser.add_argument("--root", metavar="VERSION", action="append", default=[], help=root)
     parser.add_argument("--delete", action="store_true", help="remove it, instead of only telling")
-    paused = "say that nobody writes to the Space meanwhile; --delete needs it"
+    shard = "remove only the I-th of N parts of all addresses, so that N jobs share the work"
+    parser.add_argument("--shard", metavar="I/N", type=_shard_of, help=shard)
+    paused = "say that nobody writes to the Space meanwhile; then what is young may go, too"
     parser.add_argument("--writers-paused", action="store_true", help=paused)
+    _json(parser)
+
+
+def _fsck(parser: ArgumentParser) -> None:
+    depth = "how many versions behind each ref to follow (all that are there)"
+    parser.add_argument("--max-depth", metavar="N", type=whole_number, help=depth)
+    objects = "leave out the comparison of rows in stripes and in Tracks"
+    parser.add_argument("--objects-only", action="store_true", help=objects)
+    place = "another backend, or a local cache, to restore from what is damaged or missing; may be repeated"
+    parser.add_argument("--repair-from", metavar="PLACE", action="append", default=[], help=place)
+    _json(parser)
+
+
+def _verify(parser: ArgumentParser) -> None:
+    when = "a snapshot's label, a version or a time, instead of the newest version"
+    parser.add_argument("--as-of", metavar="WHEN", help=when)
     _json(parser)
 
 
@@ -308,17 +334,38 @@ VERBS: Final = MappingProxyType(
             _ada_ivf_step,
         ),
         "gc": Verb(
-            "BACKEND [--keep-manifests N] [--keep-since-secs S] [--root VERSION] [--delete --writers-paused] [--json]",
+            "BACKEND [--keep-manifests N] [--keep-since-secs S] [--root VERSION] [--shard I/N] [--delete] [--writers-paused] [--json]",
             "tell or remove what no ref leads to any more",
-            "Only tells, unless --delete is given. While objects are removed nobody may write to the Space: what is\n"
-            "garbage now may be what a writer is about to use. That cannot be seen from here, so it has to be said.",
+            "Only tells, unless --delete is given. Writers may go on meanwhile: what is younger than an hour stays, since a\n"
+            "writer may be about to use it. When all writers are stopped, say so, and it goes as well.",
             (
                 "dreamdb gc space",
+                "dreamdb gc space --delete --shard 3/16",
                 "dreamdb gc space --keep-manifests 0 --delete --writers-paused",
             ),
             ("backend",),
             1,
             _gc,
+        ),
+        "fsck": Verb(
+            "BACKEND [REFS ...] [--max-depth N] [--objects-only] [--repair-from PLACE ...] [--json]",
+            "read everything and tell what is damaged, missing or in disagreement",
+            "Every object must hash to its address, whether a ref leads to it or not; what refs lead to must be there; and\n"
+            "the rows of the newest versions must be the same in stripes and in Tracks. Exits with 1 when something is\n"
+            "wrong. With --repair-from, what another place has whole is restored first.",
+            ("dreamdb fsck space", "dreamdb fsck space hello --max-depth 0 --json"),
+            ("backend", "refs"),
+            1,
+            _fsck,
+        ),
+        "verify": Verb(
+            "BACKEND REF [--as-of WHEN] [--json]",
+            "check one version: all that it leads to, and its rows",
+            "As fsck does it, for a version alone. Exits with 1 when something is wrong.",
+            ("dreamdb verify space hello", "dreamdb verify space hello@first --json"),
+            ("backend", "ref"),
+            2,
+            _verify,
         ),
         "demo": Verb(
             "[--dir DIR] [--query SENTENCE]",

@@ -21,7 +21,7 @@ from dreamdb_arrow.history.ancestry import merge_base
 from dreamdb_arrow.history.commit import Change, Clock, Joined, commit
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.history.merge import Parting, Union, fast_forward, tracks_of_both, unite
-from dreamdb_arrow.history.refs import resolve_ref
+from dreamdb_arrow.history.refs import keep_version, resolve_ref
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
@@ -76,6 +76,7 @@ def _told(names: Sequence[str], nth: int, error: Exception) -> str:
 
 def _merge_version(store: Store, name: str, target: Address, clock: Clock) -> Address:
     theirs = load_manifest(store, target)
+    keep_version(store, target)
 
     def build(parent: Manifest, tip: Address, batch: Batch) -> Change:
         base = merge_base(store, tip, target)

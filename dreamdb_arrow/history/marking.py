@@ -6,15 +6,15 @@ to what its registry names. Where that is not known exactly, marking fails: a co
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.codec.cbor import decode_cbor
 from dreamdb_arrow.codec.modality import check_modality
 from dreamdb_arrow.columnar.vendor import track_path
-from dreamdb_arrow.errors import ObjectNotFoundError, UnsupportedError
-from dreamdb_arrow.history.manifests import load_manifest
+from dreamdb_arrow.errors import DreamDBError, ObjectNotFoundError, UnsupportedError
+from dreamdb_arrow.history.manifests import MANIFESTS, load_manifest
 from dreamdb_arrow.objects.manifest import LINEAGE_FORM, LIST_FORM, Manifest
 from dreamdb_arrow.objects.tombstones import TOMBSTONES_KEY, PageRef, decode_index, decode_page
 from dreamdb_arrow.store.interface import Store
@@ -24,6 +24,15 @@ from dreamdb_arrow.tracks.tombstones import DIRECTORY as TOMBSTONES
 
 ENTITY_KEYS: Final = "dreamdb.entity_keys"
 GRAPH_INDEXES: Final = "graph-index"
+# Keys of registry entries whose addresses are those of objects. What other keys hold may be an id of something else.
+_OBJECT_KEYS: Final = (
+    "scalar_index_hash",
+    "spatial_index",
+    "vector_compressor",
+    "graph_index",
+    "text_index",
+    "hot_shard",
+)
 _FORMS: Final = (LINEAGE_FORM, LIST_FORM)
 _ADDRESS_HEAD: Final = (
     b"\x58\x21\x1e"  # how an address begins in CBOR; text indexes are not in its canonical form
@@ -67,25 +76,57 @@ def _line(store: Store, tip: Address, depth: int) -> Iterator[tuple[Address, Man
 
 
 def _mark_version(store: Store, address: Address, manifest: Manifest, reached: Reached) -> None:
+    for _, error in mark_version(store, address, manifest, reached):
+        raise error
+
+
+def mark_version(
+    store: Store, address: Address, manifest: Manifest, reached: Reached
+) -> Iterator[tuple[str, DreamDBError]]:
+    """Add what a version leads to; yield what is wrong with it, with the path of the object that it was found on the way to.
+
+    A caller that goes on after a problem knows no longer all that the version leads to.
+    """
     if address in reached.read:
         return
+    here = f"{MANIFESTS}/{address}"
     if manifest.tracks.form not in _FORMS or ENTITY_KEYS in manifest.registry:
-        raise UnsupportedError(
-            f"version {address} has tracks of form {manifest.tracks.form!r:.40} or entity keys, whose objects are not known "
-            "exactly; collect with the SDK that wrote it"
+        yield (
+            here,
+            UnsupportedError(
+                f"version {address} has tracks of form {manifest.tracks.form!r:.40} or entity keys, whose objects are not known "
+                "exactly; collect with the SDK that wrote it"
+            ),
         )
+        return
     _see(reached, address)
     reached.live.update(manifest.timelines)
     reached.beyond.update(manifest.parents)
     for entry in (*manifest.tracks.active, *manifest.tracks.lineage):
-        reach_track(store, track_path(entry), entry.address, reached)
+        path = track_path(entry)
+        yield from _tried(path, lambda e=entry, p=path: reach_track(store, p, e.address, reached))  # type: ignore[misc]
+    yield from _tried(here, lambda: _mark_registry(store, manifest, reached))
+
+
+def _tried(path: str, step: Callable[[], None]) -> Iterator[tuple[str, DreamDBError]]:
+    try:
+        step()
+    except DreamDBError as error:
+        yield getattr(error, "path", path), error
+
+
+def _mark_registry(store: Store, manifest: Manifest, reached: Reached) -> None:
+    """Add the tombstones and what else the registry names."""
     tombstones = manifest.registry.get(TOMBSTONES_KEY)
     if isinstance(tombstones, dict) and is_address(tombstones.get("head")):
         _mark_tombstones(store, Address(tombstones["head"]), reached)
-    reached.live.update(_addresses_in({**manifest.registry, "": dict(manifest.extra)}))
     for key, entry in manifest.registry.items():
         if isinstance(entry, dict):
+            reached.live.update(_addresses_in([entry.get(name) for name in _OBJECT_KEYS]))
             _mark_indexes(store, manifest, key, entry, reached)
+    named = set(_addresses_in({**manifest.registry, "": dict(manifest.extra)}))
+    reached.named.update(named - reached.live)
+    reached.live.update(named)
 
 
 def _mark_indexes(

@@ -22,6 +22,7 @@ from dreamdb_arrow.columnar.vendor import (
 from dreamdb_arrow.errors import MergeError
 from dreamdb_arrow.history.ancestry import is_ancestor
 from dreamdb_arrow.history.commit import move_ref
+from dreamdb_arrow.history.refs import keep_version
 from dreamdb_arrow.objects.manifest import Edge, Manifest, TrackEntry, Tracks
 from dreamdb_arrow.objects.tombstones import TOMBSTONES_KEY, TombstoneIndex, encode_index
 from dreamdb_arrow.store.batch import Batch
@@ -64,6 +65,7 @@ def fast_forward(store: Store, name: str, target: Address) -> Address:
             raise MergeError(
                 f"{name!r} cannot be fast-forwarded: {target} does not descend from its tip; use strategy='union-tracks'"
             )
+        keep_version(store, target)
         return target, None  # 0008-R12
 
     return move_ref(store, name, propose)[0]

@@ -6,6 +6,7 @@ A dataset, a branch and a snapshot are all Refs; a snapshot is a Ref called `<re
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -13,12 +14,14 @@ from dreamdb_arrow.codec.address import Address, is_address_text, parse_address
 from dreamdb_arrow.errors import (
     InvalidInputError,
     NotFoundError,
+    ObjectNotFoundError,
     RefConflictError,
     RefExistsError,
     RefNotFoundError,
     StoreError,
 )
 from dreamdb_arrow.history.line import newest_until
+from dreamdb_arrow.history.manifests import manifest_path
 from dreamdb_arrow.store.interface import Absent, Ref, Store, holds
 from dreamdb_arrow.store.names import check_ref_name, is_ref_name
 from dreamdb_arrow.store.readback import swap_confirmed
@@ -52,13 +55,28 @@ def create_branch(store: Store, name: str, address: Address) -> None:
 
 
 def _create_ref(store: Store, name: str, address: Address) -> None:
+    check_ref_name(name)
+    keep_version(store, address)
     try:
-        store.swap_ref(check_ref_name(name), Absent(), address)  # 0008-R1, 0008-R2
+        store.swap_ref(name, Absent(), address)  # 0008-R1, 0008-R2
     except RefConflictError as error:
         raise RefExistsError(name, error.found) from None
     except StoreError:  # a lost answer is not a lost race
         if not holds(store.read_ref(name), address):
             raise
+
+
+def keep_version(store: Store, address: Address) -> None:
+    """Have collectors spare a version that a Ref, or a new version, is about to lead to. Raises NotFoundError when it is gone.
+
+    Whatever leads to a version that a Ref may have left already calls this before. [0008-R19].
+    """
+    try:
+        store.freshen(manifest_path(address))  # 0008-R19
+    except ObjectNotFoundError:
+        raise NotFoundError(
+            f"there is no version {address} any more; it was collected, or never written here"
+        ) from None
 
 
 def delete_ref(store: Store, name: str) -> None:
@@ -67,6 +85,8 @@ def delete_ref(store: Store, name: str) -> None:
     Raises RefNotFoundError when there is none, RefConflictError when it moved meanwhile.
     """
     found = read_tip(store, name)
+    with suppress(ObjectNotFoundError):  # a ref whose version is lost can be removed as well
+        store.freshen(manifest_path(found.address))  # who merges it now still finds it for a while
     if not swap_confirmed(store, name, found, Absent()):
         raise RefConflictError(name, str(found), str(store.read_ref(name)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,9 +25,10 @@ from dreamdb_arrow.errors import (
 )
 from dreamdb_arrow.store.answers import LOST, answers
 from dreamdb_arrow.store.conditions import check_conditions
-from dreamdb_arrow.store.interface import Absent, NewObject, Ref, holds
+from dreamdb_arrow.store.interface import Absent, Listed, NewObject, Ref, holds
 from dreamdb_arrow.store.lock_object import LockObjects
 from dreamdb_arrow.store.names import (
+    LOCKS,
     REFS,
     check_object_path,
     check_ranges,
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 REQUESTS: Final = 64  # under way together
 WHOLE_BYTES: Final = 64 << 20  # what is larger goes up in parts
 PART_BYTES: Final = 16 << 20
+FRESH_NS: Final = 600_000_000_000  # what is older is written again when it is put again: collectors spare an hour, by their clock
+CLOCK: Final = f"{LOCKS}/clock"  # an object whose age tells the server's time
 # The threads of all clients belong to the process that made the first request. A fork takes none along, and a request would
 # wait for them for ever.
 _STARTED: Final[dict[str, int]] = {}
@@ -120,12 +124,49 @@ class BucketStore:
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Yield the paths of all objects that start with these characters."""
+        return (listed.path for listed in self.list_aged(prefix))
+
+    def list_aged(self, prefix: str = "") -> Iterator[Listed]:
+        """Yield the same with sizes and ages."""
         directory = prefix[: prefix.rfind("/") + 1]
         if directory and not is_object_path(directory[:-1]):
             return
         for meta in self._list(directory):
             if meta["path"].startswith(prefix) and is_object_path(meta["path"]):  # 0005-R5
-                yield meta["path"]
+                yield Listed(meta["path"], meta["size"], _age_of(meta))
+
+    def now_ns(self) -> int:
+        """Return the server's time: when an object that is written now is told to have been written."""
+        client = self._asked(CLOCK)
+        with answers(self._url, CLOCK):
+            obstore.put(client, CLOCK, b"")
+            found = _age_of(obstore.head(client, CLOCK))
+        self.traffic.add("put")
+        self.traffic.add("head")
+        return found
+
+    def freshen(self, path: str) -> None:
+        """Make an object young: it is written again, if it is still the one that was read."""
+        data, version = self._get(check_object_path(path))
+        self.traffic.add("put", sent=len(data))
+        try:
+            with answers(self._url, path):
+                obstore.put(self._client, path, data, mode=_version_of(version))  # 0005-R16
+        except LOST:
+            self.size(path)  # somebody else wrote it again, or it is gone
+
+    def delete_old(self, path: str, before_ns: int) -> bool:
+        """Remove an object unless it is young; servers know no condition on that, so it is looked at right before."""
+        client = self._asked(check_object_path(path))
+        self.traffic.add("head")
+        try:
+            with answers(self._url, path):
+                young = _age_of(obstore.head(client, path)) >= before_ns
+        except ObjectNotFoundError:
+            return True
+        if not young:
+            self.delete(path)
+        return not young
 
     def delete(self, path: str) -> None:
         """Remove an object; no error when there is none."""
@@ -211,7 +252,7 @@ class BucketStore:
         return new
 
     def _swap(self, name: str, path: str, expect: Ref | Absent, new: Address) -> Ref:
-        mode: Any = "create" if isinstance(expect, Absent) else _version_of(expect)
+        mode: Any = "create" if isinstance(expect, Absent) else _version_of(expect.version)
         if self._locks is not None:
             mode = "overwrite"
         client = self._asked(path)
@@ -257,11 +298,21 @@ class BucketStore:
                 else:
                     obstore.put(client, item.path, b"".join(item.parts), mode="create")
         except LOST:
-            found = self.size(item.path)
-            if found != size:  # 0005-R1
-                raise CorruptDataError(
-                    f"{item.path} already holds {found} bytes, not the {size} to be put there"
-                ) from None
+            self._settle(client, item)
+
+    def _settle(self, client: ObjectStore, item: NewObject) -> None:
+        """Make sure that what lies there already is what was to be put, and young."""
+        self.traffic.add("head")
+        with answers(self._url, item.path):
+            found = obstore.head(client, item.path)
+        if found["size"] != item.size:  # 0005-R1
+            raise CorruptDataError(
+                f"{item.path} already holds {found['size']} bytes, not the {item.size} to be put there"
+            )
+        if time.time_ns() - _age_of(found) > FRESH_NS:  # 0005-R15
+            self.traffic.add("put", sent=item.size)
+            with answers(self._url, item.path):
+                obstore.put(client, item.path, b"".join(item.parts))
 
     def _list(self, directory: str) -> Iterator[Any]:
         client = self._asked(directory)
@@ -271,12 +322,16 @@ class BucketStore:
                 yield from chunk
 
 
-def _version_of(ref: Ref) -> dict[str, str]:
-    """Return the condition that a ref is still what it was, as its store compares it."""
-    e_tag, _, version = ref.version.partition("\n")
+def _version_of(told: str) -> dict[str, str]:
+    """Return the condition that an object is still what it was, as its store compares it."""
+    e_tag, _, version = told.partition("\n")
     return {"e_tag": e_tag, "version": version} if version else {"e_tag": e_tag}
 
 
 def _told_version(told: Any) -> str:
     e_tag, version = told.get("e_tag") or "", told.get("version") or ""
     return f"{e_tag}\n{version}" if version else e_tag
+
+
+def _age_of(meta: Any) -> int:
+    return round(meta["last_modified"].timestamp() * 1e9)

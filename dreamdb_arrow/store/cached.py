@@ -24,7 +24,7 @@ from dreamdb_arrow.errors import CorruptDataError, DigestMismatchError, LayoutEr
 from dreamdb_arrow.store import files
 from dreamdb_arrow.store.batch import OUTBOARDS
 from dreamdb_arrow.store.bucket import BucketStore
-from dreamdb_arrow.store.interface import Absent, NewObject, Ref
+from dreamdb_arrow.store.interface import Absent, Listed, NewObject, Ref
 from dreamdb_arrow.store.kept import KeptObjects
 from dreamdb_arrow.store.names import check_object_path, check_ranges, check_ref_name
 from dreamdb_arrow.store.traffic import Traffic
@@ -120,6 +120,26 @@ class CachedStore:
     def list(self, prefix: str = "") -> Iterator[str]:
         """Yield the paths of all objects that start with these characters."""
         return self._asked(prefix).list(prefix)
+
+    def list_aged(self, prefix: str = "") -> Iterator[Listed]:
+        """Yield the same with sizes and ages."""
+        return self._asked(prefix).list_aged(prefix)
+
+    def now_ns(self) -> int:
+        """Return the time of the bucket."""
+        return self._asked("the clock").now_ns()
+
+    def freshen(self, path: str) -> None:
+        """Make an object of the bucket young."""
+        self._asked(path).freshen(path)
+
+    def delete_old(self, path: str, before_ns: int) -> bool:
+        """Remove an object unless it is young, here too."""
+        gone = self._asked(path).delete_old(path, before_ns)
+        address = _address_in(path)
+        if gone and address is not None:
+            self._kept.remove(address)
+        return gone
 
     def delete(self, path: str) -> None:
         """Remove an object, here too."""

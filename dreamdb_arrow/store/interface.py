@@ -70,6 +70,15 @@ class NewObject:
         return sum(len(part) for part in self.parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as a listing tells of it: its path, its size in bytes, and when it was written or put again."""
+
+    path: str
+    size: int
+    modified_ns: int
+
+
 class Store(Protocol):
     """A place where a Space lives. Safe to share between threads.
 
@@ -103,7 +112,7 @@ class Store(Protocol):
         ...
 
     def put(self, path: str, data: Buffer) -> None:
-        """Write an object unless one lies there; durable on return.
+        """Write an object unless one lies there, which is then as young as if it had been written; durable on return.
 
         Raises CorruptDataError when one of another length lies there: it cannot be what the path names.
         """
@@ -123,8 +132,24 @@ class Store(Protocol):
         """
         ...
 
+    def list_aged(self, prefix: str = "") -> Iterator[Listed]:
+        """Yield the same objects as `list`, with their sizes and ages."""
+        ...
+
+    def now_ns(self) -> int:
+        """Return the time, in nanoseconds since 1970, by the clock that ages are told by."""
+        ...
+
+    def freshen(self, path: str) -> None:
+        """Make an object as young as if it had just been written. Raises ObjectNotFoundError, and then makes none."""
+        ...
+
     def delete(self, path: str) -> None:
-        """Remove an object; no error when there is none. Only garbage collection calls this."""
+        """Remove an object; no error when there is none. Only garbage collection and repairs call this."""
+        ...
+
+    def delete_old(self, path: str, before_ns: int) -> bool:
+        """Remove an object unless it is as young as that; return whether it is gone."""
         ...
 
     def size(self, path: str) -> int:

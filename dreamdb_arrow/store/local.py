@@ -5,12 +5,13 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.store import files, local_refs
-from dreamdb_arrow.store.interface import Absent, NewObject, Ref
+from dreamdb_arrow.store.interface import Absent, Listed, NewObject, Ref
 from dreamdb_arrow.store.names import check_object_path, check_ranges, check_ref_name, is_object_path
 from dreamdb_arrow.store.tree import DurableTree
 
@@ -81,10 +82,31 @@ class LocalStore:
                 if path.startswith(prefix) and is_object_path(path):  # 0005-R5
                     yield path
 
+    def list_aged(self, prefix: str = "") -> Iterator[Listed]:
+        """Yield the same with sizes and ages; files that vanish meanwhile are left out."""
+        for path in self.list(prefix):
+            with suppress(FileNotFoundError):
+                status = os.stat(f"{self._root}/{path}")  # noqa: PTH116 - asked of every object
+                yield Listed(path, status.st_size, status.st_mtime_ns)
+
+    def now_ns(self) -> int:
+        """Return the time of the file system, which may be another machine's."""
+        return self._tree.now_ns()
+
+    def freshen(self, path: str) -> None:
+        """Make a file young."""
+        with files.reading(path):
+            os.utime(self._file(path))  # 0005-R16
+
     def delete(self, path: str) -> None:
         """Remove an object; no error when there is none."""
         with files.writing(path):
             files.remove(self._file(path))
+
+    def delete_old(self, path: str, before_ns: int) -> bool:
+        """Remove a file unless it is young."""
+        check_object_path(path)
+        return self._tree.remove_old(path, before_ns)
 
     def size(self, path: str) -> int:
         """Return the length of an object in bytes."""

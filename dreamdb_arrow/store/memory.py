@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Lock
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.errors import CorruptDataError, ObjectNotFoundError, RefConflictError
 from dreamdb_arrow.store.forks import renew_in_child
-from dreamdb_arrow.store.interface import Absent, NewObject, Ref, holds
+from dreamdb_arrow.store.interface import Absent, Listed, NewObject, Ref, holds
 from dreamdb_arrow.store.names import check_object_path, check_ranges, check_ref_name
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ NAMED_SPACES: Final[dict[str, MemoryStore]] = {}
 class MemoryStore:
     """A store that ends with the process. `open_store("memory://name")` shares one by name."""
 
-    __slots__ = ("__weakref__", "_lock", "_objects", "_refs", "_url")
+    __slots__ = ("__weakref__", "_lock", "_objects", "_refs", "_url", "_written_ns")
 
     def __init__(self, name: str = "") -> None:
         self._url = f"memory://{name}"
         self._objects: dict[str, bytes] = {}
         self._refs: dict[str, Address] = {}
+        self._written_ns: dict[str, int] = {}
         self._lock = Lock()
         renew_in_child(self)
 
@@ -72,7 +74,9 @@ class MemoryStore:
     def put(self, path: str, data: Buffer) -> None:
         """Keep an object, unless there is one."""
         new = bytes(data)
-        old = self._objects.setdefault(check_object_path(path), new)
+        with self._lock:
+            old = self._objects.setdefault(check_object_path(path), new)
+            self._written_ns[path] = time.time_ns()
         if len(old) != len(new):  # 0005-R1
             raise CorruptDataError(
                 f"{path} already holds {len(old)} bytes, not the {len(new)} to be put there"
@@ -91,9 +95,34 @@ class MemoryStore:
             paths = list(self._objects)
         return (path for path in paths if path.startswith(prefix))
 
+    def list_aged(self, prefix: str = "") -> Iterator[Listed]:
+        """Yield the same with sizes and ages."""
+        with self._lock:
+            found = [Listed(p, len(data), self._written_ns.get(p, 0)) for p, data in self._objects.items()]
+        return (listed for listed in found if listed.path.startswith(prefix))
+
+    def now_ns(self) -> int:
+        """Return the time."""
+        return time.time_ns()
+
+    def freshen(self, path: str) -> None:
+        """Make an object young."""
+        with self._lock:
+            if check_object_path(path) not in self._objects:
+                raise ObjectNotFoundError(path)
+            self._written_ns[path] = time.time_ns()
+
     def delete(self, path: str) -> None:
         """Forget an object."""
         self._objects.pop(check_object_path(path), None)
+
+    def delete_old(self, path: str, before_ns: int) -> bool:
+        """Forget an object unless it is young."""
+        with self._lock:
+            if self._written_ns.get(check_object_path(path), 0) >= before_ns:
+                return path not in self._objects
+            self._objects.pop(path, None)
+            return True
 
     def size(self, path: str) -> int:
         """Return the length of an object in bytes."""

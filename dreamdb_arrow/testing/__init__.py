@@ -2,6 +2,8 @@
 
 FaultyStore                  testing.faulty      a store whose n-th call fails
 check_objects                testing.invariants  every object hashes to its name, nothing is missing
+write_sample                 testing.sample      a small Space that has every kind of object
+fuzz                         testing.fuzz        every decoder against damaged bytes
 Version, spread, ...         testing.model       a Space as plain dicts
 rows, batches, vectors, ...  testing.strategies  Hypothesis strategies; the only file that needs hypothesis
 """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.errors import StoreError
-from dreamdb_arrow.store.interface import Absent, NewObject, Ref, Store
+from dreamdb_arrow.store.interface import Absent, Listed, NewObject, Ref, Store
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -86,6 +86,22 @@ class FaultyStore:
     def list(self, prefix: str = "") -> Iterator[str]:
         """List objects, or fail."""
         return self._call(f"list {prefix}", lambda: self._store.list(prefix))
+
+    def list_aged(self, prefix: str = "") -> Iterator[Listed]:
+        """List objects with their ages, or fail."""
+        return self._call(f"list_aged {prefix}", lambda: self._store.list_aged(prefix))
+
+    def now_ns(self) -> int:
+        """Tell the time, or fail."""
+        return self._call("now_ns", self._store.now_ns)
+
+    def freshen(self, path: str) -> None:
+        """Make an object young, or fail."""
+        self._call(f"freshen {path}", lambda: self._store.freshen(path))
+
+    def delete_old(self, path: str, before_ns: int) -> bool:
+        """Remove an object unless it is young, or fail."""
+        return self._call(f"delete_old {path}", lambda: self._store.delete_old(path, before_ns))
 
     def delete(self, path: str) -> None:
         """Remove an object, or fail."""

@@ -45,11 +45,13 @@ class Reached:
     live    all of them
     read    those whose contents were looked at
     beyond  versions that others name as their parents; they are live only if something else says so
+    named   those of live that only keys of others hold: there may be no such object
     """
 
     live: set[Address] = field(default_factory=set)
     read: set[Address] = field(default_factory=set)
     beyond: set[Address] = field(default_factory=set)
+    named: set[Address] = field(default_factory=set)
 
     def add_rows(self, rows: Any) -> None:
         """Add addresses, uint8 (n, 33)."""

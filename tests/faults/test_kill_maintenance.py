@@ -108,7 +108,7 @@ def again(verb, root):
         assert ds.compact()["manifest"] is None
     else:
         vd.gc(root, 0, dry_run=False, writers_paused=True)
-        assert vd.gc(root, 0)["deletable"] == 0
+        assert vd.gc(root, 0, 0)["deletable"] == 0
 
 
 @pytest.mark.parametrize("verb", ["merge", "compact", "gc"])

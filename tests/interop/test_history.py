@@ -86,9 +86,9 @@ def test_their_collector_follows_no_pointers(mixed):  # 0008-R17, 0008-R18
     for _ in range(30):
         mixed.append(mixed.ours)
     whole = mixed.check()
-    told = vd.gc(mixed.backend, keep_manifests=5)
+    told = vd.gc(mixed.backend, keep_manifests=5, keep_since_secs=0)
     dreamdb.gc(mixed.backend, keep_manifests=5, dry_run=False, writers_paused=True)
-    assert vd.gc(mixed.backend, keep_manifests=5)["deletable"] == 0 < told["deletable"]
+    assert vd.gc(mixed.backend, keep_manifests=5, keep_since_secs=0)["deletable"] == 0 < told["deletable"]
     kept = mixed.check()
     assert [address for address, _ in kept] == [address for address, _ in whole[:6]]
     with pytest.raises(vd.NotFoundError, match="no version as old"):

@@ -32,7 +32,7 @@ from dreamdb_arrow.errors import (
     RefConflictError,
     UnsupportedError,
 )
-from dreamdb_arrow.history.gc import find_garbage, read_refs, sweep
+from dreamdb_arrow.history.gc import Kept, find_garbage, read_refs, sweep
 from dreamdb_arrow.history.manifests import MANIFESTS, load_manifest
 from dreamdb_arrow.objects.btree_page import ScalarEntries
 from dreamdb_arrow.objects.geometry_item import (
@@ -228,7 +228,7 @@ def test_what_refs_lead_to_is_not_collected():  # 0008-R13
     assert found["deleted"] > 0
     assert rows_of(opened(ds, "t@first")) == first
     assert rows_of(opened(ds)) == last
-    assert gc(store, keep_manifests=0)["deletable"] == 0
+    assert gc(store, keep_manifests=0, keep_since_secs=0)["deletable"] == 0
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
@@ -253,14 +253,15 @@ def test_nothing_is_collected_when_a_ref_has_moved():  # 0008-R14
     for i in range(20, 23):
         ds.append_many([row(i)])
         ds.flush()
-    garbage, refs = find_garbage(store, 0, 0, 0)
+    kept = Kept(0, store.now_ns())
+    garbage = find_garbage(store, kept)
     assert garbage.paths
     ds.append_many([row(30)])
     held = sorted(store.list())
     with pytest.raises(RefConflictError):
-        sweep(store, garbage, refs)
+        sweep(store, garbage, kept, paused=True)
     assert sorted(store.list()) == held
-    assert read_refs(store) != refs
+    assert read_refs(store) != garbage.refs
 
 
 def test_a_compaction_changes_no_row():  # 0008-R15

@@ -351,10 +351,8 @@ def test_version(ok):
 
 def test_help_names_the_verbs_and_the_exit_codes(ok):
     text = ok("--help")
-    assert (
-        "{sql,inspect,snapshot,delete,flush,merge,merge-many,compact,index,rebuild-ivf,ada-ivf-step,gc,demo}"
-        in text
-    )
+    assert f"{{{','.join(VERBS)}}}" in text
+    assert {"sql", "merge-many", "ada-ivf-step", "gc", "fsck", "demo"} <= VERBS.keys()
     for code in ("0 ", "1 ", "2 ", "130 "):
         assert re.search(rf"^  {code}", text, re.MULTILINE)
 

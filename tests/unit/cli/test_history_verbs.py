@@ -94,10 +94,12 @@ def test_compact_tells_what_it_did(ok, space):
 def test_gc_tells_first_and_removes_when_asked(ok, space):
     opened(space).delete_ref("night")
     before = contents(space)
-    told = ok("gc", space, "--keep-manifests", "0")
+    young = ok("gc", space, "--keep-manifests", "0")
+    assert re.fullmatch(r"would remove 0 objects, 0 B; 3 refs keep \d+, \d+ objects too young\n", young)
+    told = ok("gc", space, "--keep-manifests", "0", "--keep-since-secs", "0")
     assert re.fullmatch(r"would remove \d+ objects, [\d.]+ KB; 3 refs keep \d+\n", told)
     assert contents(space) == before
-    report = json.loads(ok("gc", space, "--keep-manifests", "0", "--json"))
+    report = json.loads(ok("gc", space, "--keep-manifests", "0", "--keep-since-secs", "0", "--json"))
     assert (report["dry_run"], report["deleted"]) == (True, 0)
     done = ok("gc", space, "--keep-manifests", "0", "--delete", "--writers-paused")
     assert done == told.replace("would remove", "removed")
@@ -144,7 +146,12 @@ def test_gc_keeps_the_young_and_named_versions(ok, space):
             2,
             r".*whole number.*|.*expected one argument.*",
         ),
-        (["gc", "SPACE", "--delete"], 1, r"to remove objects, stop all writers .* writers_paused=True"),
+        (
+            ["gc", "SPACE", "--delete", "--keep-since-secs", "5"],
+            1,
+            r"keep_since_secs=5 would remove .* writers_paused=True",
+        ),
+        (["gc", "SPACE", "--shard", "5/4"], 2, r".*'5/4' is no shard, such as 3/16"),
         (["gc", "SPACE", "--root", "zz"], 1, r"not a version: 'zz'"),
         (["gc", "SPACE", "--keep-manifests", "many"], 2, r".*'many' is no whole number"),
         (["gc"], 2, r"BACKEND is missing"),

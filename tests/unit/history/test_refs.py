@@ -17,6 +17,16 @@ from dreamdb_arrow.store.memory import MemoryStore
 from dreamdb_arrow.testing import FaultyStore
 
 A, B = address_of(b"a"), address_of(b"b")
+
+
+def with_versions() -> MemoryStore:
+    """A store that has something where the Manifests of these addresses would lie."""
+    store = MemoryStore()
+    for address in (A, B):
+        store.put(f"manifests/{address}", b"a version")
+    return store
+
+
 SECOND = 1_000_000_000
 T0 = 1_700_000_000 * SECOND  # 2023-11-14 22:13:20 UTC
 
@@ -56,7 +66,7 @@ def test_snapshot_names():
 
 
 def test_a_branch_is_made_once():  # 0008-R2
-    store = MemoryStore()
+    store = with_versions()
     create_branch(store, "main", A)
     assert resolve_ref(store, "main") == A
     for address in (A, B):
@@ -67,14 +77,14 @@ def test_a_branch_is_made_once():  # 0008-R2
 
 @pytest.mark.parametrize("name", ["x@y", "../x", "a//b", "", "A", "x" * 65, "a/../b", "a\0"])
 def test_names_that_no_branch_has(name):
-    store = MemoryStore()
+    store = with_versions()
     with pytest.raises(vd.InvalidInputError):
         create_branch(store, name, A)
     assert store.list_refs() == []
 
 
 def test_a_snapshot_names_one_version_for_good():  # 0008-R1
-    store = MemoryStore()
+    store = with_versions()
     assert create_snapshot(store, "x", "v1", A) == "x@v1"
     assert create_snapshot(store, "x", "v1", A) == "x@v1"
     with pytest.raises(RefConflictError, match="x@v1"):
@@ -84,21 +94,29 @@ def test_a_snapshot_names_one_version_for_good():  # 0008-R1
 
 @pytest.mark.parametrize("create", [create_branch, lambda s, n, a: create_snapshot(s, "x", n, a)])
 def test_a_lost_answer_is_no_failure(create):
-    store = MemoryStore()
-    create(FaultyStore(store, 1, "after"), "name", A)
+    store = with_versions()
+    create(FaultyStore(store, 2, "after"), "name", A)
     assert len(store.list_refs()) == 1
     with pytest.raises(vd.StoreError):
-        create(FaultyStore(store, 1, "once"), "other", A)
+        create(FaultyStore(store, 2, "once"), "other", A)
     assert len(store.list_refs()) == 1
 
 
 def test_an_unknown_ref_is_told_with_those_there_are():
-    store = MemoryStore()
+    store = with_versions()
     create_branch(store, "main", A)
     with pytest.raises(RefNotFoundError, match=r"'nope' does not exist; known refs: main"):
         resolve_ref(store, "nope")
     with pytest.raises(vd.InvalidInputError, match="not a ref name"):
         resolve_ref(store, "../nope")
+
+
+def test_no_ref_to_a_version_that_was_collected():  # 0008-R19
+    store = with_versions()
+    store.delete(f"manifests/{A}")
+    with pytest.raises(vd.NotFoundError, match=r"there is no version .* any more"):
+        create_branch(store, "main", A)
+    assert store.list_refs() == []
 
 
 # ---------------------------------------------------------------- as_of
