@@ -322,7 +322,7 @@ class BucketStore:
                 yield from chunk
 
 
-def _version_of(told: str) -> dict[str, str]:
+def _version_of(told: str) -> Any:
     """Return the condition that an object is still what it was, as its store compares it."""
     e_tag, _, version = told.partition("\n")
     return {"e_tag": e_tag, "version": version} if version else {"e_tag": e_tag}
@@ -334,4 +334,4 @@ def _told_version(told: Any) -> str:
 
 
 def _age_of(meta: Any) -> int:
-    return round(meta["last_modified"].timestamp() * 1e9)
+    return int(meta["last_modified"].timestamp() * 1e9)
