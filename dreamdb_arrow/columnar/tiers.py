@@ -17,6 +17,7 @@ import pyarrow as pa
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
 from dreamdb_arrow.columnar.notes import read_notes
+from dreamdb_arrow.columnar.overlaps import drop_repeated, fold_tables, shared_anchors, widest_first
 from dreamdb_arrow.columnar.stripe import ANCHOR, anchors_of, conform, decode_stripe
 from dreamdb_arrow.columnar.vectors import F32, I64, decode_vectors
 from dreamdb_arrow.columnar.vendor import (
@@ -56,8 +57,12 @@ def absorb_rows(
     schema = pa.schema(
         [*table.schema, *(f for name, f in new_names.items() if name not in table.schema.names)]
     )
-    joined = pa.concat_tables([conform(t, schema) for t in [*old, table]])
-    return _ascending(joined.combine_chunks()), gone
+    held = [conform(t, schema) for t in [*old, table]]
+    if len(
+        shared := shared_anchors([anchors_of(t) for t in held])
+    ):  # as a union of branches may have left them
+        held = fold_tables(held, shared)
+    return _ascending(pa.concat_tables(held).combine_chunks()), gone
 
 
 def absorb_vectors(
@@ -70,11 +75,12 @@ def absorb_vectors(
         return anchors, vectors, []
     dim = vectors.shape[1]
     old = [decode_vectors(data, dim) for data in _bytes_of(store, parent, track, gone)]
-    held = np.concatenate([*(s.anchors for s in old), anchors])
-    joined = np.concatenate([*(s.vectors for s in old), vectors])
+    each = [*(s.anchors for s in old), anchors]
+    held, joined = np.concatenate(each), np.concatenate([*(s.vectors for s in old), vectors])
     if bool((held[1:] > held[:-1]).all()):
         return held, joined, gone
-    order = np.argsort(held, kind="stable")
+    kept = np.flatnonzero(np.concatenate(drop_repeated(each, shared_anchors(each))))
+    order = kept[np.argsort(held[kept], kind="stable")]
     return held[order], joined[order], gone
 
 
@@ -105,7 +111,10 @@ def choose(sizes: Sequence[int], at: int, size: int, tiers: Sequence[int]) -> tu
 def _neighbours(
     store: Store, parent: Manifest, track: VendorTrack, span: tuple[int, int], size: int
 ) -> list[Fragment]:
-    """Return the stripes that a new one takes in; none that differ from it in being flushed, or that have dropped columns."""
+    """Return the stripes that a new one takes in, in the order in which they count.
+
+    None that differ from it in being flushed, or that have dropped columns.
+    """
     tiers = TIERS[track.modality]
     if size >= tiers[-1]:
         return []
@@ -117,7 +126,8 @@ def _neighbours(
     note = merge_notes(read_notes(store, parent))  # 0021-R14
     alike = [f.size if _is_plain(f.address, parent, note) else tiers[-1] for f in held]
     start, stop = choose(alike, at, size, tiers)
-    return held[start:stop]
+    chosen = held[start:stop]
+    return [chosen[i] for i in widest_first(chosen)]
 
 
 def _is_plain(address: Address, parent: Manifest, note: CoverNote) -> bool:

@@ -3,7 +3,7 @@
 Marked are the version of each Ref and as many of its ancestors by first parents as are to be kept, with all that they name;
 and every version younger than the grace period, which may be a commit on its way to its Ref. Every other object whose path ends
 in an address, and that is older than the grace period, is garbage. Whether an object is alive goes by its address, not by its
-path, so the outboard of a payload lives as long as the payload. Why it may run beside writers is told in ADR 0028.
+path, so the outboard of a payload lives as long as the payload. Why it may run beside writers is told in ADR 0039.
 
 Versions go first. Whoever is about to lead a Ref to one makes it young before: it is spared then, and marked with all that it
 leads to before anything else goes; or it is gone, and nobody can lead a Ref there any more.

@@ -140,3 +140,29 @@ def rng_flush(seed):
 def test_the_tiers_rise():
     for bounds in TIERS.values():
         assert list(bounds) == sorted(bounds)
+
+
+@pytest.mark.parametrize("flush", ["manual", "commit"])
+def test_rows_that_two_stripes_have_are_taken_in_once(flush):
+    """Both branches take in what they had in common; after their union the next commits take in both of these."""
+    ds = make(flush)
+    for at in range(4):
+        ds.append(rows_of([1000 * at]))
+    side = ds.branch("side")
+    for branch, first in ((ds, 1), (side, 2)):
+        for at in range(FANOUT):
+            branch.append(rows_of([1000 * at + first]))
+    ds.merge("side", "union-tracks")
+    for at in range(2 * FANOUT):
+        ds.append(rows_of([1000 * at + 3, 1000 * at + 4]))
+    wanted = sorted(
+        [1000 * at for at in range(4)]
+        + [1000 * at + first for first in (1, 2) for at in range(FANOUT)]
+        + [1000 * at + first for first in (3, 4) for at in range(2 * FANOUT)]
+    )
+    assert shown(ds) == {**rows_of(wanted), "_anchor": wanted}
+    assert vd.fsck(ds.space.store, cache_dir=None).findings == []
+    ds.compact()
+    ds.flush()
+    assert shown(ds)["_anchor"] == wanted
+    assert vd.fsck(ds.space.store, cache_dir=None).findings == []
