@@ -198,6 +198,10 @@ class BucketStore:
         check_object_path(path)
         return None
 
+    def renew(self, path: str) -> bool:  # noqa: ARG002 - as in a store that has copies
+        """There are no copies."""
+        return False
+
     def sweep(self, before_ns: int) -> int:  # noqa: ARG002 - of uploads that were broken off, only the server knows
         """Nothing to do: parts of broken uploads go by a lifecycle rule of the bucket."""
         return 0

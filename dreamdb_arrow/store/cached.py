@@ -180,6 +180,14 @@ class CachedStore:
         self._kept.keep(address, [data])
         return self._kept.find(address)
 
+    def renew(self, path: str) -> bool:
+        """Let go of what the folder has at a path."""
+        address = _address_in(path)
+        if address is None or self._kept.find(address) is None:
+            return False
+        self._kept.remove(address)
+        return True
+
     def sweep(self, before_ns: int) -> int:
         """Remove what killed writers left behind in the bucket."""
         return self._store.sweep(before_ns)

@@ -180,6 +180,10 @@ class Store(Protocol):
         """Return the file that holds (or would hold) an object, or None where objects are not files."""
         ...
 
+    def renew(self, path: str) -> bool:
+        """Let go of a copy nearby that turned out to be damaged, so that it is fetched again; False where there is none."""
+        ...
+
     def sweep(self, before_ns: int) -> int:
         """Remove what writers that were killed before this time left behind; return how many things."""
         ...

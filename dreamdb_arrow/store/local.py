@@ -134,6 +134,10 @@ class LocalStore:
         """Return the file that holds (or would hold) an object."""
         return Path(self._file(path))
 
+    def renew(self, path: str) -> bool:  # noqa: ARG002 - as in a store that has copies
+        """There are no copies."""
+        return False
+
     def sweep(self, before_ns: int) -> int:
         """Remove the temporary files that writers left who were killed before this time."""
         return self._tree.sweep(before_ns)

@@ -159,6 +159,10 @@ class MemoryStore:
         check_object_path(path)
         return None
 
+    def renew(self, path: str) -> bool:  # noqa: ARG002 - as in a store that has copies
+        """There are no copies."""
+        return False
+
     def sweep(self, before_ns: int) -> int:  # noqa: ARG002 - nothing can be left behind here
         """Nothing to do."""
         return 0

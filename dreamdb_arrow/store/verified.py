@@ -121,6 +121,14 @@ class Verifier:
 
         Raises DigestMismatchError, ObjectNotFoundError, StoreError.
         """
+        try:
+            return self._checked_path(store, path, address)
+        except DigestMismatchError:
+            if not store.renew(path):
+                raise
+        return self._checked_path(store, path, address)
+
+    def _checked_path(self, store: Store, path: str, address: Address) -> Path | None:
         local = store.local_path(path)
         if local is None:
             return None

@@ -131,6 +131,10 @@ class FaultyStore:
         """Ask the store below; that reaches no disk, so it neither counts nor fails."""
         return self._store.local_path(path)
 
+    def renew(self, path: str) -> bool:
+        """Ask the store below; that is for copies nearby, so it neither counts nor fails."""
+        return self._store.renew(path)
+
     def sweep(self, before_ns: int) -> int:
         """Sweep, or fail."""
         return self._call(f"sweep {before_ns}", lambda: self._store.sweep(before_ns))
