@@ -96,6 +96,14 @@ class Space:
                 self._versions.popitem(last=False)
         return found
 
+    def stats(self) -> dict[str, int]:
+        """Return what a bucket was asked for: requests by kind, bytes both ways, and `hit`, how often the cache had it.
+
+        Nothing for a Space that is no bucket.
+        """
+        traffic = getattr(self.store, "traffic", None)
+        return {} if traffic is None else dict(sorted(traffic.counts().items()))
+
     def forget(self) -> None:
         """Let go of the versions and files that were looked at; they are looked at again when asked for."""
         with self._lock:

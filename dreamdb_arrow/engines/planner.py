@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from threading import get_ident
 from typing import Any, Final
 
@@ -36,10 +37,11 @@ from dreamdb_arrow.engines.plans import (
 )
 from dreamdb_arrow.engines.plans_take import search_sql, take_sql
 from dreamdb_arrow.engines.recent import Recent
-from dreamdb_arrow.engines.space_tables import TABLES, index_table
+from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, index_table
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.objects.schema import decode_schema
+from dreamdb_arrow.store.verified import call_each
 
 PINS_MAX: Final = 4096
 PLANS_MAX: Final = 256
@@ -77,9 +79,11 @@ def outline_refs(space: Space) -> Outlines:
     plans: dict[str, str] = {}
     dims: set[int] = set()
     versions: set[Address] = set()
-    for name in space.store.list_refs():
+    names = space.store.list_refs()
+    versions_of = call_each(partial(_version_of, space), names, together=space.store.concurrency)
+    for name, found in zip(names, versions_of, strict=True):
         try:
-            version = space.resolve(name)
+            version = found if found is not None else space.resolve(name)
             fields = decode_schema(load_manifest(space.store, version).registry)
             plans[name] = shape_sql(fields)
             versions.add(version)
@@ -87,6 +91,16 @@ def outline_refs(space: Space) -> Outlines:
         except (DreamDBError, OSError) as error:
             plans[name] = error_sql(error)
     return Outlines(plans, frozenset(dims), frozenset(versions))
+
+
+def _version_of(space: Space, name: str) -> Address | None:
+    """Return the version of a Ref, whose Manifest has been read; None where it is damaged."""
+    try:
+        version = space.resolve(name)
+        load_manifest(space.store, version)
+    except (DreamDBError, OSError):
+        return None
+    return version
 
 
 class Planner:
@@ -124,7 +138,7 @@ class Planner:
         if shown is not None:
             return shown.plans.get(ref or "", NO_OUTLINE)
         try:
-            version = None if kind == "refs" else self.version(ref, as_of, txid)
+            version = None if kind in OF_SPACES else self.version(ref, as_of, txid)
             if version is None or kind in TABLES or kind in OF_FIELDS:
                 return self._table_sql(self._table(kind, version, name))
             if kind == "take":

@@ -119,6 +119,23 @@ def test_requests_are_few(seaweed_url, tmp_path):
     )  # another process: all but the ref is kept
 
 
+def test_what_was_asked_for_is_told_in_sql(seaweed_url, tmp_path):
+    vd.Dataset.create("main", schema(), seaweed_url, cache_dir=None).append(batch(0))
+    con = vd.connect(seaweed_url, cache_dir=tmp_path)
+    before = dict(con.execute("FROM dreamdb_stats()").fetchall())
+    assert con.execute("SELECT sum(n) FROM main").fetchall() == [(sum(range(50)),)]
+    after = dict(con.execute("FROM dreamdb_stats()").fetchall())
+    assert after["get"] > before["get"]
+    assert after["bytes_received"] > before["bytes_received"]
+    con.close()
+    con = vd.connect(seaweed_url, cache_dir=tmp_path)
+    con.execute("SELECT sum(n) FROM main").fetchall()
+    told = dict(con.execute("FROM dreamdb_stats()").fetchall())
+    assert told["hit"] > 3
+    assert told["get"] <= 2  # the ref, for the view and for the query
+    con.close()
+
+
 def test_offline_answers_from_the_cache(seaweed_url, tmp_path):
     ds = vd.Dataset.create("main", schema(), seaweed_url, cache_dir=tmp_path / "cache")
     ds.append(batch(0))
