@@ -22,6 +22,7 @@ from dreamdb_arrow.errors import (
     NotFoundError,
     ObjectNotFoundError,
     StoreError,
+    UnsupportedError,
 )
 
 LOST: Final = (AlreadyExistsError, PreconditionError)  # of a conditional write: somebody was faster
@@ -43,7 +44,7 @@ def answers(url: str, path: str) -> Iterator[None]:
     """Turn what goes wrong while a store is asked about a path into our errors; `LOST` passes.
 
     Raises ObjectNotFoundError, NotFoundError when there is no such bucket, CorruptDataError for a range behind the end,
-    StoreError for all else.
+    UnsupportedError for a condition that the server does not know, StoreError for all else.
     """
     try:
         yield
@@ -63,6 +64,11 @@ def _told(url: str, path: str, error: Exception) -> DreamDBError:
         return _no_bucket(url)
     if code == "InvalidRange":
         return CorruptDataError(f"{path} ends before the bytes that were asked for")
+    if code == "NotImplemented":
+        return UnsupportedError(
+            f"{url} knows no conditions on writes, which guard commits against each other; add ?lock=object to the URL to guard "
+            "refs by lock objects instead, in all writers"
+        )
     if isinstance(error, PermissionDeniedError | UnauthenticatedError) or code in _REFUSED:
         return StoreError(
             f"{url} refuses access to {path}: {_said(error)}; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "

@@ -299,10 +299,18 @@ class BucketStore:
             with answers(self._url, item.path):
                 if size > WHOLE_BYTES:  # its bytes are what its path says: writing it again changes nothing
                     obstore.put(client, item.path, item.parts, chunk_size=PART_BYTES)
+                elif self._locks is not None:  # the server may refuse what has a condition
+                    self._put_unless_there(client, item)
                 else:
                     obstore.put(client, item.path, b"".join(item.parts), mode="create")
         except LOST:
             self._settle(client, item)
+
+    def _put_unless_there(self, client: ObjectStore, item: NewObject) -> None:
+        try:
+            self._settle(client, item)
+        except ObjectNotFoundError:
+            obstore.put(client, item.path, b"".join(item.parts))
 
     def _settle(self, client: ObjectStore, item: NewObject) -> None:
         """Make sure that what lies there already is what was to be put, and young."""

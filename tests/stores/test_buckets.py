@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import pickle
+import re
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import dreamdb
 import numpy as np
@@ -311,18 +313,30 @@ def test_a_ref_that_is_no_address(seaweed_url):
 
 
 class Careless(BaseHTTPRequestHandler):
-    """A server that keeps what it is given and heeds no condition."""
+    """A server that keeps what it is given and heeds no condition, or knows none."""
 
     held: ClassVar[dict[str, bytes]] = {}
+    strict: ClassVar[bool] = False  # whether it refuses what has a condition
 
     def do_PUT(self):
-        self.held[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.strict and (self.headers["If-Match"] or self.headers["If-None-Match"]):
+            self.send_response(501)
+            body = b"<Error><Code>NotImplemented</Code><Message>no such header</Message></Error>"
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            return
+        self.held[self.path] = data
         self.send_response(200)
         self.send_header("ETag", '"same"')
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def do_GET(self):
+        if "list-type" in self.path:
+            self.listing()
+            return
         data = self.held.get(self.path)
         self.send_response(404 if data is None else 200)
         self.send_header("ETag", '"same"')
@@ -330,6 +344,35 @@ class Careless(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data or b"")))
         self.end_headers()
         self.wfile.write(data or b"")
+
+    def do_DELETE(self):
+        self.held.pop(self.path, None)
+        self.send_response(204)
+        self.end_headers()
+
+    def do_POST(self):
+        """Delete many, as clients do even of one."""
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        for key in re.findall("<Key>([^<]*)</Key>", body):
+            self.held.pop(f"/bucket/{key}", None)
+        self.answer(b"<DeleteResult></DeleteResult>")
+
+    def listing(self):
+        prefix = parse_qs(urlsplit(self.path).query).get("prefix", [""])[0]
+        found = "".join(
+            f"<Contents><Key>{path[8:]}</Key><LastModified>2026-11-23T05:00:00.000Z</LastModified><ETag>x</ETag>"
+            f"<Size>{len(data)}</Size></Contents>"
+            for path, data in self.held.items()
+            if path.startswith(f"/bucket/{prefix}")
+        )
+        self.answer(f"<ListBucketResult>{found}<IsTruncated>false</IsTruncated></ListBucketResult>".encode())
+
+    def answer(self, data: bytes):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
     do_HEAD = do_GET  # noqa: N815 - the server asks for that name
 
@@ -339,6 +382,7 @@ class Careless(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def careless():
+    Careless.held.clear()
     server = ThreadingHTTPServer(("127.0.0.1", free_ports(1)[0]), Careless)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -347,7 +391,22 @@ def careless():
     server.server_close()
 
 
-def test_a_server_that_ignores_conditions_is_found_out(careless, monkeypatch):
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_server_without_conditions_works_with_locks(careless, monkeypatch, strict):
+    monkeypatch.setattr(Careless, "strict", strict)
+    ds = vd.Dataset.create("main", schema(), f"{careless}?lock=object", cache_dir=None)
+    ds.append(batch(0))
+    ds.flush()
+    assert vd.Dataset.open("main", backend=f"{careless}?lock=object", cache_dir=None).count() == 50
+
+
+def test_a_server_that_knows_no_conditions_says_so(careless, monkeypatch):
+    monkeypatch.setattr(Careless, "strict", True)
+    with pytest.raises(UnsupportedError, match=r"knows no conditions on writes.*add \?lock=object"):
+        vd.Dataset.create("main", schema(), careless, cache_dir=None)
+
+
+def test_a_server_that_ignores_conditions_is_found_out(careless):
     with pytest.raises(UnsupportedError, match=r"ignores conditions on writes.*add \?lock=object"):
         vd.Dataset.create("main", schema(), careless, cache_dir=None)
 
