@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from threading import Lock
 from typing import Final
@@ -13,12 +13,13 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cache import DEFAULT_ROOT, LocalCache
 from dreamdb_arrow.columnar.rows import resolve_rows
 from dreamdb_arrow.columnar.rowset import RowSet
-from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.history.refs import resolve_as_of, resolve_ref
 from dreamdb_arrow.store.forks import Forked, renew_in_child
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.urls import is_far, open_store, read_through
+from dreamdb_arrow.store.verified import call_each
 
 VERSIONS_KEPT: Final = 64
 SPACES_SHARED: Final = 8
@@ -95,6 +96,18 @@ class Space:
             while len(self._versions) > VERSIONS_KEPT:
                 self._versions.popitem(last=False)
         return found
+
+    def versions_of(self, refs: Sequence[str]) -> list[Address | None]:
+        """Return the version of each Ref, whose Manifest has been read; None where one is damaged. Buckets are asked together."""
+        return call_each(self._version_of, refs, together=self.store.concurrency)
+
+    def _version_of(self, ref: str) -> Address | None:
+        try:
+            version = self.resolve(ref)
+            load_manifest(self.store, version)
+        except DreamDBError:
+            return None
+        return version
 
     def stats(self) -> dict[str, int]:
         """Return what a bucket was asked for: requests by kind, bytes both ways, and `hit`, how often the cache had it.

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from threading import get_ident
 from typing import Any, Final
 
@@ -41,7 +40,6 @@ from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, index_table
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.objects.schema import decode_schema
-from dreamdb_arrow.store.verified import call_each
 
 PINS_MAX: Final = 4096
 PLANS_MAX: Final = 256
@@ -80,8 +78,7 @@ def outline_refs(space: Space) -> Outlines:
     dims: set[int] = set()
     versions: set[Address] = set()
     names = space.store.list_refs()
-    versions_of = call_each(partial(_version_of, space), names, together=space.store.concurrency)
-    for name, found in zip(names, versions_of, strict=True):
+    for name, found in zip(names, space.versions_of(names), strict=True):
         try:
             version = found if found is not None else space.resolve(name)
             fields = decode_schema(load_manifest(space.store, version).registry)
@@ -91,16 +88,6 @@ def outline_refs(space: Space) -> Outlines:
         except (DreamDBError, OSError) as error:
             plans[name] = error_sql(error)
     return Outlines(plans, frozenset(dims), frozenset(versions))
-
-
-def _version_of(space: Space, name: str) -> Address | None:
-    """Return the version of a Ref, whose Manifest has been read; None where it is damaged."""
-    try:
-        version = space.resolve(name)
-        load_manifest(space.store, version)
-    except (DreamDBError, OSError):
-        return None
-    return version
 
 
 class Planner:
