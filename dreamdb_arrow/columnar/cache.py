@@ -142,7 +142,9 @@ class LocalCache:
 
     def hold_all(self, store: Store, wanted: Sequence[tuple[str, Address]]) -> Files:
         """Return verified local files of several objects, in order; an empty path names one that is kept here."""
-        found = call_each(lambda w: self.hold(store, *w) if w[0] else self.local(w[1]), wanted)
+        found = call_each(
+            lambda w: self.hold(store, *w) if w[0] else self.local(w[1]), wanted, together=store.concurrency
+        )
         return self.verifier.watch([(str(f), a) for f, (_, a) in zip(found, wanted, strict=True)])
 
     def _find(self, store: Store, path: str, address: Address) -> Path:

@@ -17,8 +17,9 @@ from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.projection import EVERYTHING, bucket_origin, dim_of, hot_shard_address, row_entry
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vectors import gather_vectors
-from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
+from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track, track_path
 from dreamdb_arrow.dataset.counted import Block, Counted
+from dreamdb_arrow.dataset.spatial import DIRECTORY as INDEXES
 from dreamdb_arrow.dataset.spatial import load_spatial_index
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field
@@ -27,6 +28,7 @@ from dreamdb_arrow.spatial.code_field import prepare_codes
 from dreamdb_arrow.spatial.partitioners import Prober
 from dreamdb_arrow.spatial.recall import Curve, measure_recall
 from dreamdb_arrow.spatial.scan import CellRuns, cell_runs
+from dreamdb_arrow.store.verified import read_ahead
 from dreamdb_arrow.tracks.cells import Origin
 from dreamdb_arrow.tracks.hot import read_hot_shard
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
@@ -87,6 +89,7 @@ def _open(rows: RowSet, f: Field) -> Cells:
     entry = row_entry(rows.manifest, f.name)
     assert entry is not None
     origin = bucket_origin(rows.manifest, entry.modality)
+    read_ahead(rows.store, [(track_path(entry), entry.address), (f"{INDEXES}/{origin.index}", origin.index)])
     track = read_track(rows.store, entry)
     layout = open_layout(rows.store, rows.cache, track, entry.address, dim_of(f), origin)
     hot = _hot_block(rows, f)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from threading import Lock
 from typing import Final
@@ -13,15 +13,17 @@ from dreamdb_arrow.codec.address import Address, is_address_text, parse_address
 from dreamdb_arrow.columnar.cache import DEFAULT_ROOT, LocalCache
 from dreamdb_arrow.columnar.rows import resolve_rows
 from dreamdb_arrow.columnar.rowset import RowSet
-from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.history.refs import resolve_as_of, resolve_ref
 from dreamdb_arrow.store.forks import Forked, renew_in_child
 from dreamdb_arrow.store.interface import Store
-from dreamdb_arrow.store.urls import open_store
+from dreamdb_arrow.store.urls import is_far, open_store, read_through
+from dreamdb_arrow.store.verified import call_each
 
 VERSIONS_KEPT: Final = 64
 SPACES_SHARED: Final = 8
+FETCHED: Final = "fetched"  # below the cache's folder: what came out of buckets
 
 Backend = str | os.PathLike[str] | Store
 
@@ -35,6 +37,8 @@ class Space:
         cache_dir: where projections and copies are kept; None for a temporary folder.
         durability: `fsync` (what is written is on the disk before it counts) or `os` (it survives a killed process,
             not a power cut).
+        cache_bytes: how much of a bucket the cache may keep; None for 10 GiB, or a tenth of the disk if that is less.
+        offline: ask a bucket for nothing; what the cache has is what there is.
     """
 
     def __init__(
@@ -44,9 +48,15 @@ class Space:
         create: bool = False,
         cache_dir: str | os.PathLike[str] | None = DEFAULT_ROOT,
         durability: str = "fsync",
+        cache_bytes: int | None = None,
+        offline: bool = False,
     ) -> None:
         self.store = open_store(backend, create=create, durability=durability)
         self.cache = LocalCache(cache_dir)
+        if is_far(self.store):
+            self.store = read_through(
+                self.store, self.cache.root / FETCHED, limit_bytes=cache_bytes, offline=offline
+            )
         self._versions: OrderedDict[Address, RowSet] = OrderedDict()
         self._lock = Lock()
         self._durability = durability
@@ -62,9 +72,9 @@ class Space:
 
     def __reduce__(self) -> tuple[Callable[..., Space], tuple[str, str | None, str]]:
         """Pickle to where it is. Raises InvalidInputError for a store that another process cannot open."""
-        if not self.store.url.startswith("file://"):
+        if self.store.url.startswith("memory://"):
             raise InvalidInputError(
-                f"{self.store.url} ends with this process; only a Space in files is pickled"
+                f"{self.store.url} ends with this process; a Space in files or in a bucket is pickled"
             )
         kept = None if self.cache.is_temporary else str(self.cache.root)
         return shared_space, (self.store.url, kept, self._durability)
@@ -86,6 +96,26 @@ class Space:
             while len(self._versions) > VERSIONS_KEPT:
                 self._versions.popitem(last=False)
         return found
+
+    def versions_of(self, refs: Sequence[str]) -> list[Address | None]:
+        """Return the version of each Ref, whose Manifest has been read; None where one is damaged. Buckets are asked together."""
+        return call_each(self._version_of, refs, together=self.store.concurrency)
+
+    def _version_of(self, ref: str) -> Address | None:
+        try:
+            version = self.resolve(ref)
+            load_manifest(self.store, version)
+        except DreamDBError:
+            return None
+        return version
+
+    def stats(self) -> dict[str, int]:
+        """Return what a bucket was asked for: requests by kind, bytes both ways, and `hit`, how often the cache had it.
+
+        Nothing for a Space that is no bucket.
+        """
+        traffic = getattr(self.store, "traffic", None)
+        return {} if traffic is None else dict(sorted(traffic.counts().items()))
 
     def forget(self) -> None:
         """Let go of the versions and files that were looked at; they are looked at again when asked for."""

@@ -36,7 +36,7 @@ from dreamdb_arrow.engines.plans import (
 )
 from dreamdb_arrow.engines.plans_take import search_sql, take_sql
 from dreamdb_arrow.engines.recent import Recent
-from dreamdb_arrow.engines.space_tables import TABLES, index_table
+from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, index_table
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.objects.schema import decode_schema
@@ -77,9 +77,10 @@ def outline_refs(space: Space) -> Outlines:
     plans: dict[str, str] = {}
     dims: set[int] = set()
     versions: set[Address] = set()
-    for name in space.store.list_refs():
+    names = space.store.list_refs()
+    for name, found in zip(names, space.versions_of(names), strict=True):
         try:
-            version = space.resolve(name)
+            version = found if found is not None else space.resolve(name)
             fields = decode_schema(load_manifest(space.store, version).registry)
             plans[name] = shape_sql(fields)
             versions.add(version)
@@ -124,7 +125,7 @@ class Planner:
         if shown is not None:
             return shown.plans.get(ref or "", NO_OUTLINE)
         try:
-            version = None if kind == "refs" else self.version(ref, as_of, txid)
+            version = None if kind in OF_SPACES else self.version(ref, as_of, txid)
             if version is None or kind in TABLES or kind in OF_FIELDS:
                 return self._table_sql(self._table(kind, version, name))
             if kind == "take":

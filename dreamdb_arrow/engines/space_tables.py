@@ -48,6 +48,7 @@ OBJECTS: Final = pa.schema([*_texts("kind", "field"), *_RANGE, *_texts("address"
 TOMBSTONES: Final = pa.schema(
     [("_anchor", pa.int64()), ("deleted_at", pa.timestamp("ms")), *_texts("reason")]
 )
+STATS: Final = pa.schema([*_texts("name"), ("value", pa.int64())])
 CONSTANTS: Final = pa.schema(_texts("field", "modality", "value"))
 INDEX_STATUS: Final = pa.schema(
     [
@@ -72,6 +73,10 @@ def table_of(found: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
 
 def _refs(space: Space, _: Address) -> pa.Table:
     return table_of(refs(space.store), REFS)
+
+
+def _stats(space: Space, _: Address) -> pa.Table:
+    return table_of([{"name": name, "value": value} for name, value in space.stats().items()], STATS)
 
 
 def _history(space: Space, version: Address) -> pa.Table:
@@ -120,8 +125,10 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+OF_SPACES: Final = frozenset({"refs", "stats"})  # tables that are of no version
 TABLES: Final[Mapping[str, Callable[[Space, Any], pa.Table]]] = {
     "refs": _refs,
+    "stats": _stats,
     "history": _history,
     "schema": _schema,
     "tracks": _tracks,

@@ -6,6 +6,8 @@ bytes, so writing twice is harmless and nothing is ever overwritten. Refs are th
 
     MemoryStore     store.memory     tests, and Spaces that need not outlive the process
     LocalStore      store.local      a directory
+    BucketStore     store.bucket     S3 and its like
+    CachedStore     store.cached     a bucket, read through a folder nearby
     FaultyStore     testing.faulty   any of them, with the n-th call failing
 """
 
@@ -87,6 +89,11 @@ class Store(Protocol):
     @property
     def url(self) -> str:
         """Where this is, in the form that open_store understands."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls to have under way together from the first one on; 1 where a call may take microseconds."""
         ...
 
     def get(self, path: str) -> bytes:
@@ -174,6 +181,10 @@ class Store(Protocol):
 
     def local_path(self, path: str) -> Path | None:
         """Return the file that holds (or would hold) an object, or None where objects are not files."""
+        ...
+
+    def renew(self, path: str) -> bool:
+        """Let go of a copy nearby that turned out to be damaged, so that it is fetched again; False where there is none."""
         ...
 
     def sweep(self, before_ns: int) -> int:

@@ -37,6 +37,11 @@ class LocalStore:
         return f"LocalStore({self._root!r})"
 
     @property
+    def concurrency(self) -> int:
+        """One call at a time may be fastest."""
+        return 1
+
+    @property
     def url(self) -> str:
         """`file://` and the absolute path of the directory, whatever the working directory becomes."""
         return f"file://{self._root}"
@@ -128,6 +133,10 @@ class LocalStore:
     def local_path(self, path: str) -> Path | None:
         """Return the file that holds (or would hold) an object."""
         return Path(self._file(path))
+
+    def renew(self, path: str) -> bool:  # noqa: ARG002 - as in a store that has copies
+        """There are no copies."""
+        return False
 
     def sweep(self, before_ns: int) -> int:
         """Remove the temporary files that writers left who were killed before this time."""

@@ -43,6 +43,11 @@ class MemoryStore:
         return f"MemoryStore({self._url!r})"
 
     @property
+    def concurrency(self) -> int:
+        """One call at a time may be fastest."""
+        return 1
+
+    @property
     def url(self) -> str:
         """`memory://` and the name; a store without a name cannot be found again by it."""
         return self._url
@@ -165,6 +170,10 @@ class MemoryStore:
         """Return None: there are no files."""
         check_object_path(path)
         return None
+
+    def renew(self, path: str) -> bool:  # noqa: ARG002 - as in a store that has copies
+        """There are no copies."""
+        return False
 
     def sweep(self, before_ns: int) -> int:  # noqa: ARG002 - nothing can be left behind here
         """Nothing to do."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from dreamdb_arrow.errors import InvalidInputError, NotFoundError, StoreError, UnsupportedError
+from dreamdb_arrow.errors import InvalidInputError, NotFoundError, StoreError
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.local import LocalStore
 from dreamdb_arrow.store.memory import named_space
@@ -22,13 +23,14 @@ def open_store(
         memory://name            shared by name within this process; without a name, a new one
         file:///data/space       a directory; `file://data/space` is relative, as in the reference SDK
         data/space, ~/space      a directory
+        s3://bucket/prefix       a bucket; so are http://host:9000/bucket, gs:// and az:// (`store.clients`)
 
     create      make the directory when it is missing
     durability  `fsync`: what was written is on the disk before it counts as done. `os`: it was handed to the
                 operating system, which keeps it when the process is killed, but not when the power fails
 
-    Raises NotFoundError for a directory that is missing, UnsupportedError for a scheme that is to come,
-    InvalidInputError for one that is unknown and for another durability, StoreError when the directory cannot be used.
+    Raises NotFoundError for a directory that is missing, InvalidInputError for an unknown scheme, option or durability,
+    StoreError when the directory cannot be used.
     """
     if durability not in DURABILITIES:
         raise InvalidInputError(f"durability must be one of {', '.join(DURABILITIES)}, not {durability!r}")
@@ -40,10 +42,26 @@ def open_store(
     scheme, separator, rest = url.partition("://")
     if not separator:
         return _open_directory(_expand_home(url), create, sync)
+    if scheme in BUCKET_SCHEMES:
+        found: Store = import_module(_BUCKETS).open_bucket(url)
+        return found
     if scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
+        known = ", ".join(f"{name}://" for name in (*SCHEMES, *BUCKET_SCHEMES))
         raise InvalidInputError(f"unknown scheme in {url!r}; use one of {known} or a plain path")
     return SCHEMES[scheme](rest, create, sync)
+
+
+def is_far(store: Store) -> bool:
+    """Whether a store is a bucket, to be read through a folder nearby."""
+    return store.url.partition("://")[0] in BUCKET_SCHEMES
+
+
+def read_through(
+    store: Store, folder: Path, *, limit_bytes: int | None = None, offline: bool = False
+) -> Store:
+    """Return a bucket that is read through a folder (`store.cached`)."""
+    found: Store = import_module(_CACHED).CachedStore(store, folder, limit_bytes=limit_bytes, offline=offline)
+    return found
 
 
 def _open_directory(path: str, create: bool, sync: bool) -> Store:
@@ -74,11 +92,10 @@ def _open_memory(name: str, _create: bool, _sync: bool) -> Store:
     return named_space(name)
 
 
-def _not_yet(rest: str, _create: bool, _sync: bool) -> Store:
-    raise UnsupportedError(f"stores over the network come with a later version: {rest!r}")
-
-
+_BUCKETS: Final = "dreamdb_arrow.store.clients"  # its client takes longer to load than a small Space to open
+_CACHED: Final = "dreamdb_arrow.store.cached"
+BUCKET_SCHEMES: Final = ("s3", "http", "https", "gs", "az")
 DURABILITIES: Final = ("fsync", "os")
 SCHEMES: Final[MappingProxyType[str, Callable[[str, bool, bool], Store]]] = MappingProxyType(
-    {"file": _open_directory, "memory": _open_memory, "http": _not_yet, "https": _not_yet, "s3": _not_yet}
+    {"file": _open_directory, "memory": _open_memory}
 )

@@ -12,6 +12,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -19,7 +20,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from dreamdb_arrow.codec.address import Address, address_of
-from dreamdb_arrow.errors import DigestMismatchError, StoreError
+from dreamdb_arrow.errors import DigestMismatchError, DreamDBError, StoreError
 from dreamdb_arrow.store import files
 from dreamdb_arrow.store.checked import SIZE, CheckedFiles, Signature
 from dreamdb_arrow.store.forks import renew_in_child
@@ -52,10 +53,10 @@ def fetch(store: Store, path: str, address: Address) -> bytes:
 def fetch_many(store: Store, wanted: Sequence[tuple[str, Address]], *, threads: int = THREADS) -> list[bytes]:
     """Return several whole objects, in order, each checked.
 
-    Starts alone, which is fastest for small objects in memory, and calls in `threads` once that turns out slow.
-    Raises as fetch does.
+    Starts alone, which is fastest for small objects in memory, and calls in `threads` once that turns out slow; of a store
+    that is far away, in as many as it wants. Raises as fetch does.
     """
-    return call_each(lambda item: fetch(store, *item), wanted, threads=threads)
+    return call_each(lambda item: fetch(store, *item), wanted, threads=threads, together=store.concurrency)
 
 
 def bytes_of(store: Store, path: str) -> Buffer:
@@ -75,11 +76,31 @@ def bytes_of(store: Store, path: str) -> Buffer:
         )
 
 
-def call_each(work: Callable[[T], R], items: Sequence[T], *, threads: int = THREADS) -> list[R]:
-    """Return what the function gives for each item, in order: called alone while that is fast, then in `threads`."""
+def read_ahead(store: Store, wanted: Sequence[tuple[str, Address]]) -> None:
+    """Have a store that keeps copies nearby fetch objects together: reading them one after another then costs nothing.
+
+    What goes wrong is left to whoever reads.
+    """
+    if store.concurrency > 1 and len(wanted) > 1:
+        call_each(lambda item: _tried(store, item[0]), wanted, together=store.concurrency)
+
+
+def _tried(store: Store, path: str) -> None:
+    with suppress(DreamDBError):
+        store.local_path(path)
+
+
+def call_each(
+    work: Callable[[T], R], items: Sequence[T], *, threads: int = THREADS, together: int = 1
+) -> list[R]:
+    """Return what the function gives for each item, in order: called alone while that is fast, then in `threads`.
+
+    With `together` above 1, in so many threads from the first one on.
+    """
     done: list[R] = []
     started = perf_counter()
-    for item in items:
+    threads = max(threads, together)
+    for item in items if together == 1 or len(items) == 1 else ():
         done.append(work(item))
         if perf_counter() - started > _PATIENCE_S + _SLOW_S * len(done):
             break
@@ -136,6 +157,14 @@ class Verifier:
 
         Raises DigestMismatchError, ObjectNotFoundError, StoreError.
         """
+        try:
+            return self._checked_path(store, path, address)
+        except DigestMismatchError:
+            if not store.renew(path):
+                raise
+        return self._checked_path(store, path, address)
+
+    def _checked_path(self, store: Store, path: str, address: Address) -> Path | None:
         local = store.local_path(path)
         if local is None:
             return None

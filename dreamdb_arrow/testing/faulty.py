@@ -51,6 +51,11 @@ class FaultyStore:
         return 0 < self._fail_at <= self.calls
 
     @property
+    def concurrency(self) -> int:
+        """That of the store below."""
+        return self._store.concurrency
+
+    @property
     def url(self) -> str:
         """That of the store below."""
         return self._store.url
@@ -133,6 +138,10 @@ class FaultyStore:
     def local_path(self, path: str) -> Path | None:
         """Ask the store below; that reaches no disk, so it neither counts nor fails."""
         return self._store.local_path(path)
+
+    def renew(self, path: str) -> bool:
+        """Ask the store below; that is for copies nearby, so it neither counts nor fails."""
+        return self._store.renew(path)
 
     def sweep(self, before_ns: int) -> int:
         """Sweep, or fail."""

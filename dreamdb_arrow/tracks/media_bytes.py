@@ -18,7 +18,7 @@ from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.media_items import decode_items
 from dreamdb_arrow.store.interface import Store
-from dreamdb_arrow.store.verified import Part, Verifier, call_each, fetch
+from dreamdb_arrow.store.verified import Part, Verifier, call_each, fetch, fetch_many, read_ahead
 from dreamdb_arrow.tracks.layout import items_directory, paths_in, payload_directory
 from dreamdb_arrow.tracks.media import MediaItems
 
@@ -89,7 +89,7 @@ def _chunks_of(
     at = np.flatnonzero(items.chunked).tolist()
     names = [Address(items.addresses[row].tobytes()) for row in at]
     wanted = paths_in(items_directory(timeline, modality), dict.fromkeys(names))
-    lists = call_each(lambda item: decode_items(fetch(store, *item)).chunks, wanted)
+    lists = [decode_items(data).chunks for data in fetch_many(store, wanted)]
     held = dict(zip(dict.fromkeys(names), lists, strict=True))
     found = []
     for row, name in zip(at, names, strict=True):
@@ -160,6 +160,7 @@ class _Source:
 
     def read_all(self, payloads: list[_Payload], total: int) -> Bytes:
         """Return the parts of payloads, `total` bytes; those whose files were never read go to threads if that pays."""
+        read_ahead(self.store, [(self._path(payload), payload.address) for payload in payloads])
         if total > TRUSTED_BYTES:
             for payload in payloads:
                 payload.cut(self.store.size(self._path(payload)), memoryview(b""))

@@ -1,9 +1,9 @@
 import pytest
 
-from dreamdb_arrow.errors import InvalidInputError, NotFoundError, StoreError, UnsupportedError
+from dreamdb_arrow.errors import InvalidInputError, NotFoundError, StoreError
 from dreamdb_arrow.store.local import LocalStore
 from dreamdb_arrow.store.memory import NAMED_SPACES, MemoryStore, named_space
-from dreamdb_arrow.store.urls import open_store
+from dreamdb_arrow.store.urls import is_far, open_store
 
 
 @pytest.fixture
@@ -67,13 +67,35 @@ def test_no_path(here, url):
         open_store(url, create=True)
 
 
-@pytest.mark.parametrize("url", ["http://host:9000/bucket", "https://host/bucket", "s3://bucket/prefix"])
-def test_schemes_that_are_to_come(url):
-    with pytest.raises(UnsupportedError, match="later version"):
+@pytest.mark.parametrize(
+    "url",
+    ["http://host:9000/bucket", "https://host/bucket/a/b", "s3://bucket/prefix", "s3://bucket?lock=object"],
+)
+def test_a_bucket_is_opened_without_a_request(url, monkeypatch):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    store = open_store(url)
+    assert store.url == url
+    assert is_far(store)
+    assert not any(store.traffic.counts().values())
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://host:9000", "say http://host:port/bucket"),
+        ("http:///bucket", "say http://host:port/bucket"),
+        ("http://user:secret@host/bucket", "credentials do not belong into a URL"),
+        ("s3://", "say s3://bucket/prefix"),
+        ("s3://bucket?lock=file", "lock in .* must be one of object"),
+        ("s3://bucket?colour=red", "unknown option 'colour'"),
+    ],
+)
+def test_no_bucket(url, said):
+    with pytest.raises(InvalidInputError, match=said):
         open_store(url)
 
 
-@pytest.mark.parametrize("url", ["gs://bucket", "ftp://x", "FILE://x", "://", "duckdb://x"])
+@pytest.mark.parametrize("url", ["ftp://x", "FILE://x", "://", "duckdb://x"])
 def test_unknown_schemes(url):
     with pytest.raises(InvalidInputError, match=r"unknown scheme in .*; use one of file://, memory://, "):
         open_store(url, create=True)
