@@ -95,10 +95,10 @@ def test_everything_works_in_a_bucket(seaweed_url, tmp_path):
     assert len(found) == 3
     con.close()
     assert other.search("v", [1.0, 0, 0, 0], 3, nprobe=8).anchors.tolist() == [T0 + n for n, _ in found]
-    assert vd.fsck(seaweed_url, cache_dir=tmp_path / "four").findings == []
+    assert vd.fsck(seaweed_url)["findings"] == []
     report = vd.gc(seaweed_url, 0, dry_run=False, writers_paused=True)
     assert report["deleted"] > 0
-    assert vd.fsck(seaweed_url, cache_dir=tmp_path / "five").findings == []
+    assert vd.fsck(seaweed_url)["findings"] == []
     assert vd.Dataset.open("main", backend=seaweed_url, cache_dir=tmp_path / "six").count() == 299
 
 
@@ -193,7 +193,7 @@ def test_the_reference_takes_turns(seaweed_url, tmp_path):
         ours.refresh()
         ours.append(batch(100 * nth))
         assert ours.count() == dreamdb.Dataset.open("t", backend=seaweed_url).count() == 50 + nth * 51
-    assert vd.fsck(seaweed_url, cache_dir=None).findings == []
+    assert vd.fsck(seaweed_url)["findings"] == []
 
 
 APPENDER = """
