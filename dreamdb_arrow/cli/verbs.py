@@ -371,7 +371,7 @@ VERBS: Final = MappingProxyType(
             (
                 "dreamdb fsck space",
                 "dreamdb fsck space hello --json",
-                "dreamdb fsck space --repair-from /backup/space",
+                "dreamdb fsck space --repair",
             ),
             ("backend", "refs"),
             1,
@@ -381,7 +381,7 @@ VERBS: Final = MappingProxyType(
             "BACKEND REF [--as-of VERSION] [--json]",
             "check one version as fsck does",
             "Without the versions before it. Exits with 1 when something is wrong.",
-            ("dreamdb verify space hello", "dreamdb verify space hello --as-of 2026-01-31 --json"),
+            ("dreamdb verify space hello", "dreamdb verify space hello --as-of first --json"),
             ("backend", "ref"),
             2,
             _verify,

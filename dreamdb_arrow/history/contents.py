@@ -102,9 +102,7 @@ def _check_registered(store: Store, manifest: Manifest, entry: TrackEntry) -> No
     for key, directory in REGISTERED.items():
         named = registered.get(key)
         for address in named if isinstance(named, list) else [named]:
-            if (
-                isinstance(address, bytes)
-                and is_address(address)
-                and not store.exists(path := f"{directory}/{Address(address)}")
-            ):  # 0001-R12
-                raise ObjectNotFoundError(path)
+            if isinstance(address, bytes) and is_address(address):
+                path = f"{directory}/{Address(address)}"
+                if not store.exists(path):  # 0001-R12
+                    raise ObjectNotFoundError(path)
