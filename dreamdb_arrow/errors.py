@@ -21,6 +21,9 @@ DreamDBError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class DreamDBError(Exception):
     """The root: whatever this package raises on purpose is one of these."""
@@ -80,7 +83,14 @@ class CommitError(ConflictError):
 
 
 class MergeError(ConflictError):
-    """Two versions cannot become one; the message says why, and what to do first."""
+    """Two versions cannot become one; the message says why, and what to do first.
+
+    `conflicts` has, by field, the anchors (int64 arrays, ascending) whose values differ, where that is the reason.
+    """
+
+    def __init__(self, message: str, conflicts: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.conflicts = dict(conflicts or {})
 
 
 class AnchorConflict(ConflictError):  # noqa: N818 - the name is part of the public contract

@@ -150,9 +150,10 @@ class RowSet:
 
     def stored_vectors(self, name: str) -> list[Stripe]:
         """Return the vector stripes of a field that lie in the store; none are made."""
-        return [s for s in self._listed_vectors(name) if s.path]
+        return [s for s in self.listed_vectors(name) if s.path]
 
-    def _listed_vectors(self, name: str) -> tuple[Stripe, ...]:
+    def listed_vectors(self, name: str) -> tuple[Stripe, ...]:
+        """Return the vector stripes of a field that are known already; none are made."""
         held = self.vectors.listed if isinstance(self.vectors, LateStripes) else self.vectors
         return held.get(name, ())
 
@@ -162,7 +163,7 @@ class RowSet:
         With `listed`, no vector stripes are made for it. (stripe, low, high): the anchors in question are wanted[low:high].
         """
         if name:
-            stripes = self._listed_vectors(name) if listed else self.vectors.get(name, ())
+            stripes = self.listed_vectors(name) if listed else self.vectors.get(name, ())
         else:
             stripes = self.stripes
         key = ("spans", name, listed)

@@ -16,33 +16,36 @@ from dreamdb_arrow.dataset.merge import FAST_FORWARD, merge_ref, merge_refs
 from dreamdb_arrow.dataset.revert import revert_ref
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.refs import delete_ref
+from dreamdb_arrow.history.registries import ERROR
 
 
 class Branching(Handle):
     """What a Dataset can do with other Refs, and with the shape of its own. Calls move the handle on."""
 
-    def merge(self, other_ref_name: str, strategy: str = FAST_FORWARD) -> str:
+    def merge(self, other_ref_name: str, strategy: str = FAST_FORWARD, conflicts: str = ERROR) -> str:
         """Bring another Ref's rows into this one and return the new version.
 
         Args:
             other_ref_name: a branch of this dataset, or a snapshot of one.
             strategy: `fast-forward` moves this Ref to the other's version, and is refused when this Ref has commits that
                 the other has not. `union-tracks` writes a version with two parents that has the rows of both; a row
-                that is deleted on either side stays deleted. Of different values at one anchor the larger shows, of
-                media the other Ref's.
+                that is deleted on either side stays deleted. What one side alone changed since both parted, of the schema
+                or the metadata, is taken from it.
+            conflicts: what to do where both sides changed one thing, each in its own way: rows of one anchor with
+                different values, metadata, constants. `error` names them; `ours` and `theirs` say whose value counts.
 
-        Raises MergeError, and writes nothing, where both cannot become one: schema, metadata or constants differ.
+        Raises MergeError, and writes nothing, where both cannot become one.
         """
-        self._version = merge_ref(self.space.store, self._ref, other_ref_name, strategy, self._clock)
+        self._version = merge_ref(self.space, self._ref, other_ref_name, strategy, conflicts, self._clock)
         return str(self._version)
 
-    def merge_many(self, branches: Iterable[str]) -> str:
+    def merge_many(self, branches: Iterable[str], conflicts: str = ERROR) -> str:
         """Bring the rows of several branches into this one by unions, one commit each; return the last version.
 
         What was merged before a failure stays; calling again with the same branches goes on from there.
         """
         try:
-            self._version = merge_refs(self.space.store, self._ref, branches, self._clock)
+            self._version = merge_refs(self.space, self._ref, branches, conflicts, self._clock)
         except BaseException:
             self._version = self.space.resolve(self._ref)
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from dreamdb_arrow.columnar.differences import Flags, differing, present
 from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
+from dreamdb_arrow.columnar.runs import runs_of
 from dreamdb_arrow.columnar.stripe import BLOB_KINDS
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import media_column, vector_column
@@ -97,6 +98,16 @@ def vectors_differ(pair: Pair, f: Field, anchors: I64) -> tuple[Flags, Flags]:
     return np.concatenate([d for d, _ in parts]), np.concatenate([b for _, b in parts])
 
 
+def whole_column(table: pa.Table, name: str) -> pa.Array:
+    """Return a column of a table as one array."""
+    column = table[name]
+    return (
+        column.chunk(0)
+        if column.num_chunks == 1
+        else pa.concat_arrays([*column.chunks, pa.array([], column.type)])
+    )
+
+
 # --- windows ------------------------------------------------------------------------------------------------
 
 
@@ -120,3 +131,17 @@ def without(stripes: Sequence[Stripe], others: Sequence[Stripe]) -> tuple[Stripe
     """Return the stripes that are not among others, by address."""
     known = {s.address for s in others}
     return tuple(s for s in stripes if s.address not in known)
+
+
+def live_rows(rows: RowSet, stripes: Sequence[Stripe], schema: pa.Schema, low: int, high: int) -> pa.Table:
+    """Return the live rows of some stripes in [low, high), ascending by anchor."""
+    met = [s for s in stripes if s.meets(low, high)]
+    runs = runs_of(replace(rows, stripes=tuple(met)), met, schema, low, high)
+    batches = [b for run in runs for b in run.batches(schema.names, None, STEP)]
+    return pa.Table.from_batches([b.cast(schema) for b in batches], schema=schema)
+
+
+def vector_anchors(rows: RowSet, name: str, stripes: Sequence[Stripe]) -> list[I64]:
+    """Return the anchors of each of some vector stripes of a field."""
+    restricted = replace(rows, vectors={name: tuple(stripes)})
+    return [s.anchors for s in restricted.vector_stripes(name, -(2**63), 2**63 - 1)]

@@ -17,7 +17,6 @@ import pyarrow as pa
 from dreamdb_arrow.columnar.differences import Flags
 from dreamdb_arrow.columnar.projection import row_entry
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
-from dreamdb_arrow.columnar.runs import runs_of
 from dreamdb_arrow.columnar.stripe import ANCHOR, anchors_of, stripe_schema
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.compare import (
@@ -25,9 +24,12 @@ from dreamdb_arrow.dataset.compare import (
     Pair,
     alike,
     group_starts,
+    live_rows,
     pair_of,
     stored_differ,
+    vector_anchors,
     vectors_differ,
+    whole_column,
     windows,
     without,
 )
@@ -115,7 +117,7 @@ class _Sides:
         found = [*group_starts(ours, self.own[0]), *group_starts(theirs, self.own[1])]
         for name, held in self.own_vectors.items():
             for rows, stripes in zip((ours, theirs), held, strict=True):
-                found += [a[::STEP] for a in _vector_anchors(rows, name, stripes)]
+                found += [a[::STEP] for a in vector_anchors(rows, name, stripes)]
         return [*found, *(h[::STEP] for h in self.hidden)]
 
 
@@ -136,16 +138,11 @@ def _own_vectors(pair: Pair, name: str) -> tuple[tuple[Stripe, ...], tuple[Strip
     return without(ours, theirs), without(theirs, ours)
 
 
-def _vector_anchors(rows: RowSet, name: str, stripes: Sequence[Stripe]) -> list[I64]:
-    restricted = replace(rows, vectors={name: tuple(stripes)})
-    return [s.anchors for s in restricted.vector_stripes(name, -(2**63), 2**63 - 1)]
-
-
 def _compare(sides: _Sides, low: int, high: int) -> pa.RecordBatch:
     """Return the changes of the rows of one window."""
     pair = sides.pair
     schema = stripe_schema(pair.stored)
-    read = partial(_live_rows, schema=schema, low=low, high=high)
+    read = partial(live_rows, schema=schema, low=low, high=high)
     ours, theirs = read(pair.ours, sides.own[0]), read(pair.theirs, sides.own[1])
     held = anchors_of(ours), anchors_of(theirs)
     both, at, there = np.intersect1d(*held, assume_unique=True, return_indices=True)
@@ -167,26 +164,6 @@ def _column_differs(pair: Pair, f: Field, ours: pa.Table, theirs: pa.Table) -> F
     return stored_differ(pair, f, *columns)
 
 
-def whole_column(table: pa.Table, name: str) -> pa.Array:
-    """Return a column of a table as one array."""
-    column = table[name]
-    return (
-        column.chunk(0)
-        if column.num_chunks == 1
-        else pa.concat_arrays([*column.chunks, pa.array([], column.type)])
-    )
-
-
-def _live_rows(
-    rows: RowSet, stripes: Sequence[Stripe], *, schema: pa.Schema, low: int, high: int
-) -> pa.Table:
-    """Return the live rows of some stripes in [low, high), ascending by anchor."""
-    met = [s for s in stripes if s.meets(low, high)]
-    runs = runs_of(replace(rows, stripes=tuple(met)), met, schema, low, high)
-    batches = [b for run in runs for b in run.batches(schema.names, None, STEP)]
-    return pa.Table.from_batches([b.cast(schema) for b in batches], schema=schema)
-
-
 def _present(rows: RowSet, stripes: Sequence[Stripe], anchors: I64) -> I64:
     """Return which of these anchors, ascending, have a live row in some stripes."""
     if not len(anchors):
@@ -201,7 +178,7 @@ def _changed_vectors(sides: _Sides, f: Field, low: int, high: int, elsewhere: I6
     candidates = _NONE
     for rows, stripes in zip((pair.ours, pair.theirs), sides.own_vectors[f.name], strict=True):
         met = [s for s in stripes if s.meets(low, high)]
-        for anchors in _vector_anchors(rows, f.name, met):
+        for anchors in vector_anchors(rows, f.name, met):
             candidates = np.union1d(candidates, _between(anchors, low, high))
     for rows in (pair.ours, pair.theirs):
         candidates = np.setdiff1d(candidates, rows.hidden_between(low, high), assume_unique=True)

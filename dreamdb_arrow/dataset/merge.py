@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
 from dreamdb_arrow.columnar.notes import add_note, read_notes
 from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
+from dreamdb_arrow.dataset.conflicts import find_conflicts, refuse_conflicts, shared_rows
+from dreamdb_arrow.dataset.settle import Settled, settle
+from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.errors import InvalidInputError, MergeError, UnsupportedError
 from dreamdb_arrow.history.ancestry import merge_base
 from dreamdb_arrow.history.commit import Change, Clock, Joined, commit
 from dreamdb_arrow.history.manifests import load_manifest, manifest_path
-from dreamdb_arrow.history.merge import Parting, Union, fast_forward, tracks_of_both, unite
+from dreamdb_arrow.history.merge import Union, check_alike, fast_forward, tracks_of_both, unite
 from dreamdb_arrow.history.refs import resolve_ref
+from dreamdb_arrow.history.registries import ERROR, OURS, POLICIES, Parting
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
@@ -35,37 +39,61 @@ OPERATION: Final = "union-merge"
 
 
 def merge_ref(
-    store: Store, name: str, other: str, strategy: str = FAST_FORWARD, clock: Clock = time.time_ns
+    space: Space,
+    name: str,
+    other: str,
+    strategy: str = FAST_FORWARD,
+    conflicts: str = ERROR,
+    clock: Clock = time.time_ns,
 ) -> Address:
     """Merge the version that another Ref names into a Ref; return the version it then names.
 
     A version that lies behind the tip already brings nothing: then no commit is made.
 
-    Raises InvalidInputError for an unknown strategy, RefNotFoundError, MergeError where both cannot become one.
+    Raises InvalidInputError for an unknown strategy or policy, RefNotFoundError, MergeError where both cannot become one.
     """
+    store = space.store
     if strategy not in (FAST_FORWARD, *UNIONS):
         raise InvalidInputError(f"strategy must be {FAST_FORWARD!r} or {UNIONS[0]!r}, not {strategy!r:.60}")
+    check_policy(conflicts)
     target = resolve_ref(store, other)
     if strategy == FAST_FORWARD:
         return fast_forward(store, name, target)
-    return _merge_version(store, name, target, clock)
+    return _merge_version(space, name, target, conflicts, clock)
 
 
-def merge_refs(store: Store, name: str, branches: Iterable[str], clock: Clock = time.time_ns) -> Address:
+def check_policy(conflicts: str) -> str:
+    """Return a policy for conflicts. Raises InvalidInputError."""
+    if conflicts not in POLICIES:
+        known = ", ".join(map(repr, POLICIES))
+        raise InvalidInputError(f"conflicts must be one of {known}, not {conflicts!r:.60}")
+    return conflicts
+
+
+def merge_refs(
+    space: Space, name: str, branches: Iterable[str], conflicts: str = ERROR, clock: Clock = time.time_ns
+) -> Address:
     """Merge several Refs, one after another, each with a commit of its own; return the last version.
 
     Raises as merge_ref does. What was merged before a failure stays, and merging the same Refs again goes on from there.
     """
+    store = space.store
+    check_policy(conflicts)
     names = [branches] if isinstance(branches, str) else list(branches)
     if not names:
         raise InvalidInputError("name at least one branch to merge")
     targets = [resolve_ref(store, each) for each in names]
     done = resolve_ref(store, name)
+    clear = _clear_versions(space, done, targets)
     for nth, target in enumerate(targets):
         try:
-            done = _merge_version(store, name, target, clock)
-        except (MergeError, UnsupportedError) as error:
-            raise type(error)(_told(names, nth, error)) from error
+            done = _merge_version(space, name, target, conflicts, clock, clear)
+        except MergeError as error:
+            raise MergeError(_told(names, nth, error), error.conflicts) from error
+        except UnsupportedError as error:
+            raise UnsupportedError(_told(names, nth, error)) from error
+        if clear.intersection(load_manifest(store, done).parents):
+            clear.add(done)
     return done
 
 
@@ -74,7 +102,25 @@ def _told(names: Sequence[str], nth: int, error: Exception) -> str:
     return f"branch {names[nth]!r}: {error}{before}"
 
 
-def _merge_version(store: Store, name: str, target: Address, clock: Clock) -> Address:
+def _clear_versions(space: Space, tip: Address, targets: Sequence[Address]) -> set[Address]:
+    """Return the tip if no row of it and of the targets is in two of them: then none of the merges has a conflict."""
+    bases = {merge_base(space.store, tip, target) for target in targets}
+    base = bases.pop() if len(bases) == 1 else None
+    rows = [space.rows(version) for version in dict.fromkeys((tip, *targets))]
+    shared = shared_rows(None if base is None else space.rows(base), rows)
+    return {tip} if next(shared, None) is None else set()
+
+
+def _merge_version(
+    space: Space,
+    name: str,
+    target: Address,
+    conflicts: str,
+    clock: Clock,
+    clear: Collection[Address] = (),
+) -> Address:
+    """Merge a version into a Ref by a union; of tips that are `clear` it is known that there is no conflict."""
+    store = space.store
     theirs = load_manifest(store, target)
 
     def build(parent: Manifest, tip: Address, batch: Batch) -> Change:
@@ -83,27 +129,85 @@ def _merge_version(store: Store, name: str, target: Address, clock: Clock) -> Ad
             return Change(OPERATION)
         known = None if base is None else load_manifest(store, base)
         batch.hold([manifest_path(target)])  # its Ref may move on before ours does
-        return union_change(store, batch, Parting(parent, theirs, known), target, clock())
+        parting = Parting(parent, theirs, known, conflicts)
+        check_alike(parting)
+        settled = NOTHING if tip in clear else settle_sides(space, batch, parting, (tip, target, base))
+        return union_change(store, batch, parting, target, clock(), settled)
 
     return commit(store, name, build, clock=clock)[0]
 
 
-def union_change(store: Store, batch: Batch, parting: Parting, target: Address, now_ns: int) -> Change:
+@dataclass(frozen=True, slots=True)
+class SettledSides:
+    """What the two sides of a merge become before they are united; None for one that stays as it is."""
+
+    ours: Settled | None = None
+    theirs: Settled | None = None
+
+
+NOTHING: Final = SettledSides()
+
+
+def settle_sides(
+    space: Space, batch: Batch, parting: Parting, versions: tuple[Address, Address, Address | None]
+) -> SettledSides:
+    """Let go, on the side that the policy names, of the values that both sides have differently.
+
+    Raises MergeError, with the policy `error`, where there are any.
+    """
+    ours, theirs, base = versions
+    pair = space.rows(ours), space.rows(theirs)
+    # 0008-R20
+    found = find_conflicts(None if base is None else space.rows(base), *pair)
+    if parting.conflicts == ERROR:
+        refuse_conflicts(pair, found)
+    if not found:
+        return NOTHING
+    loser = parting.theirs if parting.conflicts == OURS else parting.ours
+    settled = settle(space.store, batch, loser, parting.base, found)
+    return SettledSides(theirs=settled) if parting.conflicts == OURS else SettledSides(ours=settled)
+
+
+def union_change(
+    store: Store,
+    batch: Batch,
+    parting: Parting,
+    target: Address,
+    now_ns: int,
+    settled: SettledSides = NOTHING,
+) -> Change:
     """Return the change that makes of our version the union of both."""
     if parting.theirs.tracks.read_only:
         raise UnsupportedError(f"tracks of form {parting.theirs.tracks.form!r} can be read but not merged")
+    before = parting.ours
+    parting = replace(
+        parting,
+        ours=parting.ours if settled.ours is None else settled.ours.version,
+        theirs=parting.theirs if settled.theirs is None else settled.theirs.version,
+    )
     union = unite(store, batch, parting, max(now_ns, parting.ours.ts, parting.theirs.ts) // 1_000_000)
     if has_columnar_layer(parting.ours):
-        note = _note_of_both(store, batch, parting, union)
+        note = _note_of_both(store, batch, parting, union, settled)
         union = replace(union, entries=(*(e for e in union.entries if e.field != note.field), note))
+    named = {entry.field for entry in union.entries} | union.removed
+    ours = [e for e in parting.ours.tracks.active if e not in before.tracks.active and e.field not in named]
     joined = Joined(target, parting.theirs.ts, tracks_of_both(parting, union))
-    return Change(OPERATION, union.entries, union.registry, removed=union.removed, joined=joined)
+    return Change(
+        OPERATION,
+        (*union.entries, *ours),
+        union.registry,
+        removed=union.removed,
+        unregistered=union.unregistered,
+        joined=joined,
+    )
 
 
 # --- cover notes --------------------------------------------------------------------------------------------
 
 
-def _note_of_both(store: Store, batch: Batch, parting: Parting, union: Union) -> TrackEntry:
+def _note_of_both(
+    store: Store, batch: Batch, parting: Parting, union: Union, settled: SettledSides
+) -> TrackEntry:
     """Write which Tracks of the union hold only rows of stripes, after the notes of both sides."""
     ours, theirs = parting.ours, parting.theirs
     before = [merge_notes(read_notes(store, side)) for side in (ours, theirs)]
@@ -113,8 +217,15 @@ def _note_of_both(store: Store, batch: Batch, parting: Parting, union: Union) ->
         for name, entry in after.items()
         if name not in union.removed and (address := _covered(store, entry, parting, before)) is not None
     }
-    note = CoverNote(covered, {}, frozenset(), merge_notes(before).dropped)
+    note = CoverNote(covered, {}, _flushed_anew(settled, before), merge_notes(before).dropped)
     return add_note(store, batch, (ours, theirs), note, max(ours.ts, theirs.ts))
+
+
+def _flushed_anew(settled: SettledSides, notes: Sequence[CoverNote]) -> frozenset[Address]:
+    """Return the stripes that took the place of flushed ones."""
+    anew = [side.anew.items() for side in (settled.ours, settled.theirs) if side is not None]
+    flushed = merge_notes(notes).stripes
+    return frozenset(new for pairs in anew for old, new in pairs if old in flushed)
 
 
 def _covered(store: Store, entry: TrackEntry, parting: Parting, notes: Sequence[CoverNote]) -> Address | None:

@@ -27,7 +27,7 @@ def take_rows(plan: ScanPlan, anchors: I64) -> pa.Table:
     An anchor without a live row is left out; one that is named twice gives its row twice.
     """
     full = plan if ANCHOR in plan.columns else replace(plan, columns=(ANCHOR, *plan.columns))
-    stored = _stored_rows(full, _visible(full, anchors))
+    stored = stored_rows(full, visible(full, anchors))
     batches = [complete(full, batch) for batch in stored.to_batches()]
     table = pa.Table.from_batches(batches, schema=full.schema)
     return table if full is plan else table.select(plan.columns)
@@ -45,7 +45,7 @@ def _as_python(column: pa.ChunkedArray, kind: pa.DataType) -> Any:
     return value.value if pa.types.is_timestamp(kind) else value.as_py()
 
 
-def _visible(plan: ScanPlan, anchors: I64) -> I64:
+def visible(plan: ScanPlan, anchors: I64) -> I64:
     """Leave out anchors outside the plan's range, and those of deleted rows."""
     keep = (anchors >= plan.t0) & (anchors < plan.t1)  # 0006-R11
     hidden = plan.rows.hidden
@@ -55,7 +55,7 @@ def _visible(plan: ScanPlan, anchors: I64) -> I64:
     return anchors if keep.all() else anchors[keep]
 
 
-def _stored_rows(plan: ScanPlan, anchors: I64) -> pa.Table:
+def stored_rows(plan: ScanPlan, anchors: I64) -> pa.Table:
     """Return what stripes hold of the rows of these anchors, in their order, in one chunk."""
     order = np.argsort(anchors, kind="stable")
     wanted, schema = anchors[order], stored_schema(plan)

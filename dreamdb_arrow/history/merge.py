@@ -1,28 +1,28 @@
 """Merges: two versions that have parted become one. Spec 0008.
 
 A fast-forward moves the Ref and writes nothing. A union is decided field by field against the merge base: what only one
-side changed is taken from it, what both changed is united (`tracks.union`). It takes what both say about everything else:
-where they differ in that, it is refused.
+side changed is taken from it, what both changed is united (`tracks.union`). So is the registry (`history.registries`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.columnar.vendor import (
     VENDOR_MODALITIES,
+    VendorTrack,
     add_track,
     read_fragments,
     read_track,
-    write_fragments,
 )
 from dreamdb_arrow.errors import MergeError
 from dreamdb_arrow.history.ancestry import is_ancestor
 from dreamdb_arrow.history.commit import move_ref
 from dreamdb_arrow.history.manifests import hold_version
+from dreamdb_arrow.history.registries import ERROR, KEYS_NAMED, THEIRS, Parting, unite_registries
 from dreamdb_arrow.objects.manifest import Edge, Manifest, TrackEntry, Tracks
 from dreamdb_arrow.objects.tombstones import TOMBSTONES_KEY, TombstoneIndex, encode_index
 from dreamdb_arrow.store.batch import Batch
@@ -30,25 +30,15 @@ from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.tombstones import DIRECTORY as TOMBSTONES
 from dreamdb_arrow.tracks.union import Sides, unite_tracks
 
-_KEYS_NAMED: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Parting:
-    """Two versions and where they parted: ours, into which theirs is merged, and the base if it is still known."""
-
-    ours: Manifest
-    theirs: Manifest
-    base: Manifest | None = None
-
 
 @dataclass(frozen=True, slots=True)
 class Union:
-    """What a union changes in our version: entries of fields, fields that go, registry keys."""
+    """What a union changes in our version: entries of fields, fields that go, keys of the registry that are set and that go."""
 
     entries: tuple[TrackEntry, ...]
     removed: frozenset[str]
     registry: Mapping[str, Any]
+    unregistered: frozenset[str] = frozenset()
 
 
 # --- fast-forward -------------------------------------------------------------------------------------------
@@ -83,7 +73,7 @@ def unite(store: Store, batch: Batch, parting: Parting, issued_at_ms: int) -> Un
         UnsupportedError: a field changed on both sides, and its kind of Track cannot be united.
         CorruptDataError: an object on the way is damaged.
     """
-    check_alike(parting.ours, parting.theirs)
+    said = unite_registries(parting)
     entries: list[TrackEntry] = []
     removed: set[str] = set()
     ours, theirs, base = (_by_field(side) for side in (parting.ours, parting.theirs, parting.base))
@@ -93,21 +83,19 @@ def unite(store: Store, batch: Batch, parting: Parting, issued_at_ms: int) -> Un
             removed |= {field} & ours.keys()
         elif chosen != ours.get(field):
             entries.append(chosen)
-    registry = _unite_tombstones(batch, parting, issued_at_ms)
-    return Union(tuple(entries), frozenset(removed), registry)
+    registry = {**said.entries, **_unite_tombstones(batch, parting, issued_at_ms)}
+    return Union(tuple(entries), frozenset(removed), registry, said.removed)
 
 
-def check_alike(ours: Manifest, theirs: Manifest) -> None:
-    """Raise MergeError unless both versions say the same of everything that cannot be united."""
+def check_alike(parting: Parting) -> None:
+    """Raise MergeError unless both versions say the same of everything that no rule unites."""
+    ours, theirs, base = parting.ours, parting.theirs, parting.base
     if ours.timelines != theirs.timelines:
         raise MergeError("the two versions have other timelines: they are not branches of one dataset")
-    differing = _differing_keys(ours.registry, theirs.registry) - {TOMBSTONES_KEY}  # 0008-R9
-    if differing:
-        raise MergeError(
-            f"both sides differ in {_named(differing)} of the registry (schema, metadata or indexes), which has no merge "
-            "rule; make them equal on both branches, then merge"
-        )
-    if extra := _differing_keys(ours.extra, theirs.extra):
+    extra = _differing_keys(ours.extra, theirs.extra)
+    if base is not None:
+        extra &= _differing_keys(theirs.extra, base.extra)  # what only we changed stays
+    if extra:
         raise MergeError(
             f"both sides differ in {_named(extra)}, which other software wrote and no merge rule covers"
         )
@@ -120,8 +108,8 @@ def _differing_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> set[s
 
 def _named(keys: set[str]) -> str:
     shown = sorted(keys)
-    more = "" if len(shown) <= _KEYS_NAMED else f" and {len(shown) - _KEYS_NAMED} more"
-    return ", ".join(f"{key!r:.80}" for key in shown[:_KEYS_NAMED]) + more
+    more = "" if len(shown) <= KEYS_NAMED else f" and {len(shown) - KEYS_NAMED} more"
+    return ", ".join(f"{key!r:.80}" for key in shown[:KEYS_NAMED]) + more
 
 
 def _by_field(manifest: Manifest | None) -> dict[str, TrackEntry]:
@@ -144,6 +132,20 @@ def _unite_field(
         return ours
     if base is not None and ours.address == base.address:
         return theirs
+    return _unite_both(store, batch, parting, ours, theirs, base)
+
+
+def _unite_both(
+    store: Store,
+    batch: Batch,
+    parting: Parting,
+    ours: TrackEntry,
+    theirs: TrackEntry,
+    base: TrackEntry | None,
+) -> TrackEntry:
+    """Return the entry of a field that both sides changed."""
+    if ours.kind == theirs.kind == "constant" and parting.conflicts != ERROR:
+        return theirs if parting.conflicts == THEIRS else ours
     if (ours.kind, ours.modality, ours.timeline) != (theirs.kind, theirs.modality, theirs.timeline):
         raise MergeError(
             f"field {ours.field!r} is {ours.modality} on one side, {theirs.modality} on the other"
@@ -160,11 +162,17 @@ def _unite_field(
 
 
 def _unite_vendor(store: Store, batch: Batch, parting: Parting, entry: TrackEntry) -> TrackEntry:
-    """Unite the fragments of a Track of the columnar layer."""
+    """Unite the fragments of a Track of the columnar layer: what one side took out since the base stays out.
+
+    Its rows lie in what that side put in its place. Without a base, fragments only add up: no row is lost then.
+    """
     field = entry.field.partition(":")[2]
-    sides = (parting.ours, parting.theirs)
-    held = [f for side in sides for f in read_fragments(store, side, entry.modality, field)]
-    return write_fragments(batch, entry.timeline, entry.modality, held, field)
+    ours = VendorTrack(store, parting.ours, entry.modality, field)
+    held, theirs = set(ours.fragments()), read_fragments(store, parting.theirs, entry.modality, field)
+    base = parting.base
+    before = set() if base is None else set(read_fragments(store, base, entry.modality, field))
+    added = [f for f in theirs if f not in held and f not in before]
+    return ours.swap(batch, added, (before & held) - set(theirs))
 
 
 def _unite_tombstones(batch: Batch, parting: Parting, issued_at_ms: int) -> dict[str, Any]:

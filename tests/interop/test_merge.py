@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 
 import dreamdb_arrow as vd
+from dreamdb_arrow.dataset.merge import union_change
+from dreamdb_arrow.history.ancestry import merge_base
+from dreamdb_arrow.history.commit import commit
+from dreamdb_arrow.history.manifests import load_manifest
+from dreamdb_arrow.history.registries import Parting
 
 UNION = "union-tracks"
 
@@ -294,6 +299,17 @@ def test_both_count_alike_when_they_compact(tmp_path):
     assert reports[0] == reports[1]
 
 
+def unite_unasked(ds, side):
+    """A union that does not ask whether values differ, as the reference makes it."""
+    store = ds.space.store
+    base = load_manifest(store, merge_base(store, ds.version, side.version))
+
+    def build(parent, _, batch):
+        return union_change(store, batch, Parting(parent, side.manifest, base), side.version, parent.ts)
+
+    commit(store, ds.ref_name(), build)
+
+
 @pytest.mark.parametrize("nth", range(4))
 def test_rivals_at_one_anchor_are_shown_alike(pair, nth):  # 0001-R17
     ds, backend = pair
@@ -302,10 +318,33 @@ def test_rivals_at_one_anchor_are_shown_alike(pair, nth):  # 0001-R17
         row = sample(70, random.Random(seed)) | {"im": b"rival %d" % seed}
         where.append_many([{k: v for k, v in row.items() if k not in ("v", "w", "ch")}])
         where.flush()
-    ds.merge("side", UNION)
+    with pytest.raises(vd.ConflictError, match="field 'im' at anchor 70: 7 bytes here, 9 bytes there"):
+        ds.merge("side", UNION)
+    dreamdb.Dataset.open("main", backend=backend).merge(
+        "side", UNION
+    )  # which does not ask whether values differ
     theirs = their_rows_by_arrow(backend)
     assert our_rows(backend, "main", None) == theirs
     assert theirs[70]["im"] == b"rival %d" % (nth + 100)
+
+
+@pytest.mark.parametrize("policy", ["ours", "theirs"])
+def test_a_policy_decides_for_both_sdks(pair, policy):  # 0008-R20
+    ds, backend = pair
+    side = ds.branch("side")
+    for where, seed in ((ds, 5), (side, 105)):
+        where.append_many(
+            [sample(70, random.Random(seed)) | {"im": b"rival %d" % seed, "v": [1.0, seed], "w": [seed, 2.0]}]
+        )
+    kept = our_rows(backend, "main" if policy == "ours" else "side", None)[70]
+    for where in (ds, side):
+        where.flush()
+    ds.merge("side", UNION, conflicts=policy)
+    assert our_rows(backend, "main", None)[70] == their_rows(backend, "main")[70] == kept
+    theirs = dreamdb.Dataset.open("main", backend=backend)
+    theirs.append_many([sample(71, random.Random(1))])
+    theirs.merge("side", UNION) if policy == "theirs" else theirs.compact()
+    assert our_rows(backend, "main", None) == their_rows(backend, "main")
 
 
 def their_rows_by_arrow(backend):
@@ -329,14 +368,31 @@ def test_many_branches_of_either_become_one(pair):
     assert [v["parents_count"] for v in theirs.history()][:6] == [2] * 6
 
 
-def test_registries_that_differ_are_refused_by_both(pair):
+def test_what_both_changed_in_the_registry_is_refused_by_both(pair):
     ds, backend = pair
     ds.branch("side").set_meta("dreamdb.title", "other")
-    add(ds, 10)
+    ds.set_meta("dreamdb.title", "one")
     with pytest.raises(vd.ConflictError, match=r"dreamdb\.title"):
         ds.merge("side", UNION)
     with pytest.raises(RuntimeError, match=r"dreamdb\.title"):
         dreamdb.Dataset.open("main", backend=backend).merge("side", UNION)
+
+
+def test_the_reference_goes_on_where_one_side_added_fields(pair):
+    ds, backend = pair
+    side = dreamdb.Dataset.open_ref(ds.branch("side").ref_name(), backend)
+    side.add_scalar_int("extra", required=False)
+    side.set_meta("dreamdb.title", "theirs")
+    side.append_many([{"_anchor": 60, "n": 6, "extra": 66}])
+    add(ds, 10)
+    ds.merge("side", UNION)
+    assert our_rows(backend, "main", None) == their_rows(backend, "main")
+    assert their_rows(backend, "main")[60] == {"n": 6, "extra": 66}
+    theirs = dreamdb.Dataset.open("main", backend=backend)
+    theirs.append_many([{"_anchor": 61, "n": 7, "extra": 77}])
+    theirs.compact()
+    assert our_rows(backend, "main", None) == their_rows(backend, "main")
+    assert our_rows(backend, "main", None)[61] == {"n": 7, "extra": 77}
 
 
 def test_a_base_that_was_collected_is_no_obstacle(pair):

@@ -9,7 +9,8 @@ from metadata import Codec, object_codec
 
 from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.history.ancestry import merge_base
-from dreamdb_arrow.history.merge import Parting, check_alike, unite
+from dreamdb_arrow.history.merge import unite
+from dreamdb_arrow.history.registries import Parting, unite_registries
 from dreamdb_arrow.objects.geometry_item import decode_geometry_item, encode_geometry_item
 from dreamdb_arrow.objects.hot_shard import HotShard, decode_hot_shard, encode_hot_shard
 from dreamdb_arrow.objects.manifest import Manifest, Tracks, encode_manifest
@@ -41,7 +42,7 @@ def _base(versions: list[list[Any]], ours: str, theirs: str) -> str | None:
 
 
 def _registries(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
-    check_alike(_manifest(1, registry=ours), _manifest(1, registry=theirs))
+    unite_registries(Parting(_manifest(1, registry=ours), _manifest(1, registry=theirs)))
     return "alike"
 
 

@@ -151,13 +151,13 @@ def test_what_both_have_is_not_read(ds, monkeypatch):
     ds.flush()
     read = []
     monkeypatch.setattr(
-        diff, "runs_of", lambda rows, stripes, *a: read.extend(stripes) or _runs_of(rows, stripes, *a)
+        compare, "runs_of", lambda rows, stripes, *a: read.extend(stripes) or _runs_of(rows, stripes, *a)
     )
     assert told(ds.diff(side)) == [(2, "deleted", []), (100, "added", [])]
     assert [(s.t0, s.t1) for s in read] == [(100, 101)]
 
 
-_runs_of = diff.runs_of
+_runs_of = compare.runs_of
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -8,11 +8,13 @@ import pytest
 import dreamdb_arrow as vd
 from dreamdb_arrow.codec.address import as_address
 from dreamdb_arrow.columnar.vendor import COVER, add_track, read_fragments, read_track
+from dreamdb_arrow.dataset.merge import union_change
 from dreamdb_arrow.errors import InvalidInputError, MergeError, RefNotFoundError, UnsupportedError
 from dreamdb_arrow.history.ancestry import is_ancestor, merge_base
 from dreamdb_arrow.history.commit import Change, commit
 from dreamdb_arrow.history.manifests import load_manifest
-from dreamdb_arrow.history.merge import Parting, unite
+from dreamdb_arrow.history.merge import unite
+from dreamdb_arrow.history.registries import Parting
 from dreamdb_arrow.objects.manifest import find_entry
 from dreamdb_arrow.objects.tombstones import TOMBSTONES_KEY, decode_index
 from dreamdb_arrow.store.batch import Batch
@@ -186,7 +188,14 @@ def test_of_two_values_at_one_anchor_the_larger_shows_and_of_media_theirs(nth): 
     side = ds.branch("side")
     ds.append_many([row(7, n=5, c="b", s="x", img=b"ours")])
     side.append_many([row(7, n=4, c="c", s="y", img=b"theirs %d" % nth)])
-    ds.merge("side", "union-tracks")
+    base = load_manifest(ds.space.store, merge_base(ds.space.store, ds.version, side.version))
+
+    def build(parent, _, batch):  # as others do, who do not ask whether values differ
+        parting = Parting(parent, side.manifest, base)
+        return union_change(ds.space.store, batch, parting, side.version, ds.manifest.ts)
+
+    commit(ds.space.store, "trunk", build)
+    ds.refresh()
     found = shown(ds)[7]
     assert (found["n"], found["c"], found["s"], found["img"]) == (5, "c", "y", b"theirs %d" % nth)
     ds.flush()
@@ -233,7 +242,8 @@ def test_merge_many_makes_a_version_for_each(trunk):
 
 def test_merge_many_keeps_what_went_before_a_failure(trunk):
     trunk.branch("good").append_many([row(10)])
-    trunk.branch("bad").set_meta("dreamdb.title", "other")
+    trunk.branch("bad").set_meta("dreamdb.title", "theirs")
+    trunk.set_meta("dreamdb.title", "ours")
     with pytest.raises(MergeError, match=r"branch 'bad': .*'dreamdb.title'.*; merged before: good$"):
         trunk.merge_many(["good", "bad"])
     assert set(shown(trunk)) == {1, 2, 3, 4, 10}
@@ -249,22 +259,118 @@ def refused(ds, error, match, *args):
     assert ds.refresh().current_manifest() == tip
 
 
-def test_differing_registries_are_refused(trunk):  # 0008-R9
+def test_what_one_side_alone_says_in_the_registry_counts(trunk):  # 0008-R9
+    trunk.set_meta("dreamdb.title", "old")
+    trunk.set_meta("dreamdb.gone", "x")
     side = trunk.branch("side")
-    side.add_scalar_int("extra")
-    refused(trunk, MergeError, r"'dreamdb.schema', 'scalar.i64.field=extra' of the registry", "side", "union")
-    assert trunk.merge("side") == side.current_manifest()
+    side.add_scalar_int("extra", required=False)
+    side.set_meta("dreamdb.title", "new")
+    side.append_many([row(9, extra=90)])
+    trunk.append_many([row(8)])
+    trunk.set_description("ours")
+    commit(trunk.space.store, "side", lambda *_: Change("x", registry={"dreamdb.x": {"ours": 1}}))
+    commit(trunk.space.store, "side", lambda *_: Change("x", unregistered=frozenset({"dreamdb.gone"})))
+    wanted = shown(side) | shown(trunk)
+    trunk.refresh().merge("side", "union")
+    said = trunk.manifest.registry
+    assert (said["dreamdb.title"], said["dreamdb.description"]) == ("new", "ours")
+    assert said["dreamdb.x"] == {"ours": 1}
+    assert "dreamdb.gone" not in said
+    assert {a: {k: v for k, v in r.items() if v is not None} for a, r in shown(trunk).items()} == {
+        a: {k: v for k, v in r.items() if v is not None} for a, r in wanted.items()
+    }
+    assert shown(trunk)[9]["extra"] == 90
+    trunk.append_many([row(30, extra=3)])
+    trunk.flush()
+    assert (shown(trunk)[30]["extra"], shown(trunk)[8].get("extra")) == (3, None)
 
 
-def test_differing_keys_of_others_are_refused(trunk):
+def test_both_may_add_fields(trunk):
     side = trunk.branch("side")
+    side.add_scalar_int("theirs", required=False)
+    side.add_scalar_string("same", required=False)
+    trunk.add_scalar_int("ours", required=False)
+    trunk.add_scalar_string("same", required=False)
+    side.append_many([row(9, theirs=1, same="a")])
+    trunk.append_many([row(8, ours=2, same="b")])
+    trunk.merge("side", "union")
+    assert {"theirs", "ours", "same"} <= set(trunk.schema.names)
+    assert [shown(trunk)[a].get(n) for a in (8, 9) for n in ("ours", "theirs", "same")] == [
+        2,
+        None,
+        "b",
+        None,
+        1,
+        "a",
+    ]
 
-    def build(parent, *_):
-        return Change("x", registry={"dreamdb.x": {"ours": 1}})
 
-    commit(trunk.space.store, "side", build)
-    refused(trunk, MergeError, r"'dreamdb.x' of the registry", "side", "union")
-    assert side is not None
+def retitled(trunk):
+    side = trunk.branch("side")
+    side.set_meta("dreamdb.title", "theirs")
+    trunk.set_meta("dreamdb.title", "ours")
+    return side
+
+
+def test_metadata_that_both_changed_is_told_with_both_values(trunk):
+    retitled(trunk)
+    refused(
+        trunk,
+        MergeError,
+        r"'dreamdb.title' is 'ours' here, 'theirs' there; .*conflicts='ours'",
+        "side",
+        "union",
+    )
+
+
+@pytest.mark.parametrize("policy", ["ours", "theirs"])
+def test_a_policy_decides_about_metadata(trunk, policy):
+    retitled(trunk).append_many([row(9)])
+    trunk.merge("side", "union", conflicts=policy)
+    assert trunk.manifest.registry["dreamdb.title"] == policy
+    assert 9 in shown(trunk)
+
+
+@pytest.mark.parametrize("policy", ["error", "ours", "theirs"])
+def test_schemas_that_no_rule_unites_are_refused_with_the_way_out(trunk, policy):
+    side, other = trunk.branch("side"), trunk.branch("other")
+    side.add_scalar_int("x", required=False)
+    trunk.add_scalar_string("x", required=False)
+    refused(
+        trunk,
+        MergeError,
+        r"field 'x' is scalar \(.*string.*\) here, scalar \(.*int.*\) there; decomm",
+        "side",
+        "union",
+        policy,
+    )
+    other.decommission_modality("s")
+    refused(
+        trunk,
+        MergeError,
+        "field 's' was dropped on one side .* drop it on the other one too",
+        "other",
+        "union",
+        policy,
+    )
+
+
+def test_an_index_made_anew_beside_flushed_rows_is_refused():
+    schema = vd.Schema().add_scalar_int("n")
+    ds = vd.Dataset.create("trunk", schema, MemoryStore(), flush="commit", cache_dir=None)
+    index = vd.train_and_publish_ivf_centroids(ds.space.store, np.eye(2, dtype="f4"), 2)
+    ds.add_embedding("v", 2, algorithm="dreamdb.ivf-cosine", spatial_index=index, required=False)
+    ds.append_many([{"_anchor": a, "n": a, "v": [1.0, float(a)]} for a in range(8)])
+    ds.branch("other")
+    side = ds.branch("side")
+    side.rebuild_ivf("v", k=2, seed=5)
+    ds.append_many([{"_anchor": 50, "n": 1, "v": [2.0, 1.0]}])
+    refused(ds, MergeError, "the index of field 'v' was made anew on one side", "side", "union")
+    other = vd.Dataset.open("other", backend=ds.space.store, cache_dir=None)
+    other.append_many([{"_anchor": 60, "n": 1}])  # no vector: its Track stays as it was
+    other.merge("side", "union")
+    assert sorted(shown(other)) == [*range(8), 60]
+    assert other.search("v", [[1.0, 3.0]], 1).anchors.tolist() == [[3]]
 
 
 def test_other_datasets_are_refused(trunk):
@@ -314,6 +420,8 @@ def test_differing_constants_are_refused(trunk):
     trunk.add_constant("title", "title.text", "one")
     side.add_constant("title", "title.text", "two")
     refused(trunk, MergeError, "constant 'title' has another value on each side", "side", "union")
+    trunk.merge("side", "union", conflicts="theirs")
+    assert trunk.constants() == {"title": "two"}
 
 
 def test_a_race_is_lost_and_the_merge_built_again(trunk, monkeypatch):  # 0005-R12
