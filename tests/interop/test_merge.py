@@ -320,9 +320,7 @@ def test_rivals_at_one_anchor_are_shown_alike(pair, nth):  # 0001-R17
         where.flush()
     with pytest.raises(vd.ConflictError, match="field 'im' at anchor 70: 7 bytes here, 9 bytes there"):
         ds.merge("side", UNION)
-    dreamdb.Dataset.open("main", backend=backend).merge(
-        "side", UNION
-    )  # which does not ask whether values differ
+    unite_unasked(ds, side)
     theirs = their_rows_by_arrow(backend)
     assert our_rows(backend, "main", None) == theirs
     assert theirs[70]["im"] == b"rival %d" % (nth + 100)
