@@ -330,11 +330,10 @@ class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching, MultiVec
         Raises InvalidInputError for a field, query or option that is none.
         """
         queries, size = _as_query(query), check_count("batch_size", batch_size)
-        nprobe, pool = search_options(
-            self._rows, field, top_k, nprobe, rerank_pool_size, rerank_mode, spec_id
-        )
-        allowed = where_anchors(self._rows, where_eq, where)
-        anchors, _ = search(self._rows, field, queries, top_k, nprobe=nprobe, pool=pool, allowed=allowed)
+        rows = self.space.rows(self._version, for_search=True)
+        nprobe, pool = search_options(rows, field, top_k, nprobe, rerank_pool_size, rerank_mode, spec_id)
+        allowed = where_anchors(rows, where_eq, where)
+        anchors, _ = search(rows, field, queries, top_k, nprobe=nprobe, pool=pool, allowed=allowed)
         hits = anchors[0][anchors[0] >= 0]
         table = self._take(hits, None if fields is None else [field, *(n for n in fields if n != field)])
         return [_as_lists(b, field if as_numpy else None) for b in table.to_batches(max_chunksize=size)]

@@ -21,6 +21,8 @@ _PLACE: Final = re.compile(
     rf";depth={_COUNT};merges={_COUNT}(?:;skip={_COUNT}:{_COUNT}:([a-z2-7]+))?(?:;(?!skip=).*)?"
 )
 
+_BUNDLE: Final = re.compile(rf"{re.escape(_SDK)}[^\n]*;bundle=([a-z2-7]+)")
+
 
 @dataclass(frozen=True, slots=True)
 class Skip:
@@ -76,6 +78,20 @@ def place_of(writer: str) -> Place | None:
     except LayoutError:
         return None
     return Place(int(depth), int(merges), skip) if skip.depth < int(depth) else None
+
+
+def with_bundle(writer: str, bundle: Address) -> str:
+    """Return a tag that names a bundle, too (`history.bundle`)."""
+    return f"{writer};bundle={bundle}"
+
+
+def bundle_of(writer: str) -> Address | None:
+    """Return the bundle that a tag of ours names."""
+    found = _BUNDLE.fullmatch(writer)
+    try:
+        return None if found is None else parse_address(found[1])
+    except LayoutError:
+        return None
 
 
 def skip_depth(depth: int) -> int:

@@ -23,8 +23,8 @@ from dreamdb_arrow.codec.address import (
 from dreamdb_arrow.errors import CorruptDataError, DigestMismatchError, LayoutError, StoreError
 from dreamdb_arrow.store import files
 from dreamdb_arrow.store.batch import OUTBOARDS
-from dreamdb_arrow.store.bucket import BucketStore
-from dreamdb_arrow.store.interface import Absent, NewObject, Ref
+from dreamdb_arrow.store.hedge import Hedge
+from dreamdb_arrow.store.interface import Absent, NewObject, Ref, Store
 from dreamdb_arrow.store.kept import KeptObjects
 from dreamdb_arrow.store.names import check_object_path, check_ranges, check_ref_name
 from dreamdb_arrow.store.traffic import Traffic
@@ -37,20 +37,25 @@ REFS_SEEN: Final = "refs"
 
 
 class CachedStore:
-    """A bucket and what was fetched from it.
+    """A store far away and what was fetched from it.
 
-    store    the bucket
+    store    a bucket, or any other store that is far away
     folder   where objects are kept; other Spaces and processes may share it
-    offline  ask the bucket for nothing
+    offline  ask the store for nothing
     """
 
-    __slots__ = ("_folder", "_kept", "_offline", "_store")
+    __slots__ = ("_folder", "_hedge", "_kept", "_offline", "_store", "traffic")
 
     def __init__(
-        self, store: BucketStore, folder: Path, *, limit_bytes: int | None = None, offline: bool = False
+        self, store: Store, folder: Path, *, limit_bytes: int | None = None, offline: bool = False
     ) -> None:
         self._store, self._folder, self._offline = store, folder, offline
         self._kept = KeptObjects(folder / OBJECTS, limit_bytes)
+        counted: Traffic | None = getattr(store, "traffic", None)
+        self.traffic = (
+            Traffic() if counted is None else counted
+        )  # what is asked for, and how often the folder had it
+        self._hedge = Hedge(self.traffic, store.concurrency)
 
     def __repr__(self) -> str:
         return f"CachedStore({self._store!r}, {str(self._folder)!r})"
@@ -66,9 +71,9 @@ class CachedStore:
         return self._store.concurrency
 
     @property
-    def traffic(self) -> Traffic:
-        """What the bucket was asked for, and how often the folder had it (`hit`)."""
-        return self._store.traffic
+    def offline(self) -> bool:
+        """Whether the store is asked for nothing."""
+        return self._offline
 
     # ---------------------------------------------------------------- objects
 
@@ -79,7 +84,7 @@ class CachedStore:
         if held is not None:
             self.traffic.add("hit")
             return held
-        data = self._asked(path).get(path)
+        data = self._fetch(path)
         if address is not None and address_of(data) == address:  # what is damaged is for the reader to refuse
             self._kept.keep(address, [data])
         return data
@@ -153,12 +158,24 @@ class CachedStore:
         if held is not None:
             self.traffic.add("hit")
             return held
-        data = self._asked(path).get(path)
+        data = self._fetch(path)
         found = address_of(data)
         if found != address:  # 0002-R3
             raise DigestMismatchError(path, str(address), str(found))
         self._kept.keep(address, [data])
         return self._kept.find(address)
+
+    def has(self, path: str) -> bool:
+        """Whether the folder has an object; nothing is asked for."""
+        address = _address_in(path)
+        return address is not None and self._kept.find(address) is not None
+
+    def admit(self, objects: Sequence[bytes]) -> None:
+        """Keep objects that came together, under what their bytes hash to."""
+        for data in objects:
+            address = address_of(data)
+            if self._kept.find(address) is None:
+                self._kept.keep(address, [data])
 
     def sweep(self, before_ns: int) -> int:
         """Remove what killed writers left behind in the bucket."""
@@ -191,7 +208,11 @@ class CachedStore:
 
     # ---------------------------------------------------------------- inside
 
-    def _asked(self, path: str) -> BucketStore:
+    def _fetch(self, path: str) -> bytes:
+        store = self._asked(path)
+        return self._hedge.first(lambda: store.get(path))
+
+    def _asked(self, path: str) -> Store:
         if self._offline:
             raise StoreError(
                 f"{path} of {self.url} is not in {self._folder}, and offline=True asks for nothing"

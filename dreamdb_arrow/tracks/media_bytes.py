@@ -89,7 +89,9 @@ def _chunks_of(
     at = np.flatnonzero(items.chunked).tolist()
     names = [Address(items.addresses[row].tobytes()) for row in at]
     wanted = paths_in(items_directory(timeline, modality), dict.fromkeys(names))
-    lists = call_each(lambda item: decode_items(fetch(store, *item)).chunks, wanted)
+    lists = call_each(
+        lambda item: decode_items(fetch(store, *item)).chunks, wanted, together=store.concurrency
+    )
     held = dict(zip(dict.fromkeys(names), lists, strict=True))
     found = []
     for row, name in zip(at, names, strict=True):
@@ -171,7 +173,7 @@ class _Source:
                 self.read(payload, out)
             else:
                 new.append(payload)
-        call_each(lambda payload: self.read(payload, out), new)
+        call_each(lambda payload: self.read(payload, out), new, together=self.store.concurrency)
         return data
 
     def _path(self, payload: _Payload) -> str:
