@@ -37,6 +37,7 @@ from dreamdb_arrow.dataset.schema import Schema, arrow_schema, describe, row_fie
 from dreamdb_arrow.dataset.search import search
 from dreamdb_arrow.dataset.searching import Searching
 from dreamdb_arrow.dataset.space import Backend, Space
+from dreamdb_arrow.dataset.stats import space_stats
 from dreamdb_arrow.dataset.tables import as_rows, table_of_samples
 from dreamdb_arrow.dataset.take import row_as_dict, take_rows
 from dreamdb_arrow.dataset.tokens import MultiVectors
@@ -192,6 +193,10 @@ class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching, MultiVec
     def list_refs(self) -> list[str]:
         """Return the names of all Refs of the Space."""
         return [row["ref"] for row in refs(self.space.store)]
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the bucket was asked for since this Space was opened, and `hit_rate`; see `dataset.stats`."""
+        return space_stats(self.space)
 
     def items(self, field: str) -> pa.Table:
         """Return what is known of the values of a media, video_item or geometry field besides their bytes, by anchor.

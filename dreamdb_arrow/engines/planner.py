@@ -124,7 +124,7 @@ class Planner:
         if shown is not None:
             return shown.plans.get(ref or "", NO_OUTLINE)
         try:
-            version = None if kind == "refs" else self.version(ref, as_of, txid)
+            version = None if kind in OF_SPACES else self.version(ref, as_of, txid)
             if version is None or kind in TABLES or kind in OF_FIELDS:
                 return self._table_sql(self._table(kind, version, name))
             if kind == "take":
@@ -251,6 +251,7 @@ def _items(space: Space, version: Address, name: str | None) -> pa.Table:
     return list_items(space.rows(version), _field_name(name))
 
 
+OF_SPACES: Final = ("refs", "stats")  # what no version is asked for
 OF_FIELDS: Final[Mapping[str, Callable[[Space, Address, str | None], pa.Table]]] = {
     "items": _items,
     "index_status": index_table,

@@ -33,3 +33,4 @@ def fetch_ahead(store: Store, paths: Sequence[str]) -> None:
 def _bring(store: CachedStore, path: str) -> None:
     with suppress(DreamDBError):
         store.local_path(path)
+        store.traffic.add("ahead")
