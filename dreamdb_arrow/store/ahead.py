@@ -6,13 +6,16 @@ or damaged is for its reader to refuse.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
+from typing import Final
 
-from dreamdb_arrow.errors import DreamDBError
 from dreamdb_arrow.store.cached import CachedStore
 from dreamdb_arrow.store.interface import Store
-from dreamdb_arrow.store.verified import call_each
+
+TOGETHER_MAX: Final = (
+    1024  # that wait for their turn; how many requests there are together is for the store to say
+)
 
 
 def folder_of(store: Store) -> CachedStore | None:
@@ -23,14 +26,5 @@ def folder_of(store: Store) -> CachedStore | None:
 def fetch_ahead(store: Store, paths: Sequence[str]) -> None:
     """Have objects in the folder through which a store is read; nothing to do for any other store."""
     cached = folder_of(store)
-    if cached is None or cached.offline:
-        return
-    missing = [path for path in dict.fromkeys(paths) if not cached.has(path)]
-    if missing:
-        call_each(lambda path: _bring(cached, path), missing, together=cached.concurrency)
-
-
-def _bring(store: CachedStore, path: str) -> None:
-    with suppress(DreamDBError):
-        store.local_path(path)
-        store.traffic.add("ahead")
+    if cached is not None:
+        deque(cached.bring(list(dict.fromkeys(paths)), TOGETHER_MAX), 0)

@@ -20,7 +20,7 @@ from dreamdb_arrow.codec.address import (
     is_address_text,
     parse_address,
 )
-from dreamdb_arrow.errors import CorruptDataError, DigestMismatchError, LayoutError, StoreError
+from dreamdb_arrow.errors import CorruptDataError, DigestMismatchError, DreamDBError, LayoutError, StoreError
 from dreamdb_arrow.store import files
 from dreamdb_arrow.store.batch import OUTBOARDS
 from dreamdb_arrow.store.hedge import Hedge
@@ -169,6 +169,32 @@ class CachedStore:
         """Whether the folder has an object; nothing is asked for."""
         address = _address_in(path)
         return address is not None and self._kept.find(address) is not None
+
+    def bring(self, paths: Sequence[str], most: int) -> Iterator[str]:
+        """Yield paths, in order, each once its object is in the folder; the next `most` are fetched meanwhile.
+
+        What is missing or damaged is yielded, too: who reads it will be told.
+        """
+        wanted = [path for path in paths if not self.has(path)] if not self._offline else []
+        fetched = self._hedge.in_order(self._try_get, self._keep_whole, wanted, most)
+        left = set(wanted)
+        for path in paths:
+            if path in left:
+                left.discard(path)
+                next(fetched, None)
+            yield path
+
+    def _try_get(self, path: str) -> bytes | None:
+        try:
+            return self._store.get(path)
+        except DreamDBError:
+            return None
+
+    def _keep_whole(self, path: str, data: bytes | None) -> None:
+        address = _address_in(path)
+        if data is not None and address is not None and address_of(data) == address:
+            self.traffic.add("ahead")
+            self._kept.keep(address, [data])
 
     def admit(self, objects: Sequence[bytes]) -> None:
         """Keep objects that came together, under what their bytes hash to."""

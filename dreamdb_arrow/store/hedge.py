@@ -8,24 +8,75 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from statistics import median
-from threading import Lock
-from typing import Final, TypeVar
+from threading import Event, Lock, Thread
+from typing import Final, Generic, TypeVar
 
 from dreamdb_arrow.store.forks import renew_in_child
 from dreamdb_arrow.store.traffic import Traffic
 
 T = TypeVar("T")
+R = TypeVar("R")
 
-ASKED_MAX: Final = 3  # times, for one answer
-SHARE: Final = 0.1  # hedges, of all requests
-AT_FIRST: Final = 4.0  # hedges that are allowed before there were requests
+ASKED_MAX: Final = 4  # times, for one answer
+SHARE: Final = 0.15  # hedges, of all requests
+AT_FIRST: Final = 8.0  # hedges that are allowed before there were requests
 PATIENCE: Final = 1.5  # times the usual
 PATIENCE_S_MIN: Final = 0.03
 PATIENCE_S: Final = 0.05  # before anything was answered
 _REMEMBERED: Final = 64
+
+
+@dataclass(slots=True)
+class _Asked(Generic[T, R]):
+    """A request: the calls that were made for it, and when each of them began, once a thread has taken it up.
+
+    `told` has the seconds that the first good answer took, once that was dealt with.
+    """
+
+    item: T
+    work: Callable[[T], R]
+    then: Callable[[T, R], object]
+    told: Future[float] = field(default_factory=Future)
+    futures: list[Future[None]] = field(default_factory=list)
+    began: list[float] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+    _answers: int = 0
+    _failures: int = 0
+
+    def ask(self, submit: Callable[[Callable[[], None]], Future[None]]) -> None:
+        self.futures.append(submit(self._call))
+
+    def _call(self) -> None:
+        began = time.perf_counter()
+        self.began.append(began)
+        try:
+            answer = self.work(self.item)
+            seconds = time.perf_counter() - began
+            with self._lock:
+                self._answers += 1
+                if self._answers > 1:
+                    return
+            self.then(self.item, answer)
+            self.told.set_result(seconds)
+        except BaseException as error:  # noqa: BLE001 - told to who waits
+            with self._lock:
+                self._failures += 1
+                last = self._answers or self._failures == len(self.futures)
+            if last and not self.told.done():
+                self.told.set_exception(error)
+
+    def is_late(self, now: float, patience_s: float) -> bool:
+        """Whether the last call began, has no answer, and takes longer than usual."""
+        waits = len(self.futures) < ASKED_MAX and len(self.began) == len(self.futures) and not self._answers
+        return waits and not self.told.done() and now - self.began[-1] > patience_s
+
+    def cancel(self) -> None:
+        for future in self.futures:
+            future.cancel()
 
 
 class Hedge:
@@ -71,18 +122,67 @@ class Hedge:
                 self._learn(time.perf_counter() - began)
                 return told.result()
             if not done and self._allows():
-                running.add(pool.submit(work))
+                running.add(_at_once(work))
                 asked += 1
             elif not done:
                 asked = ASKED_MAX
+
+    def in_order(
+        self, work: Callable[[T], R], then: Callable[[T, R], object], items: Sequence[T], most: int
+    ) -> Iterator[None]:
+        """Yield once for each item, in order, when its answer is there and was dealt with; `most` items are under way.
+
+        `work` asks; `then` deals with the first answer, in the same thread. Raises as these do.
+        """
+        if not items:
+            return
+        pool, _ = self._started()
+        waiting = iter(items)
+        asked: deque[_Asked[T, R]] = deque()
+
+        def ask_next() -> None:
+            for item in waiting:
+                self._grow()
+                asked.append(_Asked(item, work, then))
+                asked[-1].ask(pool.submit)
+                return
+
+        done = Event()
+        watcher = Thread(target=self._watch, args=(asked, done), daemon=True)
+        try:
+            for _ in range(most):
+                ask_next()
+            watcher.start()
+            while asked:
+                seconds = asked[0].told.result()
+                self._learn(seconds)
+                asked.popleft()
+                ask_next()
+                yield
+        finally:
+            done.set()
+            for late in asked:
+                late.cancel()
+
+    def _watch(self, asked: deque[_Asked[T, R]], done: Event) -> None:
+        """Ask again for what is late, until all is done."""
+        while not done.wait(self._patience_s / 4):
+            now = time.perf_counter()
+            for late in asked.copy():
+                if late.is_late(now, self._patience_s) and self._allows():
+                    late.ask(_at_once)
 
     def _started(self) -> tuple[ThreadPoolExecutor, float]:
         """Return the threads, and after how many seconds to ask again."""
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(2 * self._together, "dreamdb-fetch")
+                self._pool = ThreadPoolExecutor(self._together, "dreamdb-fetch")
             self._allowed += SHARE
             return self._pool, self._patience_s
+
+    def _grow(self) -> None:
+        with self._lock:
+            self._allowed += SHARE
 
     def _allows(self) -> bool:
         with self._lock:
@@ -96,6 +196,20 @@ class Hedge:
         with self._lock:
             self._times.append(seconds)
             self._patience_s = max(PATIENCE_S_MIN, PATIENCE * median(self._times))
+
+
+def _at_once(work: Callable[[], R]) -> Future[R]:
+    """Call a function in a thread of its own: a pool would take up late what it was given last."""
+    future: Future[R] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - told to who waits
+            future.set_exception(error)
+
+    Thread(target=call, daemon=True, name="dreamdb-hedge").start()
+    return future
 
 
 def _answer(done: set[Future[T]], others: bool) -> Future[T] | None:

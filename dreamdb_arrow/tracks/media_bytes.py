@@ -17,6 +17,7 @@ from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address
 from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.media_items import decode_items
+from dreamdb_arrow.store.ahead import fetch_ahead
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import Part, Verifier, call_each, fetch
 from dreamdb_arrow.tracks.layout import items_directory, paths_in, payload_directory
@@ -173,7 +174,8 @@ class _Source:
                 self.read(payload, out)
             else:
                 new.append(payload)
-        call_each(lambda payload: self.read(payload, out), new, together=self.store.concurrency)
+        fetch_ahead(self.store, [self._path(payload) for payload in new])
+        call_each(lambda payload: self.read(payload, out), new)
         return data
 
     def _path(self, payload: _Payload) -> str:
