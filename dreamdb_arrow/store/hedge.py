@@ -26,6 +26,7 @@ SHARE: Final = 0.15  # hedges, of all requests
 AT_FIRST: Final = 8.0  # hedges that are allowed before there were requests
 PATIENCE: Final = 1.5  # times the usual
 PATIENCE_S_MIN: Final = 0.03
+FEW: Final = 3  # answers that tell nothing of what is usual
 PATIENCE_S: Final = 0.05  # before anything was answered
 _REMEMBERED: Final = 64
 
@@ -40,6 +41,7 @@ class _Asked(Generic[T, R]):
     item: T
     work: Callable[[T], R]
     then: Callable[[T, R], object]
+    took: list[float]  # of all requests that belong together, the seconds
     told: Future[float] = field(default_factory=Future)
     futures: list[Future[None]] = field(default_factory=list)
     began: list[float] = field(default_factory=list)
@@ -60,6 +62,7 @@ class _Asked(Generic[T, R]):
                 self._answers += 1
                 if self._answers > 1:
                     return
+            self.took.append(seconds)
             self.then(self.item, answer)
             self.told.set_result(seconds)
         except BaseException as error:  # noqa: BLE001 - told to who waits
@@ -139,16 +142,17 @@ class Hedge:
         pool, _ = self._started()
         waiting = iter(items)
         asked: deque[_Asked[T, R]] = deque()
+        took = list[float]()
 
         def ask_next() -> None:
             for item in waiting:
                 self._grow()
-                asked.append(_Asked(item, work, then))
+                asked.append(_Asked(item, work, then, took))
                 asked[-1].ask(pool.submit)
                 return
 
         done = Event()
-        watcher = Thread(target=self._watch, args=(asked, done), daemon=True)
+        watcher = Thread(target=self._watch, args=(asked, took, done), daemon=True)
         try:
             for _ in range(most):
                 ask_next()
@@ -164,12 +168,15 @@ class Hedge:
             for late in asked:
                 late.cancel()
 
-    def _watch(self, asked: deque[_Asked[T, R]], done: Event) -> None:
-        """Ask again for what is late, until all is done."""
+    def _watch(self, asked: deque[_Asked[T, R]], took: list[float], done: Event) -> None:
+        """Ask again for what is late, until all is done; once most answers are there, since large ones take long together."""
         while not done.wait(self._patience_s / 4):
-            now = time.perf_counter()
-            for late in asked.copy():
-                if late.is_late(now, self._patience_s) and self._allows():
+            now, under_way = time.perf_counter(), asked.copy()
+            if len(took) < sum(late.told.done() is False and bool(late.began) for late in under_way) > FEW:
+                continue
+            patience = max(PATIENCE_S_MIN, PATIENCE * median(took)) if len(took) > FEW else self._patience_s
+            for late in under_way:
+                if late.is_late(now, patience) and self._allows():
                     late.ask(_at_once)
 
     def _started(self) -> tuple[ThreadPoolExecutor, float]:
