@@ -46,10 +46,12 @@ class _Asked(Generic[T, R]):
     futures: list[Future[None]] = field(default_factory=list)
     began: list[float] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
+    _calls: int = 0
     _answers: int = 0
     _failures: int = 0
 
     def ask(self, submit: Callable[[Callable[[], None]], Future[None]]) -> None:
+        self._calls += 1  # before it can have failed
         self.futures.append(submit(self._call))
 
     def _call(self) -> None:
@@ -68,13 +70,13 @@ class _Asked(Generic[T, R]):
         except BaseException as error:  # noqa: BLE001 - told to who waits
             with self._lock:
                 self._failures += 1
-                last = self._answers or self._failures == len(self.futures)
+                last = self._answers or self._failures == self._calls
             if last and not self.told.done():
                 self.told.set_exception(error)
 
     def is_late(self, now: float, patience_s: float) -> bool:
         """Whether the last call began, has no answer, and takes longer than usual."""
-        waits = len(self.futures) < ASKED_MAX and len(self.began) == len(self.futures) and not self._answers
+        waits = self._calls < ASKED_MAX and len(self.began) == self._calls and not self._answers
         return waits and not self.told.done() and now - self.began[-1] > patience_s
 
     def cancel(self) -> None:
