@@ -25,6 +25,7 @@ from dreamdb_arrow.columnar.row_cache import RowCache
 from dreamdb_arrow.columnar.stripe import open_stripe, stripe_columns, stripe_fragment
 from dreamdb_arrow.columnar.vectors import I64, VectorStripe, open_vectors
 from dreamdb_arrow.errors import CorruptDataError, NotFoundError, ObjectNotFoundError
+from dreamdb_arrow.store.ahead import fetch_ahead
 from dreamdb_arrow.store.checked import CheckedFiles
 from dreamdb_arrow.store.files import temporary_name
 from dreamdb_arrow.store.forks import renew_in_child
@@ -142,10 +143,12 @@ class LocalCache:
 
     def hold_all(self, store: Store, wanted: Sequence[tuple[str, Address]]) -> Files:
         """Return verified local files of several objects, in order; an empty path names one that is kept here."""
-        found = call_each(
-            lambda w: self.hold(store, *w) if w[0] else self.local(w[1]), wanted, together=store.concurrency
-        )
+        fetch_ahead(store, [path for path, address in wanted if path and not self._is_held(address)])
+        found = call_each(lambda w: self.hold(store, *w) if w[0] else self.local(w[1]), wanted)
         return self.verifier.watch([(str(f), a) for f, (_, a) in zip(found, wanted, strict=True)])
+
+    def _is_held(self, address: Address) -> bool:
+        return self.verifier.is_unchanged(self._held.get(address, _NOWHERE)[0], address)
 
     def _find(self, store: Store, path: str, address: Address) -> Path:
         in_store = self.verifier.verified_path(store, path, address)  # 0021-R11

@@ -86,7 +86,7 @@ def open_layout(
 
     Raises CorruptDataError, UnsupportedError as tracks.vectors.read_vectors does.
     """
-    key = f"cells/{address}/{origin.index}/{origin.compressor}"
+    key = _note_key(address, origin)
     with cache.making:
         try:
             return _open(cache, _read_note(cache, key))
@@ -101,6 +101,15 @@ def open_layout(
         cache.write_note(key, note)
         cache.write_note(latest, note)
         return _open(cache, note)
+
+
+def is_laid_out(cache: LocalCache, address: Address, origin: Origin) -> bool:
+    """Whether the cells of the Track at an address were laid out before."""
+    return cache.read_note(_note_key(address, origin)) is not None
+
+
+def _note_key(address: Address, origin: Origin) -> str:
+    return f"cells/{address}/{origin.index}/{origin.compressor}"
 
 
 # --- what there is ------------------------------------------------------------------------------------------
@@ -252,7 +261,7 @@ def _dead_rows(cache: LocalCache, parts: Sequence[_Part], entries: Sequence[Cell
     place = {entry.bucket: nth for nth, entry in enumerate(entries)}
     segments = [_map(cache.local(part.address), part) for part in parts]
     later = [_places(_buckets(cache, part), place) for part in parts]
-    dead = [_doubles_within(segment) for segment in segments]
+    dead = [doubles_within(segment) for segment in segments]
     for at, one in enumerate(segments):
         for other in range(at):
             theirs = segments[other].rows_of(np.sort(one.anchors)) if len(one) else np.empty(0, np.int64)
@@ -270,7 +279,8 @@ def _places(held: _Buckets | None, place: dict[Address, int]) -> Callable[[I64],
     return lambda rows: ranks[np.searchsorted(held.begins, rows, side="right") - 1]
 
 
-def _doubles_within(segment: Segment) -> list[I64]:
+def doubles_within(segment: Segment) -> list[I64]:
+    """Return the rows of a segment that a later row of it has again, and those that nobody can see."""
     again = np.flatnonzero(segment.ordered[1:] == segment.ordered[:-1])
     unseen = np.flatnonzero((segment.anchors < 0) | (segment.anchors > VISIBLE_ANCHOR_MAX))
     return [segment.order[again], unseen]

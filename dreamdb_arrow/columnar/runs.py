@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from dreamdb_arrow.columnar.ahead import stripes_ahead
 from dreamdb_arrow.columnar.hidden import live_stripes
 from dreamdb_arrow.columnar.overlaps import overlapping
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
@@ -59,7 +60,13 @@ def both(one: pc.Expression | None, other: pc.Expression | None) -> pc.Expressio
 
 
 def runs_of(
-    rows: RowSet, stripes: Sequence[Stripe], schema: pa.Schema, t0: int, t1: int, most: int = 0
+    rows: RowSet,
+    stripes: Sequence[Stripe],
+    schema: pa.Schema,
+    t0: int,
+    t1: int,
+    most: int = 0,
+    vectors: Sequence[str] = (),
 ) -> Iterator[Run]:
     """Yield the live rows of [t0, t1) in these stripes, given by first anchor.
 
@@ -71,16 +78,17 @@ def runs_of(
         t1: the anchor after the last.
         most: stripes of the first run; each has twice as many as the one before. Files are checked against their
             addresses as their run comes up, so that who reads a few rows checks a few files. 0: all there are.
+        vectors: embedding fields that will be asked for beside the rows, to be fetched with them.
     """
     waiting: list[Stripe] = []
-    for group in overlapping(stripes):
+    for group in stripes_ahead(rows, overlapping(stripes), vectors):
         if len(group) > 1 and waiting:
             yield from _alike(rows, waiting, schema, t0, t1)
             waiting = []
         if len(group) > 1:
-            yield _run(rows, group, schema, t0, t1)
+            yield _run(rows, [*group], schema, t0, t1)
         else:
-            waiting += group
+            waiting.extend(group)
         if most and len(waiting) >= most:
             yield from _alike(rows, waiting, schema, t0, t1)
             waiting, most = [], most * 2

@@ -15,11 +15,10 @@ from dreamdb_arrow.columnar.cell_layout import CellLayout, live_mask, open_layou
 from dreamdb_arrow.columnar.cover_note import merge_notes
 from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.projection import EVERYTHING, bucket_origin, dim_of, hot_shard_address, row_entry
-from dreamdb_arrow.columnar.rowset import RowSet
+from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.vectors import gather_vectors
-from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track, track_path
+from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
 from dreamdb_arrow.dataset.counted import Block, Counted
-from dreamdb_arrow.dataset.spatial import DIRECTORY as INDEXES
 from dreamdb_arrow.dataset.spatial import load_spatial_index
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field
@@ -28,7 +27,7 @@ from dreamdb_arrow.spatial.code_field import prepare_codes
 from dreamdb_arrow.spatial.partitioners import Prober
 from dreamdb_arrow.spatial.recall import Curve, measure_recall
 from dreamdb_arrow.spatial.scan import CellRuns, cell_runs
-from dreamdb_arrow.store.verified import read_ahead
+from dreamdb_arrow.store.ahead import fetch_ahead
 from dreamdb_arrow.tracks.cells import Origin
 from dreamdb_arrow.tracks.hot import read_hot_shard
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
@@ -89,10 +88,9 @@ def _open(rows: RowSet, f: Field) -> Cells:
     entry = row_entry(rows.manifest, f.name)
     assert entry is not None
     origin = bucket_origin(rows.manifest, entry.modality)
-    read_ahead(rows.store, [(track_path(entry), entry.address), (f"{INDEXES}/{origin.index}", origin.index)])
     track = read_track(rows.store, entry)
     layout = open_layout(rows.store, rows.cache, track, entry.address, dim_of(f), origin)
-    hot = _hot_block(rows, f)
+    hot = hot_block(rows, f)
     alive = tuple(
         live_mask(
             segment, dead, (rows.hidden, hot[0])
@@ -101,7 +99,7 @@ def _open(rows: RowSet, f: Field) -> Cells:
     )
     runs = cell_runs(layout.segments)
     probe = Prober.of(load_spatial_index(rows.store, origin.index), runs.places)
-    beside = tuple(block for block in (hot, *_unflushed_blocks(rows, f)) if len(block[0]))
+    beside = tuple(block for block in (hot, *unflushed_blocks(rows, f)) if len(block[0]))
     coder = None if origin.compressor is None else load_compressor(rows.store, origin.compressor)
     return Cells(layout, runs, probe, alive, beside, origin, metric_of(f), coder)
 
@@ -150,7 +148,7 @@ def check_recall(recall: float | None) -> float:
 # --- rows outside of cells ----------------------------------------------------------------------------------
 
 
-def _hot_block(rows: RowSet, f: Field) -> Block:
+def hot_block(rows: RowSet, f: Field) -> Block:
     """Return the rows of the hot shard beside a field's Track, with the vectors that a scan shows."""
     entry = row_entry(rows.manifest, f.name)
     assert entry is not None
@@ -163,10 +161,17 @@ def _hot_block(rows: RowSet, f: Field) -> Block:
     return anchors[found], vectors[found]  # 0016-R1
 
 
-def _unflushed_blocks(rows: RowSet, f: Field) -> list[Block]:
+def unflushed_blocks(rows: RowSet, f: Field) -> list[Block]:
+    """Return anchors and vectors of the rows that no flush has brought into cells."""
+    held = unflushed_stripes(rows, f)
+    fetch_ahead(rows.store, [s.path for s in held])
+    stripes = (rows.cache.vectors(rows.store, s.path, s.address, dim_of(f)) for s in held)
+    return [(stripe.anchors, stripe.vectors) for stripe in stripes]
+
+
+def unflushed_stripes(rows: RowSet, f: Field) -> list[Stripe]:
+    """Return the vector stripes of a field that no flush has brought into cells."""
     if not has_columnar_layer(rows.manifest):
         return []
     flushed = rows.once("flushed", lambda: merge_notes(read_notes(rows.store, rows.manifest))).stripes
-    held = [s for s in rows.stored_vectors(f.name) if s.address not in flushed]
-    stripes = (rows.cache.vectors(rows.store, s.path, s.address, dim_of(f)) for s in held)
-    return [(stripe.anchors, stripe.vectors) for stripe in stripes]
+    return [s for s in rows.stored_vectors(f.name) if s.address not in flushed]

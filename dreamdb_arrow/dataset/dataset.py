@@ -37,6 +37,7 @@ from dreamdb_arrow.dataset.schema import Schema, arrow_schema, describe, row_fie
 from dreamdb_arrow.dataset.search import search
 from dreamdb_arrow.dataset.searching import Searching
 from dreamdb_arrow.dataset.space import Backend, Space
+from dreamdb_arrow.dataset.stats import space_stats
 from dreamdb_arrow.dataset.tables import as_rows, table_of_samples
 from dreamdb_arrow.dataset.take import row_as_dict, take_rows
 from dreamdb_arrow.dataset.tokens import MultiVectors
@@ -196,6 +197,10 @@ class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching, MultiVec
         """Return the names of all Refs of the Space."""
         return [row["ref"] for row in refs(self.space.store)]
 
+    def stats(self) -> dict[str, Any]:
+        """Return what the bucket was asked for since this Space was opened, and `hit_rate`; see `dataset.stats`."""
+        return space_stats(self.space)
+
     def items(self, field: str) -> pa.Table:
         """Return what is known of the values of a media, video_item or geometry field besides their bytes, by anchor.
 
@@ -338,11 +343,10 @@ class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching, MultiVec
         Raises InvalidInputError for a field, query or option that is none.
         """
         queries, size = _as_query(query), check_count("batch_size", batch_size)
-        nprobe, pool = search_options(
-            self._rows, field, top_k, nprobe, rerank_pool_size, rerank_mode, spec_id
-        )
-        allowed = where_anchors(self._rows, where_eq, where)
-        anchors, _ = search(self._rows, field, queries, top_k, nprobe=nprobe, pool=pool, allowed=allowed)
+        rows = self.space.rows(self._version, for_search=True)
+        nprobe, pool = search_options(rows, field, top_k, nprobe, rerank_pool_size, rerank_mode, spec_id)
+        allowed = where_anchors(rows, where_eq, where)
+        anchors, _ = search(rows, field, queries, top_k, nprobe=nprobe, pool=pool, allowed=allowed)
         hits = anchors[0][anchors[0] >= 0]
         table = self._take(hits, None if fields is None else [field, *(n for n in fields if n != field)])
         return [_as_lists(b, field if as_numpy else None) for b in table.to_batches(max_chunksize=size)]

@@ -76,7 +76,8 @@ def scan_batches(
     """
     check_count("batch_size", batch_size)
     schema = stored_schema(plan)
-    for run in runs_of(plan.rows, plan.stripes, schema, plan.t0, plan.t1, most=1):
+    vectors = [f.name for f in plan.rows.fields if f.kind == "embedding" and f.name in plan.columns]
+    for run in runs_of(plan.rows, plan.stripes, schema, plan.t0, plan.t1, most=1, vectors=vectors):
         for batch in run.batches(schema.names, where, batch_size):
             for part in _slices(plan, batch):
                 yield complete(plan, part)

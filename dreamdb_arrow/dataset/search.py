@@ -32,6 +32,7 @@ from dreamdb_arrow.dataset.cells import (
 from dreamdb_arrow.dataset.columns import find_field
 from dreamdb_arrow.dataset.counted import Block, Counted, vector_blocks
 from dreamdb_arrow.dataset.graph_search import search_graph
+from dreamdb_arrow.dataset.probed_cells import open_probed
 from dreamdb_arrow.dataset.scan import TIME_MAX
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.objects.schema import Field
@@ -115,7 +116,12 @@ def search(
         report.strategy = "a walk over the graph"
         width = None if nprobe is None else max(check_count("nprobe", nprobe), k)
         return search_graph(rows, name, queries, k, l_search=width, t0=t0, t1=t1, allowed=allowed)
-    cells = open_cells(rows, f)
+    cells = (
+        None
+        if nprobe is None or pool is not None or not counted.all
+        else open_probed(rows, f, queries, nprobe)
+    )
+    cells = cells or open_cells(rows, f)
     reach = None
     if nprobe is None:
         curve, recall = recall_curve(rows, f, cells, k), check_recall(recall)

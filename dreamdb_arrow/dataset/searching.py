@@ -91,13 +91,14 @@ class Searching(Handle):
         Raises InvalidInputError for a field, query or option that is none.
         """
         queries, one = as_queries(query)
-        allowed = where_anchors(self._rows, where_eq, where)
+        rows = self.space.rows(self._version, for_search=True)
+        allowed = where_anchors(rows, where_eq, where)
         if anchors is not None:
             listed = np.unique(check_anchors(anchors))
             allowed = listed if allowed is None else np.intersect1d(allowed, listed, assume_unique=True)
         report, began = Report(), time.perf_counter()
         found, distances = search(
-            self._rows,
+            rows,
             field,
             queries,
             k,

@@ -14,8 +14,10 @@ from dreamdb_arrow.columnar.cache import DEFAULT_ROOT, LocalCache
 from dreamdb_arrow.columnar.rows import resolve_rows
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
-from dreamdb_arrow.history.manifests import load_manifest
+from dreamdb_arrow.history.bundle import unpack
+from dreamdb_arrow.history.manifests import load_manifest, manifest_path
 from dreamdb_arrow.history.refs import resolve_as_of, resolve_ref
+from dreamdb_arrow.store.ahead import fetch_ahead
 from dreamdb_arrow.store.forks import Forked, renew_in_child
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.urls import is_far, open_store, read_through
@@ -82,15 +84,20 @@ class Space:
     def __repr__(self) -> str:
         return f"Space({self.store.url!r})"
 
-    def rows(self, version: Address) -> RowSet:
-        """Return the rows of a version; they cannot change, so they are kept, as long as the local cache is."""
+    def rows(self, version: Address, *, for_search: bool = False) -> RowSet:
+        """Return the rows of a version; they cannot change, so they are kept, as long as the local cache is.
+
+        `for_search`: vectors will be looked for in them, so what names their cells is fetched with them from far away.
+        """
         with self._lock:
             known = self._versions.get(version)
             if known is not None:
                 self._versions.move_to_end(version)
         if known is not None and known.whole:
             return known
-        found = resolve_rows(self.store, self.cache, load_manifest(self.store, version), version)
+        manifest = load_manifest(self.store, version)
+        unpack(self.store, manifest, for_search=for_search)
+        found = resolve_rows(self.store, self.cache, manifest, version)
         with self._lock:
             self._versions[version] = found
             while len(self._versions) > VERSIONS_KEPT:
@@ -109,14 +116,6 @@ class Space:
             return None
         return version
 
-    def stats(self) -> dict[str, int]:
-        """Return what a bucket was asked for: requests by kind, bytes both ways, and `hit`, how often the cache had it.
-
-        Nothing for a Space that is no bucket.
-        """
-        traffic = getattr(self.store, "traffic", None)
-        return {} if traffic is None else dict(sorted(traffic.counts().items()))
-
     def forget(self) -> None:
         """Let go of the versions and files that were looked at; they are looked at again when asked for."""
         with self._lock:
@@ -125,7 +124,9 @@ class Space:
 
     def resolve(self, ref: str, as_of: object = None) -> Address:
         """Return the version that a Ref, and perhaps `as_of`, name."""
-        return resolve_ref(self.store, ref) if as_of is None else resolve_as_of(self.store, ref, as_of)
+        found = resolve_ref(self.store, ref) if as_of is None else resolve_as_of(self.store, ref, as_of)
+        fetch_ahead(self.store, [manifest_path(found)])
+        return found
 
     def find(self, name: str) -> Address:
         """Return the version that one text names: an address, a Ref, or `<ref>@<label or time>`."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dreamdb_arrow.columnar.ahead import holders_ahead
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import ANCHOR, conform
 from dreamdb_arrow.columnar.vectors import I64
@@ -59,6 +60,11 @@ def stored_rows(plan: ScanPlan, anchors: I64) -> pa.Table:
     """Return what stripes hold of the rows of these anchors, in their order, in one chunk."""
     order = np.argsort(anchors, kind="stable")
     wanted, schema = anchors[order], stored_schema(plan)
+    holders_ahead(
+        plan.rows,
+        wanted,
+        [f.name for f in plan.rows.fields if f.kind == "embedding" and f.name in plan.columns],
+    )
     pieces = list(_pieces(plan.rows, wanted, schema.names))
     if not pieces:
         return schema.empty_table()

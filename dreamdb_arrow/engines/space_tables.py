@@ -1,4 +1,4 @@
-"""The Space itself as tables: refs, history, schema, tracks, objects, tombstones, constants, indexes."""
+"""The Space itself as tables: refs, stats, history, schema, tracks, objects, tombstones, constants, indexes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dreamdb_arrow.columnar.rows import read_tombstone_list
 from dreamdb_arrow.dataset.index_status import index_status
 from dreamdb_arrow.dataset.inspect import constants, history, objects, refs, schema_rows, tracks
 from dreamdb_arrow.dataset.space import Space
+from dreamdb_arrow.dataset.stats import BYTES, REQUESTS, space_stats
 
 Tabulate = Callable[[Space, Address], pa.Table]
 
@@ -48,8 +49,8 @@ OBJECTS: Final = pa.schema([*_texts("kind", "field"), *_RANGE, *_texts("address"
 TOMBSTONES: Final = pa.schema(
     [("_anchor", pa.int64()), ("deleted_at", pa.timestamp("ms")), *_texts("reason")]
 )
-STATS: Final = pa.schema([*_texts("name"), ("value", pa.int64())])
 CONSTANTS: Final = pa.schema(_texts("field", "modality", "value"))
+STATS: Final = pa.schema([*((name, pa.int64()) for name in (*REQUESTS, *BYTES)), ("hit_rate", pa.float64())])
 INDEX_STATUS: Final = pa.schema(
     [
         *_texts("field", "algorithm", "metric"),
@@ -76,7 +77,7 @@ def _refs(space: Space, _: Address) -> pa.Table:
 
 
 def _stats(space: Space, _: Address) -> pa.Table:
-    return table_of([{"name": name, "value": value} for name, value in space.stats().items()], STATS)
+    return table_of([space_stats(space)], STATS)
 
 
 def _history(space: Space, version: Address) -> pa.Table:

@@ -15,6 +15,7 @@ from dreamdb_arrow.errors import (
     RefConflictError,
     UnsupportedError,
 )
+from dreamdb_arrow.history.bundle import bundled, unpack
 from dreamdb_arrow.history.descent import lineage_after
 from dreamdb_arrow.history.line import load_version, place_after
 from dreamdb_arrow.history.manifests import MANIFESTS
@@ -98,12 +99,13 @@ def commit(
             raise RefConflictError(name, str(expect), str(tip))
         parent = load_version(store, tip)
         check_writable(parent.manifest)
+        unpack(store, parent.manifest)
         batch = Batch(store)
         change = build(parent.manifest, tip, batch)
         if change.empty:
             return tip, parent.manifest
         place = place_after(store, parent, joins=change.joined is not None)
-        manifest = apply_change(parent.manifest, tip, change, clock(), place)
+        manifest = bundled(store, batch, apply_change(parent.manifest, tip, change, clock(), place))
         address = batch.add(MANIFESTS, encode_manifest(manifest))
         batch.flush()  # 0005-R11, 0006-R2
         return address, manifest

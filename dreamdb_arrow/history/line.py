@@ -13,6 +13,7 @@ from typing import Final
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.errors import CorruptDataError, ObjectNotFoundError, UnsupportedError
 from dreamdb_arrow.history.manifests import load_manifest
+from dreamdb_arrow.history.marks import Mark, marks_after, marks_of, marks_text, newest_with
 from dreamdb_arrow.history.writer import FIRST, Place, Skip, place_of, skip_depth
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.store.interface import Store
@@ -56,11 +57,13 @@ def target_of(store: Store, version: Version) -> Version | None:
     if version.place is None or version.place.skip is None:
         return None
     skip = version.place.skip
-    try:
-        found = load_version(store, skip.address)
-    except (ObjectNotFoundError, CorruptDataError, UnsupportedError):
-        return None  # 0008-R17
-    if found.place is None or found.place.depth != skip.depth or found.place.merges > version.place.merges:
+    found = _try_version(store, skip.address)
+    if (
+        found is None
+        or found.place is None
+        or found.place.depth != skip.depth
+        or found.place.merges > version.place.merges
+    ):
         return None
     return found if skip.low <= found.manifest.ts else None
 
@@ -79,8 +82,33 @@ def newest_until(store: Store, tip: Address, time_ns: int) -> Address | None:
     """
     here: Version | None = load_version(store, tip)
     while here is not None and here.manifest.ts > time_ns:
-        here = step_back(store, here, lambda skip: skip.low > time_ns)
+        marked = _marked(store, here, time_ns)
+        here = marked or step_back(store, here, lambda skip: skip.low > time_ns)
     return None if here is None else here.address
+
+
+def _marked(store: Store, version: Version, time_ns: int) -> Version | None:
+    """Return where the marks of a version lead for a time; None without marks, or when that is not as they say."""
+    mark = None if version.place is None else newest_with(marks_of(version.place.marks), time_ns)
+    if mark is None or version.place is None:
+        return None
+    found = _try_version(store, mark.address)
+    if found is None or found.manifest.ts < mark.low:
+        return None
+    if found.place is None:  # of another writer: the oldest that there is a mark for
+        return found if mark.address in version.manifest.parents else None
+    return (
+        found
+        if found.place.depth < version.place.depth and found.place.merges <= version.place.merges
+        else None
+    )
+
+
+def _try_version(store: Store, address: Address) -> Version | None:
+    try:
+        return load_version(store, address)
+    except (ObjectNotFoundError, CorruptDataError, UnsupportedError):
+        return None  # 0008-R17
 
 
 # --- meeting ------------------------------------------------------------------------------------------------
@@ -128,21 +156,25 @@ def place_after(store: Store, parent: Version, *, joins: bool) -> Place:
     counted = _nearest_place(store, parent)
     if counted is None:
         return FIRST
-    near, steps, merges = counted
-    depth = near.depth + steps + 1
-    return Place(depth, near.merges + merges + joins, _find_skip(store, parent, skip_depth(depth)))
+    near, passed = counted
+    depth = near.depth + len(passed)
+    merges = near.merges + sum(len(v.manifest.parents) > 1 for v in passed[1:]) + joins
+    marks = marks_of(near.marks)
+    for version in passed:
+        marks = marks_after(
+            marks, Mark(version.manifest.ts, version.address), has_marks=version.place is not None
+        )
+    return Place(depth, merges, _find_skip(store, parent, skip_depth(depth)), marks_text(marks))
 
 
-def _nearest_place(store: Store, version: Version) -> tuple[Place, int, int] | None:
-    """Return the first place at or behind a version, the steps to it, and how many merges are among these."""
+def _nearest_place(store: Store, version: Version) -> tuple[Place, list[Version]] | None:
+    """Return the first place at or behind a version, and the versions from there on, oldest first."""
     here: Version | None = version
-    merges = 0
-    for steps in range(UNPLACED_MAX + 1):
-        if here is None:
-            return None
+    passed: list[Version] = []
+    while here is not None and len(passed) <= UNPLACED_MAX:
+        passed.append(here)
         if here.place is not None:
-            return here.place, steps, merges
-        merges += len(here.manifest.parents) > 1
+            return here.place, passed[::-1]
         here = _try_parent(store, here)
     return None
 

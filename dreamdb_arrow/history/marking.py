@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
-from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.address import Address, parse_address
 from dreamdb_arrow.codec.address_set import AddressSet
 from dreamdb_arrow.codec.cbor import decode_cbor
 from dreamdb_arrow.codec.modality import check_modality
 from dreamdb_arrow.columnar.vendor import track_path
 from dreamdb_arrow.errors import CorruptDataError, NotFoundError, ObjectNotFoundError, UnsupportedError
+from dreamdb_arrow.history.bundle import bundle_path
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.objects.manifest import LINEAGE_FORM, LIST_FORM, Manifest
 from dreamdb_arrow.objects.tombstones import TOMBSTONES_KEY, PageRef, decode_index, decode_page
@@ -118,6 +119,9 @@ def _mark_version(store: Store, address: Address, manifest: Manifest, reached: R
     tombstones = manifest.registry.get(TOMBSTONES_KEY)
     if isinstance(tombstones, dict) and is_address(tombstones.get("head")):
         _mark_tombstones(store, Address(tombstones["head"]), reached)
+    bundle = bundle_path(manifest)
+    if bundle is not None and store.exists(bundle):  # other collectors know nothing of it
+        reached.live.add(parse_address(bundle.rpartition("/")[2]))
     reached.live.update(addresses_in({**manifest.registry, "": dict(manifest.extra)}))
     for key, entry in manifest.registry.items():
         if isinstance(entry, dict):

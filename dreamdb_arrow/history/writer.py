@@ -6,7 +6,7 @@ A place is a hint that saves steps. Text that is not exactly ours gives none, an
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
@@ -18,8 +18,11 @@ _SDK: Final = f"dreamdb-writer/1;sdk={quote('python/dreamdb-arrow', safe='')};"
 _COUNT: Final = "(0|[1-9][0-9]{0,19})"
 _PLACE: Final = re.compile(
     rf"{re.escape(_SDK)}version=[^;]*;operation=[^;]*"
-    rf";depth={_COUNT};merges={_COUNT}(?:;skip={_COUNT}:{_COUNT}:([a-z2-7]+))?(?:;(?!skip=).*)?"
+    rf";depth={_COUNT};merges={_COUNT}(?:;skip={_COUNT}:{_COUNT}:([a-z2-7]+))?"
+    r"(?:;marks=([A-Za-z0-9_-]+))?(?:;(?!skip=|marks=).*)?"
 )
+
+_BUNDLE: Final = re.compile(rf"{re.escape(_SDK)}[^\n]*;bundle=([a-z2-7]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,13 @@ class Place:
     depth   how many steps it is from where counting began
     merges  how many of the versions since then have two parents
     skip    a pointer that passes over many of them
+    marks   what `history.marks` says of those behind it, as text
     """
 
     depth: int
     merges: int
     skip: Skip | None = None
+    marks: str = field(default="", compare=False)
 
 
 FIRST: Final = Place(0, 0)
@@ -56,7 +61,8 @@ FIRST: Final = Place(0, 0)
 def writer_tag(operation: str, place: Place = FIRST) -> str:
     """Return the `writer` text of our Manifests."""
     tag = f"{_SDK}version={__version__};operation={operation};depth={place.depth};merges={place.merges}"
-    return tag if place.skip is None else f"{tag};skip={_skip_text(place.skip)}"
+    tag = tag if place.skip is None else f"{tag};skip={_skip_text(place.skip)}"
+    return f"{tag};marks={place.marks}" if place.marks else tag
 
 
 def _skip_text(skip: Skip) -> str:
@@ -68,14 +74,28 @@ def place_of(writer: str) -> Place | None:
     found = _PLACE.fullmatch(writer)  # 0008-R16
     if found is None:
         return None
-    depth, merges, to, low, address = found.groups()
+    depth, merges, to, low, address, marks = found.groups()
     if address is None:
-        return Place(int(depth), int(merges))
+        return Place(int(depth), int(merges), marks=marks or "")
     try:
         skip = Skip(int(to), int(low), parse_address(address))
     except LayoutError:
         return None
-    return Place(int(depth), int(merges), skip) if skip.depth < int(depth) else None
+    return Place(int(depth), int(merges), skip, marks or "") if skip.depth < int(depth) else None
+
+
+def with_bundle(writer: str, bundle: Address) -> str:
+    """Return a tag that names a bundle, too (`history.bundle`)."""
+    return f"{writer};bundle={bundle}"
+
+
+def bundle_of(writer: str) -> Address | None:
+    """Return the bundle that a tag of ours names."""
+    found = _BUNDLE.fullmatch(writer)
+    try:
+        return None if found is None else parse_address(found[1])
+    except LayoutError:
+        return None
 
 
 def skip_depth(depth: int) -> int:

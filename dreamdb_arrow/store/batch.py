@@ -56,6 +56,12 @@ class Batch:
         """How many bytes wait to be written, not counting outboards."""
         return self._pending_bytes
 
+    def find(self, path: str) -> bytes | None:
+        """Return an object that waits to be written."""
+        with self._lock:
+            item = self._pending.get(path)
+        return None if item is None else b"".join(item.parts)
+
     def add(self, directory: str, *parts: Buffer) -> Address:
         """Add an object, of one buffer or of several in a row, at `directory/<address>`; return its address."""
         address = address_of(*parts)

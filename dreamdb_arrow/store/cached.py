@@ -20,11 +20,11 @@ from dreamdb_arrow.codec.address import (
     is_address_text,
     parse_address,
 )
-from dreamdb_arrow.errors import CorruptDataError, DigestMismatchError, LayoutError, StoreError
+from dreamdb_arrow.errors import CorruptDataError, DigestMismatchError, DreamDBError, LayoutError, StoreError
 from dreamdb_arrow.store import files
 from dreamdb_arrow.store.batch import OUTBOARDS
-from dreamdb_arrow.store.bucket import BucketStore
-from dreamdb_arrow.store.interface import Absent, Aged, NewObject, Ref
+from dreamdb_arrow.store.hedge import Hedge
+from dreamdb_arrow.store.interface import Absent, Aged, NewObject, Ref, Store
 from dreamdb_arrow.store.kept import KeptObjects
 from dreamdb_arrow.store.names import check_object_path, check_ranges, check_ref_name
 from dreamdb_arrow.store.traffic import Traffic
@@ -37,20 +37,25 @@ REFS_SEEN: Final = "refs"
 
 
 class CachedStore:
-    """A bucket and what was fetched from it.
+    """A store far away and what was fetched from it.
 
-    store    the bucket
+    store    a bucket, or any other store that is far away
     folder   where objects are kept; other Spaces and processes may share it
-    offline  ask the bucket for nothing
+    offline  ask the store for nothing
     """
 
-    __slots__ = ("_folder", "_kept", "_offline", "_store")
+    __slots__ = ("_folder", "_hedge", "_kept", "_offline", "_store", "traffic")
 
     def __init__(
-        self, store: BucketStore, folder: Path, *, limit_bytes: int | None = None, offline: bool = False
+        self, store: Store, folder: Path, *, limit_bytes: int | None = None, offline: bool = False
     ) -> None:
         self._store, self._folder, self._offline = store, folder, offline
         self._kept = KeptObjects(folder / OBJECTS, limit_bytes)
+        counted: Traffic | None = getattr(store, "traffic", None)
+        self.traffic = (
+            Traffic() if counted is None else counted
+        )  # what is asked for, and how often the folder had it
+        self._hedge = Hedge(self.traffic, store.concurrency)
 
     def __repr__(self) -> str:
         return f"CachedStore({self._store!r}, {str(self._folder)!r})"
@@ -66,9 +71,9 @@ class CachedStore:
         return self._store.concurrency
 
     @property
-    def traffic(self) -> Traffic:
-        """What the bucket was asked for, and how often the folder had it (`hit`)."""
-        return self._store.traffic
+    def offline(self) -> bool:
+        """Whether the store is asked for nothing."""
+        return self._offline
 
     # ---------------------------------------------------------------- objects
 
@@ -79,7 +84,7 @@ class CachedStore:
         if held is not None:
             self.traffic.add("hit")
             return held
-        data = self._asked(path).get(path)
+        data = self._fetch(path)
         if address is not None and address_of(data) == address:  # what is damaged is for the reader to refuse
             self._kept.keep(address, [data])
         return data
@@ -172,7 +177,7 @@ class CachedStore:
         if held is not None:
             self.traffic.add("hit")
             return held
-        data = self._asked(path).get(path)
+        data = self._fetch(path)
         found = address_of(data)
         if found != address:  # 0002-R3
             raise DigestMismatchError(path, str(address), str(found))
@@ -186,6 +191,44 @@ class CachedStore:
             return False
         self._kept.remove(address)
         return True
+
+    def has(self, path: str) -> bool:
+        """Whether the folder has an object; nothing is asked for."""
+        address = _address_in(path)
+        return address is not None and self._kept.find(address) is not None
+
+    def bring(self, paths: Sequence[str], most: int) -> Iterator[str]:
+        """Yield paths, in order, each once its object is in the folder; the next `most` are fetched meanwhile.
+
+        What is missing or damaged is yielded, too: who reads it will be told.
+        """
+        wanted = [path for path in paths if not self.has(path)] if not self._offline else []
+        fetched = self._hedge.in_order(self._try_get, self._keep_whole, wanted, most)
+        left = set(wanted)
+        for path in paths:
+            if path in left:
+                left.discard(path)
+                next(fetched, None)
+            yield path
+
+    def _try_get(self, path: str) -> bytes | None:
+        try:
+            return self._store.get(path)
+        except DreamDBError:
+            return None
+
+    def _keep_whole(self, path: str, data: bytes | None) -> None:
+        address = _address_in(path)
+        if data is not None and address is not None and address_of(data) == address:
+            self.traffic.add("ahead")
+            self._kept.keep(address, [data])
+
+    def admit(self, objects: Sequence[bytes]) -> None:
+        """Keep objects that came together, under what their bytes hash to."""
+        for data in objects:
+            address = address_of(data)
+            if self._kept.find(address) is None:
+                self._kept.keep(address, [data])
 
     def sweep(self, before_ns: int) -> int:
         """Remove what killed writers left behind in the bucket."""
@@ -218,7 +261,11 @@ class CachedStore:
 
     # ---------------------------------------------------------------- inside
 
-    def _asked(self, path: str) -> BucketStore:
+    def _fetch(self, path: str) -> bytes:
+        store = self._asked(path)
+        return self._hedge.first(lambda: store.get(path))
+
+    def _asked(self, path: str) -> Store:
         if self._offline:
             raise StoreError(
                 f"{path} of {self.url} is not in {self._folder}, and offline=True asks for nothing"

@@ -96,13 +96,22 @@ class KeptObjects:
         path = self._file(str(address))
         temporary = f"{self._root}/{files.temporary_name()}"
         with suppress(OSError):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            files.write_new(temporary, parts, sync=False)
-            os.replace(temporary, path)  # noqa: PTH105 - strings, as in `files`
+            self._place(temporary, path, parts)
             self._written += sum(memoryview(part).nbytes for part in parts)
             if self._written > CHECK_SHARE * self.limit_bytes:
                 self._written = 0
                 self.evict()
+
+    def _place(self, temporary: str, path: str, parts: Sequence[Buffer]) -> None:
+        """Write a file and give it its name; its folder is made when it turns out to be missing."""
+        try:
+            files.write_new(temporary, parts, sync=False)
+            os.replace(temporary, path)  # noqa: PTH105 - strings, as in `files`
+        except FileNotFoundError:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                files.write_new(temporary, parts, sync=False)
+            os.replace(temporary, path)  # noqa: PTH105
 
     def remove(self, address: Address) -> None:
         """Remove an object; no error when there is none."""

@@ -23,7 +23,10 @@ class Traffic:
         self._lock = Lock()
 
     def add(self, kind: str, *, received: int = 0, sent: int = 0) -> None:
-        """Count one request of a kind (`get`, `put`, `head`, `list`, `delete`, `hit`) and its bytes."""
+        """Count one request of a kind (`get`, `put`, `head`, `list`, `delete`) and its bytes, or what spared or added one.
+
+        `hit`: the folder had it. `ahead`: a get before anybody asked. `hedge`: a get made again, as the first was late.
+        """
         with self._lock:
             self._counts[kind] += 1
             self._counts["bytes_received"] += received

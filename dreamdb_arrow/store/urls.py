@@ -52,8 +52,8 @@ def open_store(
 
 
 def is_far(store: Store) -> bool:
-    """Whether a store is a bucket, to be read through a folder nearby."""
-    return store.url.partition("://")[0] in BUCKET_SCHEMES
+    """Whether a store is to be read through a folder nearby, as buckets are: it wants many calls under way from the first on."""
+    return store.concurrency > 1
 
 
 def read_through(

@@ -17,8 +17,9 @@ from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address
 from dreamdb_arrow.codec.ragged import Bytes, Ints, Ragged
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.media_items import decode_items
+from dreamdb_arrow.store.ahead import fetch_ahead
 from dreamdb_arrow.store.interface import Store
-from dreamdb_arrow.store.verified import Part, Verifier, call_each, fetch, fetch_many, read_ahead
+from dreamdb_arrow.store.verified import Part, Verifier, call_each, fetch, read_ahead
 from dreamdb_arrow.tracks.layout import items_directory, paths_in, payload_directory
 from dreamdb_arrow.tracks.media import MediaItems
 
@@ -89,7 +90,9 @@ def _chunks_of(
     at = np.flatnonzero(items.chunked).tolist()
     names = [Address(items.addresses[row].tobytes()) for row in at]
     wanted = paths_in(items_directory(timeline, modality), dict.fromkeys(names))
-    lists = [decode_items(data).chunks for data in fetch_many(store, wanted)]
+    lists = call_each(
+        lambda item: decode_items(fetch(store, *item)).chunks, wanted, together=store.concurrency
+    )
     held = dict(zip(dict.fromkeys(names), lists, strict=True))
     found = []
     for row, name in zip(at, names, strict=True):
@@ -172,6 +175,7 @@ class _Source:
                 self.read(payload, out)
             else:
                 new.append(payload)
+        fetch_ahead(self.store, [self._path(payload) for payload in new])
         call_each(lambda payload: self.read(payload, out), new)
         return data
 

@@ -6,7 +6,7 @@ the exact vectors lie in sidecars. An anchor that the index holds twice is one r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -168,11 +168,17 @@ def _groups(entries: Iterator[CellEntry]) -> Iterator[list[CellEntry]]:
         yield group
 
 
+def bucket_paths(track: Track, entries: Sequence[CellEntry]) -> list[str]:
+    """Return where the buckets of some entries lie."""
+    directory, named = (
+        field_directory(track),
+        zip(entries, address_texts([e.bucket for e in entries]), strict=True),
+    )
+    return [f"{directory}/{entry.key}/{text}" for entry, text in named]
+
+
 def _fetch_buckets(store: Store, track: Track, entries: list[CellEntry]) -> list[bytes]:
-    directory, buckets = field_directory(track), [entry.bucket for entry in entries]
-    named = zip(entries, address_texts(buckets), strict=True)
-    paths = [f"{directory}/{entry.key}/{text}" for entry, text in named]
-    return fetch_many(store, list(zip(paths, buckets, strict=True)))
+    return fetch_many(store, [*zip(bucket_paths(track, entries), (e.bucket for e in entries), strict=True)])
 
 
 def _read_group(

@@ -1,0 +1,45 @@
+"""Stripes ahead: those that a reader comes to next are fetched together while it reads the ones before. Spec 0021."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from dreamdb_arrow.columnar.rowset import RowSet, Stripe
+from dreamdb_arrow.columnar.vectors import I64
+from dreamdb_arrow.store.ahead import fetch_ahead, folder_of
+
+AHEAD_BYTES: Final = 256 << 20  # that are fetched before they are asked for
+AHEAD_MAX: Final = 1024  # and in how many objects
+
+
+def stripes_ahead(
+    rows: RowSet, groups: Iterable[Sequence[Stripe]], names: Sequence[str] = ()
+) -> Iterator[Sequence[Stripe]]:
+    """Yield groups of stripes, each once it and its vectors of the named fields are in the folder; others come meanwhile."""
+    cached = folder_of(rows.store)
+    if cached is None:
+        yield from groups
+        return
+    held = [(group, _needed(rows, group, names)) for group in groups]
+    wanted = list(dict.fromkeys(s.path for _, needed in held for s in needed if s.path))
+    largest = max((s.size for _, needed in held for s in needed), default=0)
+    brought = cached.bring(wanted, min(AHEAD_MAX, max(2, AHEAD_BYTES // max(1, largest))))
+    here = set[str]()
+    for group, needed in held:
+        for path in (s.path for s in needed if s.path):
+            while path not in here:
+                here.add(next(brought))
+        yield group
+
+
+def _needed(rows: RowSet, group: Sequence[Stripe], names: Sequence[str]) -> list[Stripe]:
+    t0, t1 = min(s.t0 for s in group), max(s.t1 for s in group)
+    return [*group, *(s for name in names for s in rows.stored_vectors(name) if s.meets(t0, t1))]
+
+
+def holders_ahead(rows: RowSet, wanted: I64, names: Sequence[str] = ()) -> None:
+    """Have the stripes, and the vector stripes of fields, in the folder that may hold some of these anchors, int64 (n,) ascending."""
+    if folder_of(rows.store) is not None:
+        held = [rows.holders(wanted), *(rows.holders(wanted, name, listed=True) for name in names)]
+        fetch_ahead(rows.store, [s.path for found in held for s, _, _ in found if s.path])
