@@ -23,19 +23,16 @@ from dreamdb_arrow.columnar.rebirth import drop_mistyped, forget_reborn
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.columnar.vendor import (
-    COVER,
     MARK_ADDRESS,
     STRIPE,
     VECTORS,
     Fragment,
     read_fragments,
-    track_path,
 )
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.objects.schema import Field, decode_schema
 from dreamdb_arrow.store.interface import Store
-from dreamdb_arrow.store.verified import read_ahead
 from dreamdb_arrow.tracks.layout import payload_directory
 from dreamdb_arrow.tracks.tombstones import NO_TOMBSTONES, Tombstones, read_tombstones
 
@@ -51,8 +48,6 @@ def resolve_rows(store: Store, cache: LocalCache, manifest: Manifest, address: A
     """
     fields = decode_schema(manifest.registry)
     _check_entries(manifest, fields)
-    listed = [e for e in manifest.tracks.active if e.modality in (STRIPE, VECTORS, COVER)]
-    read_ahead(store, [(track_path(entry), entry.address) for entry in listed])
     stripes = space_stripes(store, manifest, STRIPE)
     embeddings = [f.name for f in fields if f.kind == "embedding"]
     held = {name: vector_stripes(store, manifest, name) for name in embeddings}

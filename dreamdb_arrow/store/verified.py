@@ -12,7 +12,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -20,7 +19,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from dreamdb_arrow.codec.address import Address, address_of
-from dreamdb_arrow.errors import DigestMismatchError, DreamDBError, StoreError
+from dreamdb_arrow.errors import DigestMismatchError, StoreError
 from dreamdb_arrow.store import files
 from dreamdb_arrow.store.checked import SIZE, CheckedFiles, Signature
 from dreamdb_arrow.store.forks import renew_in_child
@@ -74,20 +73,6 @@ def bytes_of(store: Store, path: str) -> Buffer:
             if size < _MAPPED_BYTES
             else mmap.mmap(fd, size, access=mmap.ACCESS_READ)
         )
-
-
-def read_ahead(store: Store, wanted: Sequence[tuple[str, Address]]) -> None:
-    """Have a store that keeps copies nearby fetch objects together: reading them one after another then costs nothing.
-
-    What goes wrong is left to whoever reads.
-    """
-    if store.concurrency > 1 and len(wanted) > 1:
-        call_each(lambda item: _tried(store, item[0]), wanted, together=store.concurrency)
-
-
-def _tried(store: Store, path: str) -> None:
-    with suppress(DreamDBError):
-        store.local_path(path)
 
 
 def call_each(

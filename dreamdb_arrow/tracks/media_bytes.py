@@ -19,7 +19,7 @@ from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.media_items import decode_items
 from dreamdb_arrow.store.ahead import fetch_ahead
 from dreamdb_arrow.store.interface import Store
-from dreamdb_arrow.store.verified import Part, Verifier, call_each, fetch, read_ahead
+from dreamdb_arrow.store.verified import Part, Verifier, call_each, fetch
 from dreamdb_arrow.tracks.layout import items_directory, paths_in, payload_directory
 from dreamdb_arrow.tracks.media import MediaItems
 
@@ -163,7 +163,6 @@ class _Source:
 
     def read_all(self, payloads: list[_Payload], total: int) -> Bytes:
         """Return the parts of payloads, `total` bytes; those whose files were never read go to threads if that pays."""
-        read_ahead(self.store, [(self._path(payload), payload.address) for payload in payloads])
         if total > TRUSTED_BYTES:
             for payload in payloads:
                 payload.cut(self.store.size(self._path(payload)), memoryview(b""))
