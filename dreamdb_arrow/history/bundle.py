@@ -70,7 +70,7 @@ def unpack(store: Store, manifest: Manifest, *, for_search: bool = False) -> Non
         fetch_ahead(store, [*(named for named, _ in _named(manifest)), *indexes])
         return
     fetch_ahead(store, [path, *indexes])
-    with suppress(DreamDBError):  # collected, or damaged: what it copies is read by itself
+    with suppress(DreamDBError):  # 0008-R22: what it copies is read by itself
         cached.admit(_objects_in(fetch(store, path, bundle)))
     fetch_ahead(store, [named for named, _ in _named(manifest)])
 

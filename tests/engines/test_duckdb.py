@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 
 import dreamdb_arrow as vd
+from dreamdb_arrow.store.memory import MemoryStore
+from dreamdb_arrow.testing.far import NO_DELAY, FarStore
 
 T0 = 1_700_000_000_000_000_000
 DIM = 8
@@ -358,11 +360,11 @@ def test_a_dropped_connection_is_let_go_and_its_cursors_still_work(ds):
 
 def test_stats_of_a_far_space(tmp_path):
     store = FarStore(MemoryStore(), NO_DELAY)
-    ds = Dataset.create("x", Schema().add_scalar_int("a"), store, cache_dir=tmp_path)
+    ds = vd.Dataset.create("x", vd.Schema().add_scalar_int("a"), store, cache_dir=tmp_path)
     ds.append({"a": [1, 2, 3]})
     far = FarStore(store, NO_DELAY)
-    con = dreamdb_arrow.connect(far, cache_dir=None)
+    con = vd.connect(far, cache_dir=None)
     assert con.sql("SELECT sum(a) FROM dreamdb_scan('x')").fetchall() == [(6,)]
-    gets, received = con.sql("SELECT get, bytes_received FROM dreamdb_stats()").fetchone()
+    ((gets, received),) = con.sql("SELECT get, bytes_received FROM dreamdb_stats()").fetchall()
     assert gets == far.count("get") > 0
     assert received == sum(asked.size for asked in far.asked if asked.kind == "get")
