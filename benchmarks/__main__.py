@@ -16,6 +16,7 @@ from typing import Final
 from benchmarks.jobs import (
     access,
     deletes,
+    far,
     growth,
     history,
     ingest,
@@ -48,6 +49,7 @@ JOBS: Final[dict[str, Callable[[Setup], Iterator[Figure]]]] = {
         search,
         growth,
         vector_bytes,
+        far,
     )
 }
 PEERS: Final = (*(name for name in STORES if name not in {*OUR_NAMES, Stripes.name}), *INDEXES)

@@ -28,7 +28,7 @@ def revert_ref(space: Space, name: str, version: object, clock: Clock = time.tim
     Raises NotFoundError where there is no such version any more, InvalidInputError for one of another dataset.
     """
     address = space.resolve(name, version)
-    hold_version(space.store, address)  # 0008-R21: no Ref need lead there any more
+    hold_version(space.store, address)  # 0008-R23: no Ref need lead there any more
     wanted = space.rows(address).manifest  # 0008-R19: what cannot be read is not brought back
 
     def build(parent: Manifest, _: Address, __: Batch) -> Change:

@@ -1,9 +1,9 @@
 """Bundles: copies of the small objects that a version is read by, in one object, for stores that are far away. Spec 0005.
 
-Reading a version begins with its vendor Tracks, cover notes, tombstones and the Tracks of its embeddings: half a dozen small
+Reading a version begins with its vendor Tracks, cover notes and tombstones: half a dozen small
 objects, some of which are known only when others were read. A commit to a bucket writes them once more as one object, which the
 writer tag of the Manifest names. Each is checked against its own address, so a bundle is a hint: without it the same is read
-one by one. Local Spaces have none.
+one by one. Local Spaces have none. A newest cover note that is too large for it is named beside it, to be fetched with it.
 """
 
 from __future__ import annotations
@@ -44,40 +44,40 @@ def bundled(store: Store, batch: Batch, manifest: Manifest) -> Manifest:
     if folder_of(store) is None:
         return manifest
     held: dict[Address, bytes] = {}
-    for path, address in (*_named(manifest), *_named_behind(store, batch, manifest)):
+    notes = list(_notes(store, batch, manifest))
+    for path, address in (*_named(manifest), *_first_page(store, batch, manifest), *notes):
         data = _small(store, batch, path, address)
         if data is not None and sum(map(len, held.values())) + len(data) <= BUNDLE_BYTES_MAX:
             held[address] = data
     if not held:
         return manifest
-    return replace(
-        manifest, writer=with_bundle(manifest.writer, batch.add(BUNDLES, encode_cbor([*held.values()])))
-    )
+    address = batch.add(BUNDLES, encode_cbor([*held.values()]))
+    large = notes[0][1] if notes and notes[0][1] not in held else None
+    return replace(manifest, writer=with_bundle(manifest.writer, address, large))
 
 
 def unpack(store: Store, manifest: Manifest, *, for_search: bool = False) -> None:
     """Have in the folder what a version is read by: its bundle's objects, and what else its Manifest names.
 
-    `for_search`: also the spatial indexes of its embeddings.
+    `for_search`: also Tracks and spatial indexes of its embeddings.
     """
     cached = folder_of(store)
     if cached is None or cached.offline:
         return
-    bundle = bundle_of(manifest.writer)
+    bundle, note = bundle_of(manifest.writer)
+    others = [*_embeddings(manifest)] if for_search else []
+    others += [] if note is None else [fragment_path(manifest.timeline, COVER, note)]
     path = "" if bundle is None else f"{BUNDLES}/{bundle}"
-    indexes = [named for named, _ in _indexes(manifest)] if for_search else []
-    if bundle is None or cached.has(path):
-        fetch_ahead(store, [*(named for named, _ in _named(manifest)), *indexes])
-        return
-    fetch_ahead(store, [path, *indexes])
-    with suppress(DreamDBError):  # collected, or damaged: what it copies is read by itself
-        cached.admit(_objects_in(fetch(store, path, bundle)))
+    fetch_ahead(store, others if bundle is None else [path, *others])
+    if bundle is not None:
+        with suppress(DreamDBError):  # 0008-R22: what it copies is read by itself
+            cached.admit(_objects_in(fetch(store, path, bundle)))
     fetch_ahead(store, [named for named, _ in _named(manifest)])
 
 
 def bundle_path(manifest: Manifest) -> str | None:
     """Return where the bundle of a version lies, if it names one."""
-    bundle = bundle_of(manifest.writer)
+    bundle, _ = bundle_of(manifest.writer)
     return None if bundle is None else f"{BUNDLES}/{bundle}"
 
 
@@ -86,33 +86,39 @@ def _objects_in(data: bytes) -> list[bytes]:
 
 
 def _named(manifest: Manifest) -> Iterator[Named]:
-    """Yield what the Manifest names: Tracks of the columnar layer and of embeddings, and tombstones."""
+    """Yield what the Manifest names that every reader needs: Tracks of the columnar layer, and tombstones."""
     for entry in manifest.tracks.active:
-        if entry.modality in VENDOR_MODALITIES or entry.modality.startswith(_EMBEDDING):
+        if entry.modality in VENDOR_MODALITIES:
             yield track_path(entry), entry.address
     head = _tombstones(manifest)
     if head is not None:
         yield f"{TOMBSTONES}/{head}", head
 
 
-def _indexes(manifest: Manifest) -> Iterator[Named]:
+def _embeddings(manifest: Manifest) -> Iterator[str]:
+    """Yield the paths of the Tracks and of the spatial indexes of embeddings, which may be large."""
+    yield from (track_path(e) for e in manifest.tracks.active if e.modality.startswith(_EMBEDDING))
     for key, entry in manifest.registry.items():
         listed: Any = (
             entry.get("spatial_index") if isinstance(entry, dict) and key.startswith(_EMBEDDING) else None
         )
         for address in listed[-1:] if isinstance(listed, list) else ():
             if is_address(address):
-                yield f"{_INDEXES}/{Address(address)}", Address(address)
+                yield f"{_INDEXES}/{Address(address)}"
 
 
-def _named_behind(store: Store, batch: Batch, manifest: Manifest) -> Iterator[Named]:
-    """Yield what these name in turn: cover notes, newest first, and the first page of tombstones."""
+def _notes(store: Store, batch: Batch, manifest: Manifest) -> Iterator[Named]:
+    """Yield the cover notes, newest first."""
     cover = next((e for e in manifest.tracks.active if e.modality == COVER), None)
     data = None if cover is None else _small(store, batch, track_path(cover), cover.address)
     index = None if data is None else decode_track(data).object_index
     rows: Iterable[Any] = index if isinstance(index, list) else ()
     for row in [*rows][: -NOTES_MAX - 1 : -1]:
         yield fragment_path(manifest.timeline, COVER, Address(row[3])), Address(row[3])
+
+
+def _first_page(store: Store, batch: Batch, manifest: Manifest) -> Iterator[Named]:
+    """Yield the first page of tombstones."""
     head = _tombstones(manifest)
     data = None if head is None else _small(store, batch, f"{TOMBSTONES}/{head}", head)
     root = None if data is None else decode_index(data).root

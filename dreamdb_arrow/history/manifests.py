@@ -40,7 +40,7 @@ def hold_version(store: Store, address: Address) -> None:
     Called before something comes to lead to a version, or to what it holds, that no Ref need lead to at this moment.
     """
     try:
-        store.freshen([manifest_path(address)])  # 0008-R21
+        store.freshen([manifest_path(address)])  # 0008-R23
     except ObjectNotFoundError as error:
         raise ObjectNotFoundError(error.path, "no such version in this space") from None
 

@@ -120,7 +120,7 @@ def _mark_version(store: Store, address: Address, manifest: Manifest, reached: R
     if isinstance(tombstones, dict) and is_address(tombstones.get("head")):
         _mark_tombstones(store, Address(tombstones["head"]), reached)
     bundle = bundle_path(manifest)
-    if bundle is not None and store.exists(bundle):  # other collectors know nothing of it
+    if bundle is not None and store.exists(bundle):  # 0008-R22; other collectors know nothing of it
         reached.live.add(parse_address(bundle.rpartition("/")[2]))
     reached.live.update(addresses_in({**manifest.registry, "": dict(manifest.extra)}))
     for key, entry in manifest.registry.items():

@@ -22,7 +22,7 @@ _PLACE: Final = re.compile(
     r"(?:;marks=([A-Za-z0-9_-]+))?(?:;(?!skip=|marks=).*)?"
 )
 
-_BUNDLE: Final = re.compile(rf"{re.escape(_SDK)}[^\n]*;bundle=([a-z2-7]+)")
+_BUNDLE: Final = re.compile(rf"{re.escape(_SDK)}[^\n]*;bundle=([a-z2-7]+)(?:\+([a-z2-7]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +84,20 @@ def place_of(writer: str) -> Place | None:
     return Place(int(depth), int(merges), skip, marks or "") if skip.depth < int(depth) else None
 
 
-def with_bundle(writer: str, bundle: Address) -> str:
-    """Return a tag that names a bundle, too (`history.bundle`)."""
-    return f"{writer};bundle={bundle}"
+def with_bundle(writer: str, bundle: Address, note: Address | None = None) -> str:
+    """Return a tag that names a bundle, too, and a cover note that is not in it (`history.bundle`)."""
+    return f"{writer};bundle={bundle}" if note is None else f"{writer};bundle={bundle}+{note}"
 
 
-def bundle_of(writer: str) -> Address | None:
-    """Return the bundle that a tag of ours names."""
+def bundle_of(writer: str) -> tuple[Address | None, Address | None]:
+    """Return the bundle and the cover note that a tag of ours names."""
     found = _BUNDLE.fullmatch(writer)
+    if found is None:
+        return None, None
     try:
-        return None if found is None else parse_address(found[1])
+        return parse_address(found[1]), parse_address(found[2]) if found[2] else None
     except LayoutError:
-        return None
+        return None, None
 
 
 def skip_depth(depth: int) -> int:

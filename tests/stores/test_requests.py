@@ -127,6 +127,22 @@ def _anchors(ds):
     return np.sort(np.concatenate([b["_time_anchors"] for b in ds.iter_stream(fields=["a"])]))
 
 
+def test_knn_waits_at_most_three_times_with_large_lists(watched):
+    """Neither the list of cells nor the cover note fits into a bundle."""
+    store = watched()
+    schema = Schema().add_scalar_int("a").add_embedding("e", DIM)  # lsh: nearly a cell a row
+    made = Dataset.create("large", schema, store, cache_dir=None)
+    made.append(rows(3000).select(["a", "e"]))
+    made.flush()
+    ds, store = cold(watched, "large")
+    store.clear()
+    query = made.take(_anchors(made)[:1], ["e"])["e"][0].as_py()
+    (found,) = ds.iter_vector("e", query, 1, nprobe=16)
+    assert found["_time_anchors"] == _anchors(made)[:1].tolist()
+    assert store.round_trips <= 3
+    assert max(asked.size for asked in store.asked if "track" in asked.path) > 32 << 10
+
+
 @pytest.mark.parametrize("flushed", [False, True])
 def test_knn_waits_at_most_three_times(watched, flushed):
     made = create(watched())

@@ -384,7 +384,7 @@ def test_what_is_written_again_meanwhile_stays(aged):  # 0005-R15
     assert 700 in shown(aged)
 
 
-def test_an_old_version_that_gets_a_name_meanwhile_stays_whole(aged):  # 0008-R21
+def test_an_old_version_that_gets_a_name_meanwhile_stays_whole(aged):  # 0008-R23
     ds = vd.Dataset.open("main", backend=aged, cache_dir=None)
     old = [v["manifest"] for v in ds.history(None)][3]
     rows = rows_of_table(vd.Dataset.open_at(old, aged, cache_dir=None).to_arrow())

@@ -101,7 +101,7 @@ def test_a_lost_answer_is_no_failure(create):
     assert len(store.list_refs()) == 1
 
 
-def test_a_version_that_is_gone_gets_no_name():  # 0008-R21
+def test_a_version_that_is_gone_gets_no_name():  # 0008-R23
     store = with_versions()
     for create in (create_branch, lambda s, n, a: create_snapshot(s, "x", n, a)):
         with pytest.raises(vd.NotFoundError, match="no such version in this space"):
