@@ -111,6 +111,8 @@ def collect(store: Store, plan: Plan, *, dry_run: bool, progress: Progress | Non
     if not dry_run and plan.grace_ns:
         _mark_left(store, reached)
     work.sweep(work.others())
+    if not dry_run:
+        store.sweep(before_ns)  # what killed writers left
     return found
 
 

@@ -77,6 +77,7 @@ OPERATIONS = {
     "gc": Operation(
         lambda store: vd.gc(store, 0, dry_run=False, writers_paused=True), flush="garbage", stride=5
     ),
+    "gc beside writers": Operation(lambda store: vd.gc(store, 0, dry_run=False), flush="garbage", stride=5),
 }
 
 
@@ -137,8 +138,10 @@ def calls_of(operation: Operation, store: MemoryStore) -> list[str]:
 
 def is_worth_failing(call: str, mode: str) -> bool:
     """Whether this mode does something else to the call than "once" does."""
-    writes = call.startswith(("put", "swap_ref"))
-    return mode in ("once", "forever") or (writes and (mode == "after" or call.startswith("put_many")))
+    writes = call.startswith(("put", "swap_ref", "freshen", "delete_aged"))
+    return mode in ("once", "forever") or (
+        writes and (mode == "after" or call.startswith(("put_many", "delete_aged")))
+    )
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

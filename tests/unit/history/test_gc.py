@@ -479,3 +479,17 @@ def test_an_interrupted_collection_is_run_again(aged, calls):
     assert shown(aged) == rows
     collect_beside(aged)
     assert {p.rpartition("/")[2] for p in aged.list()} == naive_live(aged, collector.read_refs(aged).values())
+
+
+def test_what_killed_writers_left_goes_when_it_is_old(tmp_path):
+    root = tmp_path / "space"
+    filled(str(root))
+    old, young = (root / ".dreamdb-tmp" / name for name in ("1-old.tmp", "1-young.tmp"))
+    for path in (old, young):
+        path.write_bytes(b"half an object")
+    os.utime(old, (1, 1))
+    vd.gc(root)
+    assert old.exists()
+    vd.gc(root, dry_run=False)
+    assert not old.exists()
+    assert young.exists()
