@@ -31,16 +31,22 @@ _ADDRESS_HEAD: Final = (
 
 
 def mark(
-    store: Store, tips: Collection[Address], keep_manifests: int, roots: Collection[Address] = ()
+    store: Store,
+    tips: Collection[Address],
+    keep_manifests: int,
+    roots: Collection[Address] = (),
+    reached: Reached | None = None,
 ) -> Reached:
     """Return all addresses that versions lead to: the tips, so many ancestors of each, and further roots.
+
+    What was reached before may be given; it is added to.
 
     Raises:
         NotFoundError, CorruptDataError: something that they lead to is missing or damaged, so that what lies behind it
             is not known.
         UnsupportedError: they lead to something whose objects are not known exactly.
     """
-    reached = Reached()
+    reached = Reached() if reached is None else reached
     for tip in dict.fromkeys(tips):
         for address, manifest in _line(store, tip, keep_manifests):
             _mark_version(store, address, manifest, reached)
