@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dreamdb_arrow.dataset.schema import Schema
     from dreamdb_arrow.dataset.transfer import clone, mirror, pull, push
     from dreamdb_arrow.engines.duckdb import attach, connect
+    from dreamdb_arrow.engines.federation import Federation
     from dreamdb_arrow.engines.frames import Dataset
     from dreamdb_arrow.store.urls import open_store
 
@@ -45,6 +46,7 @@ __all__ = [
     "CorruptDataError",
     "Dataset",
     "DreamDBError",
+    "Federation",
     "InvalidInputError",
     "NotFoundError",
     "Schema",
@@ -68,6 +70,7 @@ __all__ = [
 # Loaded when they are asked for: engines take half a second, which `dreamdb --help` has no use for.
 _LATE: Final = {
     "Dataset": "dreamdb_arrow.engines.frames",
+    "Federation": "dreamdb_arrow.engines.federation",
     "Schema": "dreamdb_arrow.dataset.schema",
     "attach": "dreamdb_arrow.engines.duckdb",
     "clone": "dreamdb_arrow.dataset.transfer",

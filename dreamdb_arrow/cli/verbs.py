@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ ARGUMENTS: Final = MappingProxyType(
         "branches": "the refs whose rows are wanted, in this order",
         "question": "status",
         "field": "an embedding field",
+        "remote": "the other backend: a folder, or a URL such as s3://bucket/prefix",
+        "refs": "refs, snapshots too",
     }
 )
-REST: Final = frozenset({"query", "branches"})  # these take all words that are left
+REST: Final = frozenset({"query", "branches", "refs"})  # these take all words that are left
 STAGES: Final = ("measure", "plan", "refile", "publish")  # of ada-ivf-step
 LONG_OPTIONS: Final = MappingProxyType({"backend": "--backend", "ref": "--ref-name", "label": "--label"})
 
@@ -48,6 +51,15 @@ def whole_number(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise ArgumentTypeError(f"{text!r} is no whole number of at least 0")
     return int(text)
+
+
+def byte_count(text: str) -> int:
+    """Return a number of bytes such as 500MB or 10GiB, for argparse."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?", text.strip().lower())
+    if not found:
+        raise ArgumentTypeError(f"{text!r} is no size such as 500MB or 10GiB")
+    base = 1024 if found[3] else 1000
+    return int(float(found[1]) * base ** " kmgt".index(found[2] or " "))
 
 
 def _json(parser: ArgumentParser) -> None:
@@ -152,6 +164,37 @@ def _gc(parser: ArgumentParser) -> None:
     parser.add_argument("--delete", action="store_true", help="remove it, instead of only telling")
     paused = "say that nobody writes to the Space meanwhile; --delete needs it"
     parser.add_argument("--writers-paused", action="store_true", help=paused)
+    _json(parser)
+
+
+def _depth(parser: ArgumentParser) -> None:
+    depth = "how many versions behind each ref to copy (all that are there)"
+    parser.add_argument("--depth", metavar="N", type=whole_number, help=depth)
+    _json(parser)
+
+
+def _push(parser: ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="all refs, snapshots too")
+    force = "move refs that have commits of their own there, too; these commits are then lost to the ref"
+    parser.add_argument("--force", action="store_true", help=force)
+    _depth(parser)
+
+
+def _mirror(parser: ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask before refs are removed")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only tell which refs would move or be removed"
+    )
+    _depth(parser)
+
+
+def _cache(parser: ArgumentParser) -> None:
+    less = parser.add_mutually_exclusive_group()
+    less.add_argument("--clear", action="store_true", help="remove all of it")
+    limit = "remove what was not used for longest, until no more than SIZE is left, such as 2GB"
+    less.add_argument("--limit", metavar="SIZE", type=byte_count, help=limit)
+    where = "the local cache; else $DREAMDB_CACHE_DIR, else ~/.cache/dreamdb-arrow"
+    parser.add_argument("--cache-dir", metavar="DIR", help=where)
     _json(parser)
 
 
@@ -319,6 +362,54 @@ VERBS: Final = MappingProxyType(
             ("backend",),
             1,
             _gc,
+        ),
+        "clone": Verb(
+            "BACKEND REMOTE [REFS ...] [--depth N] [--json]",
+            "copy a Space, or some of its refs, to another backend",
+            "All that the refs lead to is copied, each object checked against its address; then the refs move. After an\n"
+            "interruption the same command goes on. A ref that has commits of its own there is refused, before any copy.",
+            ("dreamdb clone space copy", "dreamdb clone space copy hello night --depth 0 --json"),
+            ("backend", "remote", "refs"),
+            2,
+            _depth,
+        ),
+        "push": Verb(
+            "BACKEND REMOTE (REFS ... | --all) [--force] [--depth N] [--json]",
+            "bring refs of a Space, and what they lead to, to another backend",
+            "What is there already is not copied again. A ref there that has commits which this one has not stays as it\n"
+            "is, unless --force is given.",
+            ("dreamdb push space copy hello", "dreamdb push space copy --all --force --json"),
+            ("backend", "remote", "refs"),
+            2,
+            _push,
+        ),
+        "pull": Verb(
+            "BACKEND REMOTE (REFS ... | --all) [--force] [--depth N] [--json]",
+            "bring refs of another backend, and what they lead to, into a Space",
+            "As push, the other way round.",
+            ("dreamdb pull space copy hello", "dreamdb pull space copy --all --json"),
+            ("backend", "remote", "refs"),
+            2,
+            _push,
+        ),
+        "mirror": Verb(
+            "BACKEND REMOTE [--yes] [--dry-run] [--depth N] [--json]",
+            "make the refs of another backend those of a Space",
+            "All refs move there, whatever they were, and those that the Space has not are removed; you are asked first.\n"
+            "Objects that nothing leads to any more stay until a gc there.",
+            ("dreamdb mirror space copy --dry-run", "dreamdb mirror space copy --yes --json"),
+            ("backend", "remote"),
+            2,
+            _mirror,
+        ),
+        "cache": Verb(
+            "[--clear | --limit SIZE] [--cache-dir DIR] [--json]",
+            "tell what the local cache holds, and make it smaller",
+            "All of it can be made or fetched again. A query that runs while files go may have to be asked again.",
+            ("dreamdb cache", "dreamdb cache --limit 2GB --json", "dreamdb cache --clear"),
+            (),
+            0,
+            _cache,
         ),
         "demo": Verb(
             "[--dir DIR] [--query SENTENCE]",

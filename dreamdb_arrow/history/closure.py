@@ -12,15 +12,17 @@ from functools import partial
 from typing import Final
 
 from dreamdb_arrow.codec.address import Address, is_address_text, parse_address
-from dreamdb_arrow.columnar.vendor import track_path
+from dreamdb_arrow.columnar.vendor import MEDIA, has_columnar_layer, track_path
 from dreamdb_arrow.errors import NotFoundError, ObjectNotFoundError, UnsupportedError
 from dreamdb_arrow.history.manifests import MANIFESTS, load_manifest
 from dreamdb_arrow.history.marking import GRAPH_INDEXES, mark
 from dreamdb_arrow.objects.manifest import Manifest
+from dreamdb_arrow.objects.schema import MEDIA_KINDS, decode_schema, modality_of
 from dreamdb_arrow.store.batch import OUTBOARDS
 from dreamdb_arrow.store.copying import Copier
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import call_each, fetch_many
+from dreamdb_arrow.tracks.layout import items_directory, payload_directory
 from dreamdb_arrow.tracks.reach import Reached
 from dreamdb_arrow.tracks.tombstones import DIRECTORY as TOMBSTONES
 from dreamdb_arrow.tracks.vectors import COMPRESSORS
@@ -48,6 +50,8 @@ class Sent(Reached):
     """What was reached, sent on at once: payloads to `send`, what names them kept in `inner` until these are there."""
 
     send: Send = field(default=lambda *_, **__: None)
+    send_media: Send = field(default=lambda *_: None)
+    media: list[str] = field(default_factory=list)  # where media of this version lie
     inner: list[tuple[str, Address]] = field(default_factory=list)
     placed: set[Address] = field(default_factory=set)
 
@@ -55,15 +59,21 @@ class Sent(Reached):
         """Send objects of one directory on."""
         if directory.rpartition("/")[2] in _INNER:
             self.inner += [(directory, address) for address in addresses]
+        elif f"/{MEDIA}/" in directory:  # the vendor Track names what lies with its fields; 0021-R6
+            self.send_media(self.media or [directory], addresses)
         else:
             self.send(directory, addresses, outboards=outboards)
 
 
 def skip_versions(store: Store, versions: Iterable[Address], copier: Copier) -> Sent:
     """Take for copied what these versions lead to, which the target has."""
-    sent = Sent(send=lambda directory, addresses, **_: copier.skip(directory, addresses))
+    sent = Sent(
+        send=lambda directory, addresses, **_: copier.skip(directory, addresses),
+        send_media=lambda directories, addresses: copier.skip(directories[0], addresses),
+    )
     for address in versions:
         try:
+            sent.media = _media_directories(load_manifest(store, address))
             mark(store, (), 0, [address], sent)
         except (NotFoundError, UnsupportedError):  # then more is asked about than need be
             continue
@@ -91,7 +101,7 @@ def copy_versions(
 
     Raises ObjectNotFoundError, CorruptDataError when something is missing or damaged; what was copied stays.
     """
-    sent = Sent(read=known.read, placed=known.placed, send=copier.add)
+    sent = Sent(read=known.read, placed=known.placed, send=copier.add, send_media=copier.add_found)
     for at in range(0, len(versions), _TOGETHER):
         part = versions[at : at + _TOGETHER]
         manifests = [load_manifest(store, address) for address in part]
@@ -99,6 +109,7 @@ def copy_versions(
         for address, manifest in zip(part, manifests, strict=True):
             _send_version(store, address, manifest, sent, copier)
         copier.settle()
+        _send_lost(store, copier)
         for directory, inner in reversed(sent.inner):
             copier.add(directory, [inner], near=True)
         sent.inner.clear()
@@ -121,6 +132,7 @@ def _fetch_ahead(store: Store, manifests: Iterable[Manifest], sent: Sent) -> Non
 
 
 def _send_version(store: Store, address: Address, manifest: Manifest, sent: Sent, copier: Copier) -> None:
+    sent.media = _media_directories(manifest)
     try:
         mark(store, (), 0, [address], sent)
     except UnsupportedError:  # nobody knows exactly what it names, so all that is there goes along
@@ -134,6 +146,31 @@ def _send_version(store: Store, address: Address, manifest: Manifest, sent: Sent
     sent.placed |= named
     sent.live.clear()
     _send_named(store, manifest, sorted(named), copier)
+
+
+def _media_directories(manifest: Manifest) -> list[str]:
+    """Return where the media fields of a version have their payloads, and lists of chunks."""
+    found: dict[str, None] = {}
+    for f in decode_schema(manifest.registry) if has_columnar_layer(manifest) else ():
+        if f.kind in MEDIA_KINDS:
+            found[payload_directory(manifest.timeline, modality_of(f))] = None
+            if f.options.get("chunk_size"):
+                found[items_directory(manifest.timeline, modality_of(f))] = None
+    return list(found)
+
+
+def _send_lost(store: Store, copier: Copier) -> None:
+    """Send payloads of fields that were dropped since, wherever they are. Raises ObjectNotFoundError when they are nowhere."""
+    lost = set(copier.lost)
+    copier.lost.clear()
+    if not lost:
+        return
+    found = [(directory, address) for directory, address in _objects(store) if address in lost]
+    if missing := lost - {address for _, address in found}:
+        raise ObjectNotFoundError(str(min(missing)), "a stripe names it")
+    for directory, address in found:
+        copier.add(directory, [address], outboards=True)
+    copier.settle()
 
 
 def _send_named(store: Store, manifest: Manifest, named: Sequence[Address], copier: Copier) -> None:

@@ -6,9 +6,11 @@ where it was. In memory is no more than `ROOM_BYTES`, or one object if that is l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from threading import BoundedSemaphore, Condition, Lock
 from typing import Final, Self
 
@@ -67,6 +69,7 @@ class Copier:
         self._waiting, self._known = 0, 0
         self._error: BaseException | None = None
         self._seen: set[str] = set()
+        self.lost: list[Address] = []
         self.count = Count()
 
     def __enter__(self) -> Self:
@@ -80,17 +83,29 @@ class Copier:
         self, directory: str, addresses: Iterable[Address], *, outboards: bool = False, near: bool = False
     ) -> None:
         """Copy objects of a directory, now or later; waits while many are queued. Raises what went wrong so far."""
+        self._submit(partial(self._copy, outboards=outboards, near=near), [directory], addresses)
+
+    def add_found(self, directories: Sequence[str], addresses: Iterable[Address]) -> None:
+        """Copy payloads to all of these directories that the source has them in; those it has in none are `lost`."""
+        self._submit(self._copy_found, directories, addresses)
+
+    def _submit(
+        self,
+        work: Callable[[list[str], Address], None],
+        directories: Sequence[str],
+        addresses: Iterable[Address],
+    ) -> None:
         names = list(addresses)
         for address, text in zip(names, address_texts(names), strict=True):
-            path = f"{directory}/{text}"
-            if not self._is_new(path):
+            paths = [f"{directory}/{text}" for directory in directories]
+            if not self._is_new(paths[0]):
                 continue
             self._raise_error()
             self._queued.acquire()
             with self._lock:
                 self._waiting += 1
                 self._known += 1
-            self._pool.submit(self._run, path, address, outboards, near)
+            self._pool.submit(self._run, work, paths, address)
 
     def skip(self, directory: str, addresses: Iterable[Address]) -> None:
         """Take objects for copied."""
@@ -115,10 +130,10 @@ class Copier:
         if self._error is not None:
             raise self._error
 
-    def _run(self, path: str, address: Address, outboards: bool, near: bool) -> None:
+    def _run(self, work: Callable[[list[str], Address], None], paths: list[str], address: Address) -> None:
         try:
             if self._error is None:
-                self._copy(path, address, outboards, near)
+                work(paths, address)
         except BaseException as error:  # noqa: BLE001 - is raised again by whoever waits
             self._error = self._error or error
         finally:
@@ -128,7 +143,17 @@ class Copier:
                 if not self._waiting:
                     self._lock.notify_all()
 
-    def _copy(self, path: str, address: Address, outboards: bool, near: bool) -> None:
+    def _copy_found(self, paths: list[str], address: Address) -> None:
+        found = 0
+        for path in paths:
+            with suppress(ObjectNotFoundError):
+                self._copy([path], address, outboards=True)
+                found += 1
+        if not found:
+            self.lost.append(address)
+
+    def _copy(self, paths: list[str], address: Address, *, outboards: bool, near: bool = False) -> None:
+        (path,) = paths
         if self._is_held(path):
             self._done(0, present=True)
             return
