@@ -11,8 +11,7 @@ from dreamdb_arrow.cli.failures import OK
 from dreamdb_arrow.cli.tables import Column, print_table, screen
 from dreamdb_arrow.cli.values import json_text
 from dreamdb_arrow.cli.words import counted
-from dreamdb_arrow.columnar.cache_folder import KINDS, counts_of, held_files, shrink
-from dreamdb_arrow.store.kept import KeptObjects
+from dreamdb_arrow.columnar.cache_folder import KINDS, counts_of, fetched_limit, held_files, shrink
 
 
 def run(args: Namespace) -> int:
@@ -22,7 +21,7 @@ def run(args: Namespace) -> int:
     if args.clear or args.limit is not None:
         removed = shrink(root, 0 if args.clear else args.limit)
     counts = counts_of(held_files(root))
-    limit = KeptObjects(root / "fetched" / "objects").limit_bytes if root.exists() else None
+    limit = fetched_limit(root)
     if args.json:
         kinds = [{"kind": k, "files": n, "bytes": size, "what": KINDS[k]} for k, (n, size) in counts.items()]
         facts = {"cache_dir": str(root), "fetched_limit": limit, "kinds": kinds}

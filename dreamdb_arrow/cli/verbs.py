@@ -212,7 +212,8 @@ VERBS: Final = MappingProxyType(
             "Each ref of the Space is a view, and the table functions (dreamdb_scan, dreamdb_search, dreamdb_history\n"
             "and more) are there. Without SQL, a terminal gets a prompt; otherwise the SQL is read from stdin.\n"
             "Tables show embeddings and media in brief; JSON and CSV have them whole, media as base64. How many rows\n"
-            "there were and how long that took is told on stderr, if that is a terminal.",
+            "there were and how long that took is told on stderr, if that is a terminal. Of a federation, whose document\n"
+            "BACKEND names (its name ends in .json), the rows of all members are the view `federation`.",
             (
                 'dreamdb sql space "SELECT label, count(*) FROM hello GROUP BY label"',
                 "dreamdb sql space -c \"SELECT n, _distance FROM dreamdb_search('hello', 'v', [1, 2], k := 3)\" --json",

@@ -17,6 +17,7 @@ from typing import Final
 
 from dreamdb_arrow.errors import InvalidInputError, StoreError
 from dreamdb_arrow.store import files
+from dreamdb_arrow.store.kept import KeptObjects
 
 # Folders below the root, and what is in them; what is elsewhere belongs to jobs that go on after an interruption.
 KINDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -62,6 +63,11 @@ def _files(root: Path, kind: str) -> Iterator[Held]:
             if name.rpartition("/")[2] not in _KEPT_NAMES:
                 status = os.stat(path := f"{root / kind}/{name}")  # noqa: PTH116 - a string
                 yield Held(kind, path, status.st_size, max(status.st_mtime, status.st_atime))
+
+
+def fetched_limit(root: Path) -> int | None:
+    """Return how many bytes out of buckets are kept at most, unless a Space is opened with another limit; None without a cache."""
+    return KeptObjects(root / "fetched" / "objects").limit_bytes if root.is_dir() else None
 
 
 def counts_of(held: list[Held]) -> dict[str, tuple[int, int]]:

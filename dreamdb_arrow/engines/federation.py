@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -41,6 +42,7 @@ from dreamdb_arrow.engines.duckdb import (
     NO_REFS,
     SPECIAL,
     TEXT,
+    DuckDBError,
     Session,
     bare_function,
     open_database,
@@ -49,10 +51,30 @@ from dreamdb_arrow.engines.macros import macro_texts
 from dreamdb_arrow.engines.plans import error_sql, identifier, literal, shape_sql
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError, StoreError
 
+if TYPE_CHECKING:
+    import duckdb
+
 FUNCTION: Final = "__dreamdb_federation"
 VIEW: Final = "federation"
 _NOTHING: Final = "SELECT NULL"
 _PLACES_TOGETHER: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A federation on a connection, which must not be held: its functions hold this."""
+
+    con: weakref.ref[duckdb.DuckDBPyConnection]
+    sessions: tuple[Session, ...]
+
+    def close(self) -> None:
+        """Take the functions away again; macros and views that are left say so when they are used."""
+        con = self.con()
+        if con is not None:
+            with suppress(DuckDBError):
+                con.remove_function(FUNCTION)
+        for session in self.sessions:
+            session.close()
 
 
 class Federation:
@@ -191,8 +213,8 @@ class Federation:
         self.attach(con)
         return con
 
-    def attach(self, con: duckdb.DuckDBPyConnection) -> list[Session]:
-        """Give a connection that is there the same; return the sessions of the members. Raises as connect does."""
+    def attach(self, con: duckdb.DuckDBPyConnection) -> Attached:
+        """Give a connection that is there already the same. Raises as connect does."""
         self.schema()  # a mistake in it is told better here than by every query
         sessions = {place: s for place in self._all_places() if (s := self._session(con, place)) is not None}
         plan = _Plans(self, sessions)
@@ -208,7 +230,7 @@ class Federation:
         con.execute("".join(macro_texts("federation").values()))
         plan.ready = True
         con.execute(f"CREATE OR REPLACE VIEW {VIEW} AS FROM dreamdb_federation_scan()")
-        return list(sessions.values())
+        return Attached(weakref.ref(con), tuple(sessions.values()))
 
     def _all_places(self) -> Iterable[str]:
         return dict.fromkeys(place for member in self.members for place in member.places)
@@ -314,6 +336,7 @@ def _nearest(hits: pa.Table, k: int) -> pa.Table:
         [("query", "ascending"), (DISTANCE, "ascending"), (SOURCE, "ascending"), (ANCHOR, "ascending")]
     )
     numbers = ordered["query"].to_numpy()
+    # 0012-R11
     ranks = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)
     return ordered.filter(pa.array(ranks < k))
 

@@ -114,7 +114,7 @@ def copy_versions(
             copier.add(directory, [inner], near=True)
         sent.inner.clear()
         copier.settle()
-        copier.add(MANIFESTS, part, near=True)
+        copier.add(MANIFESTS, part, near=True)  # 0012-R8
         copier.settle()
 
 

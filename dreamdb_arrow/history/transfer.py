@@ -7,7 +7,7 @@ compare-and-swap. Of the versions behind a Ref those are left out that the targe
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -66,7 +66,7 @@ def _check_forward(source: Store, target: Store, move: Move, old: Ref) -> None:
         forward = is_ancestor(source, old.address, move.new)
     except ObjectNotFoundError:
         forward = False
-    if not forward:
+    if not forward:  # 0012-R10
         raise ConflictError(
             f"ref {move.name!r} of {target.url} has commits that {source.url} has not; bring them there first, or move it "
             "all the same with force=True"
@@ -95,9 +95,10 @@ def transfer(
     Raises RefConflictError when a Ref moved meanwhile, and as `copy_versions` does. What was copied stays, and is not copied
     again by the next call.
     """
-    walk = near or source
-    versions, base = missing_versions(walk, target, [move.new for move in moves], depth)
-    with Copier(source, target, near=near, held=held_by(target), progress=progress) as copier:
+    walk, there = near or source, _tips_of(target)
+    versions, base = missing_versions(walk, target, there, [move.new for move in moves], depth)
+    held = None if there else held_by(target)
+    with Copier(source, target, near=near, held=held, progress=progress) as copier:
         known = skip_versions(walk, base, copier)
         copy_versions(walk, versions, copier, known)
     for move in moves:
@@ -154,14 +155,21 @@ class _Walk:
 
 
 def missing_versions(
-    source: Store, target: Store, tips: Iterable[Address], depth: int | None
+    source: Store, target: Store, there: Iterable[Address], tips: Iterable[Address], depth: int | None
 ) -> tuple[list[Address], list[Address]]:
     """Return the versions that are to be copied, oldest first, and those right behind them that the target has.
+
+    Args:
+        source: where the new ones are.
+        target: where some of them may be already.
+        there: what its Refs name.
+        tips: what is to be there.
+        depth: how many versions behind each of these are wanted; None for all.
 
     A version that the source has no longer ends the way. Raises ObjectNotFoundError when a tip is missing.
     """
     walk = _Walk(source, target)
-    for address in _tips_of(target).values():
+    for address in there:
         walk.reach(address, _HAD, 0)
     for tip in tips:
         load_manifest(source, tip)
@@ -178,7 +186,6 @@ def missing_versions(
     return sorted(wanted, key=lambda a: (walk.versions[a].ts, a)), base
 
 
-def _tips_of(store: Store) -> Mapping[str, Address]:
-    names = store.list_refs()
-    found = call_each(store.read_ref, names, together=store.concurrency)
-    return {n: ref.address for n, ref in zip(names, found, strict=True) if isinstance(ref, Ref)}
+def _tips_of(store: Store) -> list[Address]:
+    found = call_each(store.read_ref, store.list_refs(), together=store.concurrency)
+    return [ref.address for ref in found if isinstance(ref, Ref)]

@@ -22,6 +22,7 @@ from dreamdb_arrow.errors import (
     NotFoundError,
     ObjectNotFoundError,
     StoreError,
+    UnsupportedError,
 )
 
 LOST: Final = (AlreadyExistsError, PreconditionError)  # of a conditional write: somebody was faster
@@ -63,6 +64,11 @@ def _told(url: str, path: str, error: Exception) -> DreamDBError:
         return _no_bucket(url)
     if code == "InvalidRange":
         return CorruptDataError(f"{path} ends before the bytes that were asked for")
+    if code == "NotImplemented":
+        return UnsupportedError(
+            f"{url} does not do what is asked of {path}: {_said(error)}; if it refuses conditions on writes, add ?lock=object to "
+            "the URL, in all writers"
+        )
     if isinstance(error, PermissionDeniedError | UnauthenticatedError) or code in _REFUSED:
         return StoreError(
             f"{url} refuses access to {path}: {_said(error)}; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "

@@ -255,7 +255,8 @@ class BucketStore:
                 if size > WHOLE_BYTES:  # its bytes are what its path says: writing it again changes nothing
                     obstore.put(client, item.path, item.parts, chunk_size=PART_BYTES)
                 else:
-                    obstore.put(client, item.path, b"".join(item.parts), mode="create")
+                    mode: Any = "create" if self._locks is None else "overwrite"  # some refuse all conditions
+                    obstore.put(client, item.path, b"".join(item.parts), mode=mode)
         except LOST:
             found = self.size(item.path)
             if found != size:  # 0005-R1

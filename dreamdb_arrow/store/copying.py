@@ -160,7 +160,7 @@ class Copier:
         kind = path[: path.rfind("/")]
         taken = self._room.take(kind)
         try:
-            data = fetch(self._near if near else self._source, path, address)  # 0002-R3
+            data = fetch(self._near if near else self._source, path, address)  # 0002-R3, 0012-R9
             taken = self._room.settle(kind, taken, len(data))
             if outboards:  # first, so that a payload that is there has its own
                 self._copy_outboard(address, len(data))
@@ -193,11 +193,8 @@ class Copier:
 
 
 def held_by(target: Store) -> frozenset[str] | None:
-    """Return what a target has, listed at once: when it is far away and has no ref, so that little or half a copy is there.
-
-    None where objects are better asked for one by one, or are too many to remember.
-    """
-    if target.concurrency == 1 or target.list_refs():
+    """Return what a target has, listed at once. None where it is near, so that asking costs little, or has too much."""
+    if target.concurrency == 1:
         return None
     found = set()
     for path in target.list():

@@ -54,7 +54,7 @@ def test_members_are_united_by_name(spaces):
     assert con.sql("SELECT count(*) FROM us.dreamdb_scan('hello')").fetchall() == [(40,)]
 
 
-def test_the_nearest_of_all_members_are_exact(spaces):
+def test_the_nearest_of_all_members_are_exact(spaces):  # 0012-R11
     federation, query = federated(spaces), [0.3, -0.2, 0.9, 0.1]
     both = {"eu": vectors(1, 60), "us": vectors(2, 40)}
     wanted = []
@@ -84,7 +84,7 @@ def test_a_commit_is_seen_by_the_next_statement(spaces):
     assert con.sql("SELECT count(*) FROM federation").fetchall() == [(101,)]
 
 
-def test_a_mirror_answers_for_a_member_that_is_down(spaces):
+def test_a_mirror_answers_for_a_member_that_is_down(spaces):  # 0012-R5
     vd.clone(spaces / "eu", spaces / "copy", cache_dir=None)
     federation = federated(spaces, eu={"url": GONE, "ref": "hello", "mirrors": [spaces / "copy"]})
     con = federation.connect()
@@ -97,7 +97,7 @@ def test_a_mirror_answers_for_a_member_that_is_down(spaces):
     assert federation.report[0]["place"] == f"file://{spaces / 'copy'}"
 
 
-def test_a_member_that_is_down_is_left_out_and_told(spaces):
+def test_a_member_that_is_down_is_left_out_and_told(spaces):  # 0012-R7
     federation = federated(spaces)
     con = federation.connect()
     shutil.rmtree(spaces / "us")
@@ -112,7 +112,7 @@ def test_a_member_that_is_down_is_left_out_and_told(spaces):
     assert "us" in errors[0]
 
 
-def test_without_partial_it_is_an_error(spaces):
+def test_without_partial_it_is_an_error(spaces):  # 0012-R7
     federated(spaces)
     federation = vd.Federation.open(spaces / "fed.json", partial=False, cache_dir=spaces / "cache")
     con = federation.connect()
@@ -126,7 +126,7 @@ def test_without_partial_it_is_an_error(spaces):
         vd.Federation.open(spaces / "fed.json", cache_dir=None).connect()
 
 
-def test_columns_of_one_name_have_one_type(spaces):
+def test_columns_of_one_name_have_one_type(spaces):  # 0012-R6
     make(spaces / "other", 3, 5, dim=8)
     with pytest.raises(InvalidInputError, match=r"field 'v' is .*4.* in member 'eu' and .*8.* in 'other'"):
         federated(spaces, other={"url": spaces / "other", "ref": "hello"}).connect()
@@ -161,12 +161,12 @@ def test_the_document_says_what_it_was_told():
         b'{"kind": "dreamdb.federation", "version": 1, "members": [{"name": "a", "url": "u", "ref": "r", "x": 1}]}',
     ],
 )
-def test_other_documents_are_refused(said):
+def test_other_documents_are_refused(said):  # 0012-R3
     with pytest.raises(LayoutError):
         decode_federation(said)
 
 
-def test_names_and_places_are_checked_before_anything_is_written(tmp_path):
+def test_names_and_places_are_checked_before_anything_is_written(tmp_path):  # 0012-R4
     for name, member in (
         ("main", {"url": "x", "ref": "r"}),
         ("a", {"url": "x"}),

@@ -352,8 +352,8 @@ def test_version(ok):
 def test_help_names_the_verbs_and_the_exit_codes(ok):
     text = ok("--help")
     assert (
-        "{sql,inspect,snapshot,delete,flush,merge,merge-many,compact,index,rebuild-ivf,ada-ivf-step,gc,demo}"
-        in text
+        "{sql,inspect,snapshot,delete,flush,merge,merge-many,compact,index,rebuild-ivf,ada-ivf-step,gc,"
+        "clone,push,pull,mirror,cache,demo}" in text
     )
     for code in ("0 ", "1 ", "2 ", "130 "):
         assert re.search(rf"^  {code}", text, re.MULTILINE)
