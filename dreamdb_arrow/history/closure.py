@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from dreamdb_arrow.codec.address import Address, is_address_text, parse_address
 from dreamdb_arrow.columnar.vendor import MEDIA, has_columnar_layer, track_path
@@ -23,7 +23,7 @@ from dreamdb_arrow.store.copying import Copier
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.verified import call_each, fetch_many
 from dreamdb_arrow.tracks.layout import items_directory, payload_directory
-from dreamdb_arrow.tracks.reach import Reached
+from dreamdb_arrow.tracks.reach import Reached, addresses_of
 from dreamdb_arrow.tracks.tombstones import DIRECTORY as TOMBSTONES
 from dreamdb_arrow.tracks.vectors import COMPRESSORS
 
@@ -63,6 +63,15 @@ class Sent(Reached):
             self.send_media(self.media or [directory], addresses)
         else:
             self.send(directory, addresses, outboards=outboards)
+
+    def add_rows(self, directory: str | Iterable[str], rows: Any, *, outboards: bool = False) -> None:
+        """Send objects on by their addresses, uint8 (n, 33)."""
+        addresses = addresses_of(rows)
+        if isinstance(directory, str):
+            self.add(directory, addresses, outboards=outboards)
+            return
+        for place, address in zip(directory, addresses, strict=True):
+            self.add(place, [address], outboards=outboards)
 
 
 def skip_versions(store: Store, versions: Iterable[Address], copier: Copier) -> Sent:

@@ -74,14 +74,15 @@ class Reached:
         """Add objects of one directory; `outboards` says that they are payloads which have some."""
         self.live.update(addresses)
 
-    def add_rows(self, directory: str | Iterable[str], rows: Any, *, outboards: bool = False) -> None:
+    def add_rows(
+        self,
+        directory: str | Iterable[str],  # noqa: ARG002
+        rows: Any,
+        *,
+        outboards: bool = False,  # noqa: ARG002
+    ) -> None:
         """Add objects by their addresses, uint8 (n, 33): of one directory, or each of its own."""
-        addresses = addresses_of(rows)
-        if isinstance(directory, str):
-            self.add(directory, addresses, outboards=outboards)
-            return
-        for place, address in zip(directory, addresses, strict=True):
-            self.add(place, [address], outboards=outboards)
+        self.live.update(addresses_of(rows))
 
 
 def addresses_of(rows: Any) -> list[Address]:
