@@ -34,7 +34,9 @@ if TYPE_CHECKING:
         train_and_publish_pq_compressor,
     )
     from dreamdb_arrow.dataset.schema import Schema
+    from dreamdb_arrow.dataset.transfer import clone, mirror, pull, push
     from dreamdb_arrow.engines.duckdb import attach, connect
+    from dreamdb_arrow.engines.federation import Federation
     from dreamdb_arrow.engines.frames import Dataset
     from dreamdb_arrow.store.urls import open_store
 
@@ -44,6 +46,7 @@ __all__ = [
     "CorruptDataError",
     "Dataset",
     "DreamDBError",
+    "Federation",
     "InvalidInputError",
     "NotFoundError",
     "Schema",
@@ -51,11 +54,15 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "attach",
+    "clone",
     "connect",
     "fsck",
     "gc",
+    "mirror",
     "open_store",
     "publish_rabitq_compressor",
+    "pull",
+    "push",
     "train_and_publish_imi_centroids",
     "train_and_publish_ivf_centroids",
     "train_and_publish_pq_compressor",
@@ -65,13 +72,18 @@ __all__ = [
 # Loaded when they are asked for: engines take half a second, which `dreamdb --help` has no use for.
 _LATE: Final = {
     "Dataset": "dreamdb_arrow.engines.frames",
+    "Federation": "dreamdb_arrow.engines.federation",
     "Schema": "dreamdb_arrow.dataset.schema",
     "attach": "dreamdb_arrow.engines.duckdb",
+    "clone": "dreamdb_arrow.dataset.transfer",
     "connect": "dreamdb_arrow.engines.duckdb",
     "fsck": "dreamdb_arrow.dataset.fsck",
     "gc": "dreamdb_arrow.dataset.collect",
+    "mirror": "dreamdb_arrow.dataset.transfer",
     "open_store": "dreamdb_arrow.store.urls",
     "publish_rabitq_compressor": "dreamdb_arrow.dataset.publish",
+    "pull": "dreamdb_arrow.dataset.transfer",
+    "push": "dreamdb_arrow.dataset.transfer",
     "train_and_publish_imi_centroids": "dreamdb_arrow.dataset.publish",
     "train_and_publish_ivf_centroids": "dreamdb_arrow.dataset.publish",
     "train_and_publish_pq_compressor": "dreamdb_arrow.dataset.publish",

@@ -12,12 +12,12 @@ from dreamdb_arrow.errors import InvalidInputError
 
 def open_space(args: Namespace) -> Space:
     """Return the Space. Raises NotFoundError when there is none."""
-    return Space(args.backend, cache_dir=cache_dir(args.cache_dir))
+    return Space(args.backend, cache_dir=cache_dir(args.cache_dir), offline=args.offline)
 
 
 def open_dataset(args: Namespace) -> Dataset:
     """Return the dataset of a Ref. Raises RefNotFoundError, with the Refs there are."""
-    return Dataset.open_ref(args.ref, args.backend, cache_dir=cache_dir(args.cache_dir))
+    return Dataset.open_ref(args.ref, args.backend, cache_dir=cache_dir(args.cache_dir), offline=args.offline)
 
 
 def open_for_writing(args: Namespace) -> Dataset:

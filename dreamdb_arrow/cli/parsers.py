@@ -127,6 +127,9 @@ def verb_parser(name: str) -> Parser:
     if verb.places:
         where = "the local cache; else $DREAMDB_CACHE_DIR, else ~/.cache/dreamdb-arrow"
         parser.add_argument("--cache-dir", metavar="DIR", help=where)
+    if "backend" in verb.places and "remote" not in verb.places:
+        offline = "ask a bucket for nothing: answer from the local cache, or say what is missing"
+        parser.add_argument("--offline", action="store_true", help=offline)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

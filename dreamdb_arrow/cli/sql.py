@@ -11,12 +11,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from dreamdb_arrow.cli.environment import history_file
+from dreamdb_arrow.cli.environment import cache_dir, history_file
 from dreamdb_arrow.cli.failures import OK, UsageError
 from dreamdb_arrow.cli.interrupts import interruptible
 from dreamdb_arrow.cli.opening import open_space
 from dreamdb_arrow.cli.results import show, to_file, to_stdout, write_arrow_stream, write_csv, write_json
 from dreamdb_arrow.cli.shell import prompt
+from dreamdb_arrow.dataset.federation import SUFFIX
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.errors import InvalidInputError
 
@@ -30,7 +31,7 @@ def run(args: Namespace) -> int:
     interactive = not (args.query or args.command or args.file) and sys.stdin.isatty() and sys.stdout.isatty()
     texts = [] if interactive else list(_texts(args))
     output = _output(args)
-    with session(open_space(args)) as con:
+    with _session(args) as con:
         if interactive:
             return prompt(con, lambda text: run_text(con, text, output, args.max_rows), history_file())
         statements = [s for text in texts for s in con.extract_statements(text)]
@@ -42,12 +43,35 @@ def run(args: Namespace) -> int:
 
 
 @contextmanager
+def _session(args: Namespace) -> Iterator[Any]:
+    """Give a DuckDB connection on what the line names: a Space, or a federation by its document."""
+    if not args.backend.endswith(SUFFIX):
+        with session(open_space(args)) as con:
+            yield con
+        return
+    federations = import_module("dreamdb_arrow.engines.federation")
+    cache = cache_dir(args.cache_dir)
+    federation = federations.Federation.open(args.backend, cache_dir=cache, offline=args.offline)
+    with _attached(federation.attach) as con:
+        yield con
+    if missing := [one["name"] for one in federation.report if one["place"] is None]:
+        sys.stderr.write(f"without {', '.join(missing)}: FROM dreamdb_federation_members() tells why\n")
+
+
+@contextmanager
 def session(space: Space) -> Iterator[Any]:
-    """Give a DuckDB connection on a Space, and take it apart at the end: DuckDB complains of what is left."""
+    """Give a DuckDB connection on a Space."""
+    with _attached(lambda con: ENGINE.attach(con, space)) as con:
+        yield con
+
+
+@contextmanager
+def _attached(attach: Callable[[Any], Any]) -> Iterator[Any]:
+    """Give a new connection to which something is attached, and take both apart: DuckDB complains of what is left."""
     con = ENGINE.duckdb.connect()
     try:
         con.execute("SET enable_progress_bar = false")  # it is drawn on stdout, where the rows go
-        attached = ENGINE.attach(con, space)
+        attached = attach(con)
         try:
             with interruptible(con):
                 yield con

@@ -18,9 +18,10 @@ ARGUMENTS: Final = MappingProxyType(
         "query": "SQL; each argument may hold several statements, separated by ';'",
         "branch": "the ref whose rows are wanted, a branch of the same dataset",
         "branches": "the refs whose rows are wanted, in this order",
-        "refs": "the refs to check; all of them when none is named",
         "question": "status",
         "field": "an embedding field",
+        "remote": "the other backend: a folder, or a URL such as s3://bucket/prefix",
+        "refs": "some refs, snapshots too; all of them when none is named",
     }
 )
 REST: Final = frozenset({"query", "branches", "refs"})  # these take all words that are left
@@ -65,6 +66,15 @@ def shard_of(text: str) -> tuple[int, int]:
     if not slash:
         raise ArgumentTypeError(f"{text!r} is no part of all, such as 3/16")
     return whole_number(part), whole_number(of)
+
+
+def byte_count(text: str) -> int:
+    """Return a number of bytes such as 500MB or 10GiB, for argparse."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?", text.strip().lower())
+    if not found:
+        raise ArgumentTypeError(f"{text!r} is no size such as 500MB or 10GiB")
+    base = 1024 if found[3] else 1000
+    return int(float(found[1]) * base ** " kmgt".index(found[2] or " "))
 
 
 def _json(parser: ArgumentParser) -> None:
@@ -193,6 +203,37 @@ def _verify(parser: ArgumentParser) -> None:
     _json(parser)
 
 
+def _depth(parser: ArgumentParser) -> None:
+    depth = "how many versions behind each ref to copy (all that are there)"
+    parser.add_argument("--depth", metavar="N", type=whole_number, help=depth)
+    _json(parser)
+
+
+def _push(parser: ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="all refs, snapshots too")
+    force = "move refs that have commits of their own there, too; these commits are then lost to the ref"
+    parser.add_argument("--force", action="store_true", help=force)
+    _depth(parser)
+
+
+def _mirror(parser: ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask before refs are removed")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only tell which refs would move or be removed"
+    )
+    _depth(parser)
+
+
+def _cache(parser: ArgumentParser) -> None:
+    less = parser.add_mutually_exclusive_group()
+    less.add_argument("--clear", action="store_true", help="remove all of it")
+    limit = "remove what was not used for longest, until no more than SIZE is left, such as 2GB"
+    less.add_argument("--limit", metavar="SIZE", type=byte_count, help=limit)
+    where = "the local cache; else $DREAMDB_CACHE_DIR, else ~/.cache/dreamdb-arrow"
+    parser.add_argument("--cache-dir", metavar="DIR", help=where)
+    _json(parser)
+
+
 def _demo(parser: ArgumentParser) -> None:
     folder = "where the demo keeps its Space and what it fetched (demo-data)"
     parser.add_argument("--dir", metavar="DIR", type=Path, default=Path("demo-data"), help=folder)
@@ -207,7 +248,8 @@ VERBS: Final = MappingProxyType(
             "Each ref of the Space is a view, and the table functions (dreamdb_scan, dreamdb_search, dreamdb_history\n"
             "and more) are there. Without SQL, a terminal gets a prompt; otherwise the SQL is read from stdin.\n"
             "Tables show embeddings and media in brief; JSON and CSV have them whole, media as base64. How many rows\n"
-            "there were and how long that took is told on stderr, if that is a terminal.",
+            "there were and how long that took is told on stderr, if that is a terminal. Of a federation, whose document\n"
+            "BACKEND names (its name ends in .json), the rows of all members are the view `federation`.",
             (
                 'dreamdb sql space "SELECT label, count(*) FROM hello GROUP BY label"',
                 "dreamdb sql space -c \"SELECT n, _distance FROM dreamdb_search('hello', 'v', [1, 2], k := 3)\" --json",
@@ -385,6 +427,54 @@ VERBS: Final = MappingProxyType(
             ("backend", "ref"),
             2,
             _verify,
+        ),
+        "clone": Verb(
+            "BACKEND REMOTE [REFS ...] [--depth N] [--json]",
+            "copy a Space, or some of its refs, to another backend",
+            "All that the refs lead to is copied, each object checked against its address; then the refs move. After an\n"
+            "interruption the same command goes on. A ref that has commits of its own there is refused, before any copy.",
+            ("dreamdb clone space copy", "dreamdb clone space copy hello night --depth 0 --json"),
+            ("backend", "remote", "refs"),
+            2,
+            _depth,
+        ),
+        "push": Verb(
+            "BACKEND REMOTE (REFS ... | --all) [--force] [--depth N] [--json]",
+            "bring refs of a Space, and what they lead to, to another backend",
+            "What is there already is not copied again. A ref there that has commits which this one has not stays as it\n"
+            "is, unless --force is given.",
+            ("dreamdb push space copy hello", "dreamdb push space copy --all --force --json"),
+            ("backend", "remote", "refs"),
+            2,
+            _push,
+        ),
+        "pull": Verb(
+            "BACKEND REMOTE (REFS ... | --all) [--force] [--depth N] [--json]",
+            "bring refs of another backend, and what they lead to, into a Space",
+            "As push, the other way round.",
+            ("dreamdb pull space copy hello", "dreamdb pull space copy --all --json"),
+            ("backend", "remote", "refs"),
+            2,
+            _push,
+        ),
+        "mirror": Verb(
+            "BACKEND REMOTE [--yes] [--dry-run] [--depth N] [--json]",
+            "make the refs of another backend those of a Space",
+            "All refs move there, whatever they were, and those that the Space has not are removed; you are asked first.\n"
+            "Objects that nothing leads to any more stay until a gc there.",
+            ("dreamdb mirror space copy --dry-run", "dreamdb mirror space copy --yes --json"),
+            ("backend", "remote"),
+            2,
+            _mirror,
+        ),
+        "cache": Verb(
+            "[--clear | --limit SIZE] [--cache-dir DIR] [--json]",
+            "tell what the local cache holds, and make it smaller",
+            "All of it can be made or fetched again. A query that runs while files go may have to be asked again.",
+            ("dreamdb cache", "dreamdb cache --limit 2GB --json", "dreamdb cache --clear"),
+            (),
+            0,
+            _cache,
         ),
         "demo": Verb(
             "[--dir DIR] [--query SENTENCE]",

@@ -102,12 +102,15 @@ class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching, MultiVec
         as_of: str | datetime | int | None = None,
         cache_dir: str | os.PathLike[str] | None = DEFAULT_ROOT,
         durability: str = "fsync",
+        offline: bool = False,
     ) -> Self:
         """Open a dataset at the tip of its Ref, or at a snapshot label, version or time.
 
+        With `offline`, a bucket is asked for nothing: the local cache answers, or an error says what it lacks.
+
         Raises RefNotFoundError, with the Refs there are; InvalidInputError when a schema is given and differs.
         """
-        space = Space(backend, cache_dir=cache_dir, durability=durability)
+        space = Space(backend, cache_dir=cache_dir, durability=durability, offline=offline)
         opened = cls(space, name, space.resolve(name, as_of))
         if schema is not None and sorted(map(describe, schema.fields)) != sorted(
             map(describe, opened.schema.fields)

@@ -61,7 +61,7 @@ class Space:
             )
         self._versions: OrderedDict[Address, RowSet] = OrderedDict()
         self._lock = Lock()
-        self._durability = durability
+        self._durability, self._offline = durability, offline
         renew_in_child(self)
 
     def after_fork(self) -> None:
@@ -72,14 +72,14 @@ class Space:
         """Have `owner.after_fork` called in every child process: for what holds locks or connections on this Space."""
         renew_in_child(owner)
 
-    def __reduce__(self) -> tuple[Callable[..., Space], tuple[str, str | None, str]]:
+    def __reduce__(self) -> tuple[Callable[..., Space], tuple[str, str | None, str, bool]]:
         """Pickle to where it is. Raises InvalidInputError for a store that another process cannot open."""
         if self.store.url.startswith("memory://"):
             raise InvalidInputError(
                 f"{self.store.url} ends with this process; a Space in files or in a bucket is pickled"
             )
         kept = None if self.cache.is_temporary else str(self.cache.root)
-        return shared_space, (self.store.url, kept, self._durability)
+        return shared_space, (self.store.url, kept, self._durability, self._offline)
 
     def __repr__(self) -> str:
         return f"Space({self.store.url!r})"
@@ -137,6 +137,6 @@ class Space:
 
 
 @lru_cache(SPACES_SHARED)
-def shared_space(url: str, cache_dir: str | None, durability: str) -> Space:
+def shared_space(url: str, cache_dir: str | None, durability: str, offline: bool = False) -> Space:
     """Return the Space that all handles unpickled in this process share, so that a worker checks each file once."""
-    return Space(url, cache_dir=cache_dir, durability=durability)
+    return Space(url, cache_dir=cache_dir, durability=durability, offline=offline)

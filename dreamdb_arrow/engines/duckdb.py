@@ -94,7 +94,7 @@ def attach(
     return Session(con, space, as_, outlines=outline_refs(space))
 
 
-def _bare(function: Callable[..., Any], count: int) -> Callable[..., Any]:
+def bare_function(function: Callable[..., Any], count: int) -> Callable[..., Any]:
     """Return a function of that many columns without annotations: DuckDB would evaluate them, which takes 0.1 ms each."""
 
     def called(*columns: Any) -> Any:
@@ -187,6 +187,10 @@ class Session:
         self._planner.forget()
         self.space.forget()
 
+    def text(self, kind: str, ref: str, name: str | None, as_of: str, t0: str | None, t1: str | None) -> str:
+        """Return the SQL of a table function over one version. Raises what is wrong."""
+        return self._planner.text(kind, ref, name, as_of, t0, t1, 0)
+
     # ---------------------------------------------------------------- views
 
     def refresh(self) -> None:
@@ -269,7 +273,7 @@ class Session:
         how: Mapping[str, Any],
     ) -> None:
         full = f"{self._planner.prefix}{name}"
-        bare = _bare(function, len(args))
+        bare = bare_function(function, len(args))
         con.create_function(full, bare, args, result, null_handling=SPECIAL, **how)
         self._functions[full] = bare
 

@@ -31,12 +31,15 @@ Execute = Callable[[str], object]
 
 
 @cache
-def macro_texts() -> dict[str, str]:
-    """Return the SQL of each macro by name: package data in a wheel, the repository's `sql/` beside the sources."""
+def macro_texts(below: str = "") -> dict[str, str]:
+    """Return the SQL of each macro by name: package data in a wheel, the repository's `sql/` beside the sources.
+
+    Those of federations lie in a folder `below`.
+    """
     package = Path(__file__).parent.parent
-    folder = next(f for f in (package / "sql", package.parent / "sql") if f.is_dir())
+    folder = next(f for f in (package / "sql", package.parent / "sql") if f.is_dir()) / below
     texts = {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("dreamdb_*.sql"))}
-    return {name: texts[name] for name in (*ORDER, *(n for n in texts if n not in ORDER))}
+    return {name: texts[name] for name in sorted(texts, key=lambda n: (n not in ORDER, n))}
 
 
 def macros_sql(prefix: str, qualified: Callable[[str], str]) -> str:

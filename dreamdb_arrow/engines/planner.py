@@ -36,7 +36,7 @@ from dreamdb_arrow.engines.plans import (
 )
 from dreamdb_arrow.engines.plans_take import search_sql, take_sql
 from dreamdb_arrow.engines.recent import Recent
-from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, index_table
+from dreamdb_arrow.engines.space_tables import TABLES, index_table
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.objects.schema import decode_schema
@@ -125,17 +125,30 @@ class Planner:
         if shown is not None:
             return shown.plans.get(ref or "", NO_OUTLINE)
         try:
-            version = None if kind in OF_SPACES else self.version(ref, as_of, txid)
-            if version is None or kind in TABLES or kind in OF_FIELDS:
-                return self._table_sql(self._table(kind, version, name))
-            if kind == "take":
-                return take_sql(self._space.rows(version), name, self.prefix, self.dims)
-            if kind == "search":
-                key = json.dumps([ref, str(version), *json.loads(name or "[]"), t0, t1])
-                return search_sql(self._space.rows(version), key, self.prefix, self.dims)
-            return self._read_sql(version, time_range(t0, t1), _field_name(name) if kind == "track" else None)
+            return self.text(kind, ref, name, as_of, t0, t1, txid)
         except (DreamDBError, OSError) as error:
             return error_sql(error)
+
+    def text(
+        self,
+        kind: str,
+        ref: str | None,
+        name: str | None,
+        as_of: str | None,
+        t0: str | None,
+        t1: str | None,
+        txid: int,
+    ) -> str:
+        """Return the SQL of a table function. Raises what is wrong."""
+        version = None if kind in OF_SPACES else self.version(ref, as_of, txid)
+        if version is None or kind in TABLES or kind in OF_FIELDS:
+            return self._table_sql(self._table(kind, version, name))
+        if kind == "take":
+            return take_sql(self._space.rows(version), name, self.prefix, self.dims)
+        if kind == "search":
+            key = json.dumps([ref, str(version), *json.loads(name or "[]"), t0, t1])
+            return search_sql(self._space.rows(version), key, self.prefix, self.dims)
+        return self._read_sql(version, time_range(t0, t1), _field_name(name) if kind == "track" else None)
 
     def version(self, ref: str | None, as_of: Any, txid: int) -> Address:
         """Return the version of a Ref for a transaction: what it was when the transaction first asked (0006-R12)."""

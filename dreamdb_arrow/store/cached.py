@@ -256,6 +256,8 @@ class CachedStore:
         """Return the names of all refs that start with these characters, sorted."""
         if not self._offline:
             return self._store.list_refs(prefix)
+        if not Path(self._refs_folder()).is_dir():
+            self._asked(f"{REFS_SEEN}/")
         names = files.walk(f"{self._refs_folder()}/", "")
         return sorted(name for name in names if name.startswith(prefix))
 

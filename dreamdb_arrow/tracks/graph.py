@@ -77,7 +77,7 @@ def iterate_pages(store: Store, track: Track) -> Iterator[GraphPage]:
     """Yield the pages in order, a few of them in memory. Raises LayoutError unless their nodes follow one another."""
     names, nodes = page_addresses(track), 0
     for start in range(0, len(names), _TOGETHER):
-        wanted = paths_in(_directory(track.timeline, track.modality), names[start : start + _TOGETHER])
+        wanted = paths_in(page_directory(track.timeline, track.modality), names[start : start + _TOGETHER])
         for number, data in enumerate(fetch_many(store, wanted), start):
             page = decode_graph_page(data)
             if (page.number, page.first_node) != (number, nodes):
@@ -164,7 +164,8 @@ def _vectors(page: GraphPage) -> F32:
     return np.ascontiguousarray(page.payloads).view("<f4").astype(np.float32, copy=False)
 
 
-def _directory(timeline: Address, modality: str) -> str:
+def page_directory(timeline: Address, modality: str) -> str:
+    """Return where pages of graphs lie."""
     return f"{timeline}/{modality}/{PAGES}"
 
 
@@ -196,7 +197,7 @@ def write_nodes(
         named: the GraphIndex that pages name: of a graph that nodes were added to, the first.
         kept: pages that are there, by number, and stay.
     """
-    directory, count = _directory(timeline, modality), index.layout.page_node_count
+    directory, count = page_directory(timeline, modality), index.layout.page_node_count
     pages = [
         (kept or {}).get(number) or batch.add(directory, encode_graph_page(page))
         for number, page in _cut(nodes, index, named, modality, count, kept or {})

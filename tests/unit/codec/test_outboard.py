@@ -2,8 +2,8 @@ import blake3
 import numpy as np
 import pytest
 
-from dreamdb_arrow.codec.address import is_address_text
-from dreamdb_arrow.codec.outboard import encode_outboard, encode_outboards
+from dreamdb_arrow.codec.address import address_of, is_address_text
+from dreamdb_arrow.codec.outboard import encode_outboard, encode_outboards, is_outboard_of
 from dreamdb_arrow.kernels.blake3_tree import CHUNK_BYTES, chunk_values, parent_values
 
 BYTES = np.random.default_rng(7).integers(0, 256, 3 << 20, dtype=np.uint8).tobytes()
@@ -98,3 +98,16 @@ def test_outboards_of_the_reference(reference_space, reference_name):
     }
     assert payloads.keys() == stored.keys()
     assert encode_outboards(payloads.values()) == [stored[name] for name in payloads]
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024, 1025, 2048, 2049, 3073, 9 * 1024, 100_000, (1 << 20) + 1])
+def test_an_outboard_is_known_without_its_payload(size):
+    data = bytes(i * 31 % 251 for i in range(size))
+    outboard, address = encode_outboard(data), address_of(data)
+    assert is_outboard_of(outboard, address, size)
+    assert not is_outboard_of(outboard, address, size + 1)
+    assert not is_outboard_of(outboard + b"\0", address, size)
+    for at in sorted({0, 8, len(outboard) // 2, len(outboard) - 1} & set(range(len(outboard)))):
+        flipped = bytearray(outboard)
+        flipped[at] ^= 1
+        assert not is_outboard_of(bytes(flipped), address, size)
