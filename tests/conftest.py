@@ -63,8 +63,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("reference_name", REFERENCE_NAMES)
 
 
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Return a function that takes down what a long run came to, for docs/reliability.md: `--figures FILE` keeps it."""
+
+    def note(promise: str, what: str, **figures: float) -> None:
+        kept = request.config.getoption("--figures")
+        if kept is not None:
+            line = json.dumps({"promise": promise, "what": what, **figures})
+            with Path(kept).open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+
+    return note
+
+
 def pytest_addoption(parser):
-    """Options of the alternating writers (tests/interop): how long, how much, or which run again."""
+    """Options of long runs: where their figures go; of the alternating writers, how long, how much, or which run again."""
+    parser.addoption(
+        "--figures", default=None, help="a file that figures of long runs are added to, as JSON lines"
+    )
     group = parser.getgroup("interop")
     group.addoption("--interop-seconds", type=float, default=20, help="time for the alternating writers")
     group.addoption("--interop-steps", type=int, default=0, help="steps that they must have done")

@@ -7,19 +7,26 @@ from typing import Any
 
 from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of, is_address_text
 from dreamdb_arrow.codec.cbor import decode_cbor
+from dreamdb_arrow.columnar.vendor import COVER
 from dreamdb_arrow.errors import CorruptDataError
+from dreamdb_arrow.history.manifests import MANIFESTS
+from dreamdb_arrow.objects.manifest import decode_manifest
 from dreamdb_arrow.store.interface import Ref, Store
 
 _PREFIX = 0x1E
+_NOTES = f"/{COVER}/0"
 
 
-def check_objects(store: Store) -> int:
+def check_objects(store: Store, *, past: bool = True) -> int:
     """Check that every object hashes to its name, and that all are there that a ref leads to; return how many.
 
     An object that nothing names is garbage, not damage; a damaged one is damage wherever it lies. Outboards carry
-    the address of what they belong to, and are left out. Raises CorruptDataError.
+    the address of what they belong to, and are left out; cover notes name Tracks to tell them, not to keep them. A
+    version behind another may have been collected, and ends the way then; `past=False` leaves them all out.
+
+    Raises CorruptDataError.
     """
-    contents = _read_all(store)
+    contents, versions, notes = _read_all(store)
     names = [store.read_ref(name) for name in store.list_refs()]
     pending = [found.address for found in names if isinstance(found, Ref)]
     reached: set[Address] = set()
@@ -30,7 +37,11 @@ def check_objects(store: Store) -> int:
         if address not in contents:
             raise CorruptDataError(f"no object has the address {address}, which a ref leads to")
         reached.add(address)
-        pending += _addresses_in(contents[address])
+        named = set() if address in notes else set(_addresses_in(contents[address]))
+        if address in versions:
+            parents = set(decode_manifest(contents[address]).parents)
+            named = named - parents | (parents & contents.keys() if past else set())
+        pending += named
     return len(reached)
 
 
@@ -54,8 +65,10 @@ def naive_live(store: Store, versions: Iterable[Address]) -> set[str]:
     return live
 
 
-def _read_all(store: Store) -> dict[Address, bytes]:
-    contents = {}
+def _read_all(store: Store) -> tuple[dict[Address, bytes], set[Address], set[Address]]:
+    """Return what objects hold by address, and which of them are versions and cover notes. Raises CorruptDataError."""
+    contents: dict[Address, bytes] = {}
+    versions, notes = set(), set()
     for path in store.list():
         directory, _, name = path.rpartition("/")
         if not is_address_text(name) or directory == "bao-outboard":
@@ -65,7 +78,11 @@ def _read_all(store: Store) -> dict[Address, bytes]:
         if str(found) != name:
             raise CorruptDataError(f"{path} does not hash to its name")
         contents[found] = data
-    return contents
+        if directory == MANIFESTS:
+            versions.add(found)
+        if _NOTES in directory:
+            notes.add(found)
+    return contents, versions, notes
 
 
 def _addresses_in(data: bytes, but: str = "") -> Iterator[Address]:

@@ -1,127 +1,122 @@
-"""Killed at any moment, a writer loses nothing that it acknowledged, and leaves nothing that is not whole."""
+"""Killed at any moment of any verb: the Space opens, what was acknowledged is there, and the verb can be run again."""
 
 import random
-import subprocess
-import sys
-from contextlib import contextmanager
+import shutil
+import time
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import dreamdb_arrow as vd
+from dreamdb_arrow.store.local import LocalStore
 from dreamdb_arrow.testing import check_objects
-from dreamdb_arrow.testing.model import plain_row, rows_of_table
+from dreamdb_arrow.testing.kills import Killer, Moment
+from dreamdb_arrow.testing.states import States, state_of, states_of
+from dreamdb_arrow.testing.verbs import SPACES, VERBS, Place
 
-ROUNDS = 12
-
-# The parent of the writers loads the package once and forks: a start costs no second then. It answers each line
-# `seconds start` with the rows that were acknowledged, after it has killed the writer.
-WRITER = r"""
-import os, signal, sys, time
-import dreamdb_arrow as vd
-from dreamdb_arrow.engines import frames
-
-def row(i):
-    return {"_anchor": i, "n": i, "s": None if i % 3 else f"text {i}", "img": b"%d" % i, "v": [1.0, i]}
-
-def write(root, cache, start, said):
-    ds = vd.Dataset.open("main", backend=root, cache_dir=cache)
-    at = start
-    while True:
-        ds.append_many([row(i) for i in range(at, at + 3)])
-        os.write(said, f"{at}\n".encode())
-        at += 3
-        if at % 9 == 0:
-            ds.flush()
-        if at % 15 == 0:
-            ds.delete([at - 1])
-            os.write(said, f"-{at - 1}\n".encode())
-        if at % 21 == 0:
-            ds.snapshot(f"s{at}")
-
-root, cache = sys.argv[1:]
-print("ready", flush=True)
-for line in sys.stdin:
-    seconds, start = line.split()
-    heard, said = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        write(root, cache, int(start), said)
-    os.close(said)
-    time.sleep(float(seconds))
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    with open(heard) as answers:
-        print(" ".join(answers.read().split()), flush=True)
-"""
+KILLS = 3  # of each verb
+KILLS_SOAK = 25
+CHAIN = 3  # kills of one run and of those that take it up again, before it is left alone
 
 
-def row(i: int) -> dict:
-    return {"n": i, "s": None if i % 3 else f"text {i}", "img": b"%d" % i, "v": [1.0, i]}
+@pytest.fixture(scope="module")
+def killer():
+    with Killer() as killer:
+        yield killer
 
 
-@contextmanager
-def writers(root: Path, cache: Path):
-    command = [sys.executable, "-c", WRITER, str(root), str(cache)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A Space that a verb begins with, and the states it goes through."""
 
-        def run(seconds: float, start: int) -> list[str]:
-            process.stdin.write(f"{seconds} {start}\n")
-            process.stdin.flush()
-            return process.stdout.readline().split()
+    @cache
+    def begin(name: str) -> tuple[Path, States]:
+        folder = tmp_path_factory.mktemp("begun")
+        root, calm = folder / "space", folder / "calm"
+        root.mkdir()
+        SPACES[VERBS[name].space](Place(str(root)))
+        shutil.copytree(root, calm)
+        states = states_of(VERBS[name], LocalStore(calm, sync=False), str(folder / "cache"))
+        return root, states
 
-        yield run
-        process.stdin.close()
+    return begin
 
 
-@pytest.mark.parametrize("flush", ["manual", "commit"])
-def test_acknowledged_commits_survive_a_kill(tmp_path, flush):
-    root, random_moment = tmp_path / "space", random.Random(flush)
-    schema = (
-        vd.Schema()
-        .add_scalar_int("n")
-        .add_scalar_string("s", required=False)
-        .add_image("img", mime="png")
-        .add_embedding("v", dim=2, lsh_bits=2)
-    )
-    vd.Dataset.create("main", schema, root, flush=flush, cache_dir=None)
-    kept: dict[int, dict] = {}
-    deleted: set[int] = set()
-    start = commits = rounds = 0
-    with writers(root, tmp_path / "cache") as run:
-        while rounds < ROUNDS // 2 or (
-            commits <= ROUNDS // 2 and rounds < 10 * ROUNDS
-        ):  # a busy machine does less
-            rounds += 1
-            said = [int(word) for word in run(0.05 + random_moment.random() * 0.25, start)]
-            commits += len(said)
-            for at in said:
-                if at >= 0:
-                    kept |= {i: plain_row(row(i)) for i in range(at, at + 3)}
-                else:
-                    deleted.add(-at)
-            ds = vd.Dataset.open("main", backend=root, cache_dir=None)
-            shown = rows_of_table(ds.to_arrow())
-            hidden = set(ds.tombstone_set())
-            assert deleted <= hidden
-            # One append and one delete may have been done and not acknowledged.
-            unsaid = shown.keys() - kept.keys()
-            assert len(unsaid) in (0, 3)
-            assert len(hidden - deleted) <= 1
-            kept |= {i: plain_row(row(i)) for i in unsaid}
-            deleted |= hidden
-            assert shown == {i: r for i, r in kept.items() if i not in deleted}
-            assert check_objects(ds.space.store) > 0
-            start = 3 * (1 + max(kept, default=-3) // 3)
-            ds.append_many([{**row(start), "_anchor": start}])
-            kept[start] = plain_row(row(start))
-            start += 3
-    assert commits > ROUNDS // 2
-    ds = vd.Dataset.open("main", backend=root, cache_dir=None)
-    ds.flush()
-    assert rows_of_table(ds.to_arrow()) == {i: r for i, r in kept.items() if i not in deleted}
-    check_objects(ds.space.store)
+def kill_often(killer, undisturbed, folder: Path, name: str, kills: int) -> int:
+    """Kill a verb so often, check the Space each time, and let it end once in a while; return how many kills hit."""
+    origin, states = undisturbed(name)
+    chance, hits, tries = random.Random(name), 0, 0
+    whole = measure(killer, origin, folder / "whole", name)
+    while hits < kills and tries < 10 * kills:
+        root = folder / f"{tries}" / "space"
+        shutil.copytree(origin, root)
+        place, done = Place(str(root), str(root.parent / "cache")), 0
+        for _ in range(CHAIN):
+            tries += 1
+            life = killer.run(name, place, done, moment_of(chance, whole, states, done))
+            assert life.error == ""
+            hits, done = hits + (not life.ended), life.said
+            check(name, root, states, done)
+            if life.ended or hits == kills:
+                break
+        last = killer.run(name, place, done)
+        assert (last.error, last.said) == ("", len(VERBS[name].steps))
+        assert states.is_last(state_of(LocalStore(root, sync=False)))
+        shutil.rmtree(root.parent)
+    return hits
+
+
+def measure(killer, origin: Path, root: Path, name: str):
+    """How long a verb takes that nobody kills, the second time: the first one loads what comes late."""
+    for nth in ("0", "1"):
+        shutil.copytree(origin, root / nth)
+        life = killer.run(name, Place(str(root / nth), str(root / f"cache{nth}")))
+        assert life.ended
+        assert life.error == ""
+    return life
+
+
+def moment_of(chance: random.Random, whole, states: States, done: int) -> Moment:
+    """A moment of what is left to do: every other one by the clock, the others by what is done to files."""
+    left = 1 - done / (len(states.marks) - 1)
+    if chance.random() < 0.5:
+        return Moment(seconds=chance.uniform(0, whole.seconds * left))
+    return Moment(operation=chance.randint(1, max(1, int(whole.operations * left))))
+
+
+def check(name: str, root: Path, states: States, done: int) -> None:
+    """The Space opens, shows what it may, and all of its objects are whole."""
+    store = LocalStore(root, sync=False)
+    assert states.admits(state_of(store), done), f"{name} after {done} steps"
+    if store.list_refs():
+        assert check_objects(store)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_killed_at_any_moment(killer, undisturbed, tmp_path, name):  # 0005-R2, 0006-R2
+    assert kill_often(killer, undisturbed, tmp_path, name, KILLS) == KILLS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VERBS)
+def test_killed_often_at_any_moment(killer, undisturbed, tmp_path, name, figure):
+    began = time.monotonic()
+    hits = kill_often(killer, undisturbed, tmp_path, name, KILLS_SOAK)
+    assert hits == KILLS_SOAK
+    figure("kill -9", name, kills=hits, seconds=time.monotonic() - began)
+
+
+def test_a_killed_process_says_what_it_did(killer, undisturbed, tmp_path):
+    origin, _ = undisturbed("day")
+    shutil.copytree(origin, tmp_path / "space")
+    place = Place(str(tmp_path / "space"))
+    assert not killer.run("day", place, moment=Moment(seconds=0)).ended
+    whole = killer.run("day", place)
+    assert (whole.ended, whole.said) == (True, len(VERBS["day"].steps))
+    assert whole.operations > 100
+    broken = killer.run("flush", Place(str(tmp_path / "nowhere")))
+    assert "NotFoundError" in broken.error
 
 
 def test_the_check_finds_damage(tmp_path):
