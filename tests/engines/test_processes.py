@@ -74,7 +74,7 @@ def test_a_space_in_memory_is_copied_and_not_pickled():
     assert len(copy.copy(ds)) == len(copy.deepcopy(ds)) == 0
     with pytest.raises(
         vd.InvalidInputError,
-        match=r"^memory://here ends with this process; only a Space in files is pickled$",
+        match=r"^memory://here ends with this process; a Space in files or in a bucket is pickled$",
     ):
         pickle.dumps(ds)
 

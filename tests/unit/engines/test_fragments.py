@@ -120,5 +120,5 @@ def test_a_fragment_pickles_to_an_address(ds):
 @pytest.mark.parametrize("ds", ["memory"], indirect=True)
 def test_a_space_in_memory_stays_where_it_is(ds):
     for held in (ds, ds.to_dataset(), next(ds.to_dataset().get_fragments())):
-        with pytest.raises(vd.InvalidInputError, match="ends with this process; only a Space in files"):
+        with pytest.raises(vd.InvalidInputError, match="ends with this process; a Space in files or in a bucket"):
             pickle.dumps(held)
