@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -90,16 +89,6 @@ def in_child(function: str, *arguments: Any) -> Any:
     if done.returncode:
         raise RuntimeError(f"{function} failed in its process: {done.stderr.strip()[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def peak_bytes() -> int:
-    """Return the most memory that this process ever had."""
-    status = Path("/proc/self/status")
-    if (
-        status.exists()
-    ):  # VmHWM starts anew with each program; what getrusage tells is the parent's, if that is more
-        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def _main() -> None:

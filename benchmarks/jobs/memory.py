@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from benchmarks.measure import Figure, disk_use, fresh, in_child, milliseconds, peak_bytes
+from benchmarks.measure import Figure, disk_use, fresh, in_child, milliseconds
 from benchmarks.ours import Ours
 from benchmarks.rows import SCHEMA, make_batch
 from benchmarks.sizes import Setup
+from dreamdb_arrow.testing.memory import peak_bytes
 
 JOB: Final = "memory"
 BATCH_ROWS: Final = 20_000

@@ -9,6 +9,7 @@ bytes, so writing twice is harmless and nothing is ever overwritten. Refs are th
     BucketStore     store.bucket     S3 and its like
     CachedStore     store.cached     a bucket, read through a folder nearby
     FaultyStore     testing.faulty   any of them, with the n-th call failing
+    FarStore        testing.far      any of them, behind a network
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ import argparse
 import faulthandler
 import json
 import random
-import resource
 import subprocess
 import sys
 import tarfile
@@ -65,7 +64,8 @@ class Outcome:
 
 def fuzz(name: str, decode: Decoder, seeds: Sequence[bytes], rounds: int, seed: int = 0) -> Outcome:
     """Give a decoder so many damaged copies of seeds, and return what came of it."""
-    outcome, before = Outcome(name, rounds, len(seeds)), _peak()
+    forget_peak()
+    outcome, before = Outcome(name, rounds, len(seeds)), peak_bytes()
     for number, data in enumerate(inputs(name, seeds, rounds, seed)):
         began = time.perf_counter()
         try:
@@ -81,7 +81,7 @@ def fuzz(name: str, decode: Decoder, seeds: Sequence[bytes], rounds: int, seed: 
             outcome.findings.append(f"round {number}: {taken:.1f} s")
         if len(outcome.findings) >= _FINDINGS_MAX:
             break
-    outcome.memory = _peak() - before
+    outcome.memory = peak_bytes() - before
     if outcome.memory > MEMORY_MAX:
         outcome.findings.append(f"the process grew by {outcome.memory >> 20} MB")
     return outcome
@@ -92,10 +92,6 @@ def inputs(name: str, seeds: Sequence[bytes], rounds: int, seed: int) -> Iterato
     chance = random.Random(f"{name} {seed}")  # noqa: S311 - no secret
     for _ in range(rounds):
         yield mutate(chance.choice(seeds), seeds, chance)
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 # --- what to begin with -------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ import pytest
 from benchmarks import checks, document, report
 from benchmarks.__main__ import JOBS, main
 from benchmarks.jobs import reference, scans
-from benchmarks.measure import Figure, in_child, peak_bytes
+from benchmarks.measure import Figure, in_child
 from benchmarks.rows import SCHEMA, all_anchors, anchors_of, images, make_batch, scalar_batch
 from benchmarks.sizes import SIZES, Setup
+from dreamdb_arrow.testing.memory import peak_bytes
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +168,7 @@ def test_images_are_framed_differ_and_do_not_compress():
 def test_a_new_process_tells_its_own_peak():
     ballast = np.ones(50_000_000)
     assert peak_bytes() > ballast.nbytes
-    assert in_child("benchmarks.measure:peak_bytes") < 200_000_000
+    assert in_child("dreamdb_arrow.testing.memory:peak_bytes") < 200_000_000
 
 
 def test_a_failure_in_a_new_process_is_told():

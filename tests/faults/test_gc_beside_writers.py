@@ -111,13 +111,14 @@ def test_four_writers_and_a_collector_for_long(tmp_path, grace, capsys):
 
 # Arguments: root, versions to keep, whether to remove. Prints the report, its seconds, and the peak of memory in MB.
 COLLECTOR = r"""
-import json, resource, sys, time
+import json, sys, time
 import dreamdb_arrow as vd
+from dreamdb_arrow.testing.memory import peak_bytes
 
 started = time.perf_counter()
 report = vd.gc(sys.argv[1], int(sys.argv[2]), dry_run=sys.argv[3] == "dry", writers_paused=True)
 report["seconds"] = time.perf_counter() - started
-report["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+report["peak_mb"] = peak_bytes() / 2**20
 del report["paths"]
 print(json.dumps(report))
 """
