@@ -14,6 +14,7 @@ import argparse
 import faulthandler
 import json
 import random
+import resource
 import subprocess
 import sys
 import tarfile
@@ -28,6 +29,7 @@ from typing import Final
 
 from dreamdb_arrow.errors import DreamDBError
 from dreamdb_arrow.testing.decoders import DECODERS, Decoder, pages_of_cells, seeds_of
+from dreamdb_arrow.testing.memory import forget_peak, peak_bytes
 from dreamdb_arrow.testing.mutate import mutate
 from dreamdb_arrow.testing.sample import write_sample
 
