@@ -243,10 +243,12 @@ class Dataset(Evolving, Branching, Arrays, Graphs, Indexing, Searching, MultiVec
         return self._append(Source(lambda _: rows, buffer_bytes), time)
 
     def append_many(self, samples: Iterable[Mapping[str, Any]]) -> int:
-        """Append dicts, one a row, keyed by field, as one commit; return how many.
+        """Append dicts, one a row, keyed by field, as one commit; return how many. A table goes the way of `append`.
 
         Each may carry `_anchor`, in nanoseconds; all of them or none.
         """
+        if hasattr(samples, "__arrow_c_stream__"):
+            return self.append(samples)
         rows = list(samples)
         return self._append(source_of_samples(rows, table_of_samples), None)
 

@@ -24,6 +24,7 @@ from dreamdb_arrow.objects.schema import is_constant, item_type_of
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.urls import open_store
 from dreamdb_arrow.tracks.arrays import array_directory, place_array_entries, read_array_items
+from dreamdb_arrow.testing.unions import keep_both
 
 T0 = 1_700_000_000_000_000_000
 ORDERS = ("little", "big")
@@ -373,7 +374,7 @@ def test_unions_of_branches(backend, tmp_path, mode, options):  # 0008-R7
     branch = ours.branch("side")
     branch.append_many([{"_anchor": 2, "a": [3, 4]}, {"_anchor": 9, "a": [9, 9]}])
     ours.append_many([{"_anchor": 3, "a": [5, 6], "c": matrix}, {"_anchor": 9, "a": [8, 8], "c": matrix}])
-    ours.merge("side", strategy="union-tracks")
+    keep_both(ours, "side")
     ours.flush()
     rows = their_rows(backend)
     assert rows == our_rows(backend, cache) == our_rows(backend, tmp_path / "fresh")

@@ -164,7 +164,7 @@ def test_knn_waits_at_most_three_times(watched, flushed):
     assert store.asked == []
 
 
-def test_a_wrong_bundle_is_no_harm(watched):
+def test_a_wrong_bundle_is_no_harm(watched):  # 0008-R22
     """A bundle is a hint: rows are the same when it is gone, and when its bytes are others."""
     store = watched()
     ds = create(store)
@@ -177,7 +177,7 @@ def test_a_wrong_bundle_is_no_harm(watched):
     assert read_all(cold(watched, ds.ref_name())[0]) == 100
 
 
-def test_gc_keeps_the_bundle_of_what_it_keeps(watched):
+def test_gc_keeps_the_bundle_of_what_it_keeps(watched):  # 0008-R22
     store = watched()
     ds = create(store)
     ds.append(rows(100))

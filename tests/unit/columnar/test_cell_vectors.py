@@ -13,6 +13,7 @@ from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cell_vectors import cell_vectors
 from dreamdb_arrow.columnar.rowset import LateStripes, Stripe
 from dreamdb_arrow.store.memory import MemoryStore
+from dreamdb_arrow.testing.unions import keep_both
 
 DIM = 3
 
@@ -84,7 +85,7 @@ def test_segments_that_overlap_stay_and_those_that_share_anchors_become_one(ds):
     ours.append(table(range(1000, 1400)))
     theirs.append(table([1001], factor=2.0))
     held(ours, cache)
-    ours.merge("theirs", "union-tracks")
+    keep_both(ours, "theirs")
     stripes, rows = held(ours, cache)
     assert len(stripes) == 1
     assert rows.keys() == wanted(ours).keys()

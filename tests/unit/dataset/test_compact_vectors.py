@@ -8,6 +8,7 @@ import dreamdb_arrow as vd
 from dreamdb_arrow.columnar.vendor import MARK_ADDRESS, STRIPE, VECTORS, read_fragments
 from dreamdb_arrow.dataset import compact_vectors
 from dreamdb_arrow.store.memory import MemoryStore
+from dreamdb_arrow.testing.unions import keep_both
 from tests.unit.dataset.test_compact_stripes import Beside, copy_of, items_of
 
 T0 = 1_700_000_000_000_000_000
@@ -165,7 +166,7 @@ def test_vectors_that_cells_show_otherwise_keep_their_stripes():  # 0021-R16
         side = ds.branch("side")
         ds.append(rows([20, 21], seed=1))
         side.append(rows([20, 40] if wide else [20], seed=2))
-        ds.merge("side", "union-tracks")
+        keep_both(ds, "side")
         before = shown(ds)
         ds.compact(tracks=False)
         assert same(shown(opened(ds)), before)
@@ -240,7 +241,7 @@ def side_of(ds, ids, seed=0, *, flushed=False, compacted=False) -> None:
         side.flush()
     if compacted:
         side.compact()
-    ds.merge("side", "union-tracks")
+    keep_both(ds, "side")
 
 
 MEANWHILE = {

@@ -16,6 +16,7 @@ from dreamdb_arrow.spatial.training import book_size_for, cells_for
 from dreamdb_arrow.store.memory import MemoryStore
 from dreamdb_arrow.testing.faulty import FaultyStore
 from dreamdb_arrow.tracks.vectors import iterate_vectors, read_cells, read_vectors
+from dreamdb_arrow.testing.unions import keep_both
 
 DIM = 8
 STAGES = ("measure", "plan", "refile", "publish")
@@ -189,7 +190,7 @@ def test_of_a_row_in_two_buckets_the_one_that_shows_is_left():  # 0007-R8
     other = ds.branch("other")
     append(ds, vectors(5, 7), 900)
     append(other, vectors(5, 8), 900)
-    ds.merge("other", "union-tracks")
+    keep_both(ds, "other")
     shown = read_vectors(ds.space.store, parts_of(ds)[0], DIM)
     ds.rebuild_ivf("v")
     found = check_filed(ds)

@@ -49,7 +49,7 @@ def test_four_levels_reach_any_of_20_000_versions():
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=2 * BASE**2), st.integers(0, 50))
-def test_times_need_not_rise(times, time_ns):
+def test_times_need_not_rise(times, time_ns):  # 0008-R21
     wanted = max((nth for nth, ts in enumerate(times) if ts <= time_ns), default=None)
     at, _ = found(line(times), len(times), time_ns, times)
     assert at == wanted
@@ -69,7 +69,7 @@ def test_blocks_end_where_there_are_marks():
 
 
 @pytest.mark.parametrize("text", ["", "A", "AA!", "AQ", "-" * 50])
-def test_other_text_is_no_marks(text):
+def test_other_text_is_no_marks(text):  # 0008-R21
     assert sum(map(len, marks_of(text))) == 0
 
 

@@ -313,8 +313,8 @@ def test_everything_that_was_written_is_reached():  # 0008-R13
 
 def test_lists_of_user_modalities_are_reached_and_those_of_the_reference_refused():
     store = MemoryStore()
-    assert {A, B} <= reached(store, Track((0, 9), "org.acme.ext.blob.v1", TIMELINE, [[A, 1], [B, 2]]))
-    assert {A} <= reached(store, Track((0, 9), "org.acme.ext.blob.v1", TIMELINE, [A]))
+    assert {A, B} <= set(reached(store, Track((0, 9), "org.acme.ext.blob.v1", TIMELINE, [[A, 1], [B, 2]])))
+    assert {A} <= set(reached(store, Track((0, 9), "org.acme.ext.blob.v1", TIMELINE, [A])))
     for track in (
         Track((0, 9), "ai.dreamlake.media.video_item.h264.version=1", TIMELINE, [[0, 1, 2, A]]),
         Track((0, 9), "org.acme.ext.blob.v1", TIMELINE, {"form": "unheard of"}),
