@@ -23,8 +23,8 @@ from dreamdb_arrow.objects.manifest import find_entry
 from dreamdb_arrow.objects.schema import is_constant, item_type_of
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.urls import open_store
-from dreamdb_arrow.tracks.arrays import array_directory, place_array_entries, read_array_items
 from dreamdb_arrow.testing.unions import keep_both
+from dreamdb_arrow.tracks.arrays import array_directory, place_array_entries, read_array_items
 
 T0 = 1_700_000_000_000_000_000
 ORDERS = ("little", "big")

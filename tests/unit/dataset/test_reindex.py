@@ -15,8 +15,8 @@ from dreamdb_arrow.spatial.partitioners import assign_cells, probe_cells
 from dreamdb_arrow.spatial.training import book_size_for, cells_for
 from dreamdb_arrow.store.memory import MemoryStore
 from dreamdb_arrow.testing.faulty import FaultyStore
-from dreamdb_arrow.tracks.vectors import iterate_vectors, read_cells, read_vectors
 from dreamdb_arrow.testing.unions import keep_both
+from dreamdb_arrow.tracks.vectors import iterate_vectors, read_cells, read_vectors
 
 DIM = 8
 STAGES = ("measure", "plan", "refile", "publish")
