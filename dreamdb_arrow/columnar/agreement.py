@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.distinct import distinct, united
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
+from dreamdb_arrow.columnar.deleted import read_hidden
 from dreamdb_arrow.columnar.notes import newest_note, read_notes, still_covered
 from dreamdb_arrow.columnar.projection import GRAPH, dim_of, has_cells, row_entry
-from dreamdb_arrow.columnar.rows import read_hidden
 from dreamdb_arrow.columnar.stripe import ANCHOR, BLOB_KINDS, open_stripe
 from dreamdb_arrow.columnar.vectors import I64, check_ascending, decode_vectors
 from dreamdb_arrow.columnar.vendor import (
@@ -138,15 +139,15 @@ def _check_field(
 ) -> None:
     track = _track_anchors(store, f, entry)
     flushed, others = _stripe_anchors(store, manifest, f, note)
-    missing = np.setdiff1d(np.setdiff1d(flushed, track), hidden)
+    missing = np.setdiff1d(np.setdiff1d(flushed, track, True), hidden, True)
     if len(missing):  # 0021-R9
         raise LayoutError(
             f"a cover note calls stripes flushed whose values of field {f.name!r} at {len(missing)} anchors, the first "
             f"{missing[0]}, are not in its Track"
         )
     if is_covered and not _lies_in_cells(store, manifest, f):
-        held = np.union1d(flushed, others)
-        more = np.setdiff1d(np.setdiff1d(track, held), hidden)
+        held = united([flushed, others])
+        more = np.setdiff1d(np.setdiff1d(track, held, True), hidden, True)
         if len(more):  # 0021-R9
             raise LayoutError(
                 f"a cover note says that stripes hold all rows of the Track of field {f.name!r}; {len(more)} anchors, the "
@@ -170,7 +171,7 @@ def _track_anchors(store: Store, f: Field, entry: TrackEntry) -> I64:
     if f.kind == "array":
         return read_array_items(store, track).anchors
     if f.kind == "embedding" and GRAPH not in entry.modality and has_cells(entry):
-        return np.unique(read_cell_anchors(store, track))
+        return distinct(read_cell_anchors(store, track))
     raise UnsupportedError(f"field {f.name!r} has no rows to compare")
 
 
@@ -185,7 +186,7 @@ def _stripe_anchors(store: Store, manifest: Manifest, f: Field, note: CoverNote)
             data = fetch(store, path, fragment.address)
             anchors = _value_anchors(data, f)
             parts[fragment.address not in note.stripes].append(anchors)
-    flushed, others = (np.unique(np.concatenate(part)) for part in parts)
+    flushed, others = map(united, parts)
     return flushed[flushed <= VISIBLE_ANCHOR_MAX], others
 
 

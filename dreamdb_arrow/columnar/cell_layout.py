@@ -18,6 +18,7 @@ import numpy as np
 
 from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
+from dreamdb_arrow.codec.distinct import united
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.errors import CorruptDataError, NotFoundError
 from dreamdb_arrow.objects.track import Track
@@ -269,7 +270,7 @@ def _dead_rows(cache: LocalCache, parts: Sequence[_Part], entries: Sequence[Cell
             ours_wins = later[at](ours) >= later[other](theirs)
             dead[other].append(theirs[ours_wins])
             dead[at].append(ours[~ours_wins])
-    return [np.unique(np.concatenate(rows)).astype("<i8").tobytes() for rows in dead]
+    return [united(rows).astype("<i8").tobytes() for rows in dead]
 
 
 def _places(held: _Buckets | None, place: dict[Address, int]) -> Callable[[I64], I64]:

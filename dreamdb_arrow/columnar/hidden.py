@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
+from dreamdb_arrow.codec.distinct import united
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.stripe import ANCHOR, ROW_GROUP_ROWS, anchors_of, open_stripe, stripe_writer
@@ -112,7 +113,7 @@ def _look(rows: RowSet, stripe: Stripe, hidden: I64) -> Note:
     whole = tuple(c for c in note.copies if rows.cache.has_whole(c.address))
     new = np.setdiff1d(hidden, note.asked, assume_unique=True)
     found = held_anchors(stripe.local(rows.store, rows.cache), new) if len(new) else NONE
-    now = Note(np.union1d(note.asked, new), np.union1d(note.held, found), _expire(rows.cache, whole))
+    now = Note(united([note.asked, new]), united([note.held, found]), _expire(rows.cache, whole))
     if len(new) or now.copies != note.copies:
         _write_note(rows.cache, stripe, now)
     return replace(now, held=np.intersect1d(now.held, hidden, assume_unique=True))
@@ -127,8 +128,15 @@ def held_anchors(file: Path, wanted: I64) -> I64:
         told = next(leaf for leaf in leaves if leaf.path_in_schema == ANCHOR)
         if _tells(told) and not len(_between(wanted, told.statistics.min, told.statistics.max + 1)):
             continue
-        found.append(np.intersect1d(anchors_of(stripe.read_row_group(nth, [ANCHOR])), wanted))
+        found.append(_in_both(anchors_of(stripe.read_row_group(nth, [ANCHOR])), wanted))
     return np.concatenate(found)
+
+
+def _in_both(anchors: I64, wanted: I64) -> I64:
+    """Return what two ascending arrays have in common; np.intersect1d would look at all that is wanted."""
+    near = _between(wanted, int(anchors[0]), int(anchors[-1]) + 1) if len(anchors) else NONE
+    there: I64 = near[anchors[np.searchsorted(anchors, near)] == near]
+    return there
 
 
 # ---------------------------------------------------------------- making copies

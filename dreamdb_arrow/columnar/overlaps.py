@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
+from dreamdb_arrow.codec.distinct import distinct, united
 from dreamdb_arrow.columnar.apart import are_apart
 from dreamdb_arrow.columnar.projection import dim_of, merge_rows
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe, keep_local
@@ -138,7 +139,7 @@ def overlapping(stripes: Iterable[Any]) -> Iterator[list[Any]]:
 def shared_anchors(held: Sequence[I64]) -> I64:
     """Return the anchors that more than one of these arrays, each ascending and distinct, holds; ascending."""
     joined = np.sort(np.concatenate(held))
-    return np.unique(joined[1:][joined[1:] == joined[:-1]])
+    return distinct(joined[1:][joined[1:] == joined[:-1]])
 
 
 def fold_tables(tables: Sequence[pa.Table], shared: I64) -> list[pa.Table]:
@@ -178,7 +179,7 @@ def drop_repeated(held: Sequence[I64], shared: I64) -> list[np.ndarray[Any, np.d
     for anchors in held:
         ours = np.isin(anchors, shared)
         kept.append(~(ours & np.isin(anchors, seen)))
-        seen = np.union1d(seen, anchors[ours])
+        seen = united([seen, anchors[ours]])
     return kept
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dreamdb_arrow.codec.address import Address, as_address
+from dreamdb_arrow.codec.distinct import united
 from dreamdb_arrow.columnar.arrays import arrow_of_items
 from dreamdb_arrow.columnar.cover_note import CoverNote
 from dreamdb_arrow.columnar.media_refs import refs_of_items
@@ -210,7 +211,7 @@ def _registry_entry(manifest: Manifest, modality: str) -> dict[str, Any]:
 def _join_columns(fields: tuple[Field, ...], read: _Columns) -> pa.Table:
     parts = [c.anchors for c in read.scalars.values()] + [m.anchors for m in read.media.values()]
     parts += [a for held in (read.vectors, read.arrays) for a, _ in held.values()] + read.bare
-    anchors = np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
+    anchors = united(parts)
     anchors = anchors[(anchors >= 0) & (anchors <= VISIBLE_ANCHOR_MAX)]
     schema = stripe_schema(f for f in fields if f.name in {*read.scalars, *read.media, *read.arrays})
     columns = {ANCHOR: pa.array(anchors, pa.int64()), TIME: pa.array(anchors, pa.timestamp("ns"))}

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dreamdb_arrow.codec.address import Address, as_address
+from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cell_vectors import add_cell_vectors
 from dreamdb_arrow.columnar.cover_note import merge_notes
+from dreamdb_arrow.columnar.deleted import read_hidden
 from dreamdb_arrow.columnar.dropped import leave_out_dropped
 from dreamdb_arrow.columnar.folding import add_track_rows, uncovered
 from dreamdb_arrow.columnar.notes import newest_note, read_notes
@@ -21,7 +22,6 @@ from dreamdb_arrow.columnar.overlaps import (
 )
 from dreamdb_arrow.columnar.rebirth import drop_mistyped, forget_reborn
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
-from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.columnar.vendor import (
     MARK_ADDRESS,
     STRIPE,
@@ -34,9 +34,7 @@ from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.objects.schema import Field, decode_schema
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.layout import payload_directory
-from dreamdb_arrow.tracks.tombstones import NO_TOMBSTONES, Tombstones, read_tombstones
 
-TOMBSTONES_KEY = "dreamdb.tombstones"
 REGISTERED_KINDS = ("scalar", "embedding", "array")
 
 
@@ -54,7 +52,14 @@ def resolve_rows(store: Store, cache: LocalCache, manifest: Manifest, address: A
     vectors = {name: stripes for name, (stripes, _) in held.items()}
     marked = [name for name, (_, is_marked) in held.items() if is_marked]
     rows = RowSet(
-        store, cache, manifest, address, fields, tuple(stripes), vectors, read_hidden(store, manifest)
+        store,
+        cache,
+        manifest,
+        address,
+        fields,
+        tuple(stripes),
+        vectors,
+        read_hidden(store, manifest, cache=cache),
     )
     note = newest_note(store, manifest)
     open_fields = uncovered(rows, note)
@@ -75,19 +80,6 @@ def _check_entries(manifest: Manifest, fields: Iterable[Field]) -> None:
         modality = entries[f.name].modality
         if f.kind in REGISTERED_KINDS and modality not in manifest.registry:  # 0001-R12
             raise LayoutError(f"the registry has no entry {modality!r}, of field {f.name!r}")
-
-
-def read_hidden(store: Store, manifest: Manifest) -> I64:
-    """Return the anchors that the Manifest's tombstones name, int64 (n,) ascending."""
-    return read_tombstone_list(store, manifest).anchors  # 0020-R8
-
-
-def read_tombstone_list(store: Store, manifest: Manifest) -> Tombstones:
-    """Return the tombstones of a version: anchors, times and reasons."""
-    entry = manifest.registry.get(TOMBSTONES_KEY)
-    if not isinstance(entry, dict) or "head" not in entry:
-        return NO_TOMBSTONES
-    return read_tombstones(store, as_address(entry["head"]))
 
 
 def space_stripes(store: Store, manifest: Manifest, modality: str, name: str = "") -> tuple[Stripe, ...]:

@@ -5,14 +5,15 @@ An anchor is the primary key: unique within a batch and across a Space, live or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
+from dreamdb_arrow.codec.distinct import united
+from dreamdb_arrow.columnar.deleted import read_hidden
 from dreamdb_arrow.columnar.projection import EVERYTHING, hot_shard_address, row_entry
-from dreamdb_arrow.columnar.rows import read_hidden
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.stripe import ANCHOR, anchors_of, decode_stripe
 from dreamdb_arrow.columnar.vectors import I64
@@ -54,7 +55,7 @@ class Earlier:
 
     def between(self, low: int, high: int) -> I64:
         """Return the anchors of the stripes that meet [low, high), ascending."""
-        return _united([self.anchors(s) for s in self.stripes if s.meets(low, high)])
+        return united([self.anchors(s) for s in self.stripes if s.meets(low, high)])
 
 
 def settle_anchors(
@@ -70,19 +71,23 @@ def settle_anchors(
     Raises AnchorConflict, naming the row, when one is taken by a live or a deleted row, or by one of an earlier chunk.
     `resolve` is called, to look at the rows themselves, only when the time range of the batch meets that of the Space.
     """
-    deleted = read_hidden(store, parent)
     earlier = earlier or Earlier(store)
     if rows.anchors is None:
         start = earlier.end + STEP_NS - 1 if earlier.stripes else now_ns  # a step after the last
-        return _assigned(rows.n, parent, deleted, resolve, start)
+        return _assigned(rows.n, store, parent, resolve, start)
     low, high = int(rows.anchors.min()), int(rows.anchors.max()) + 1
     if rows.spread:
         return _spread_ticks(
             rows,
-            lambda end: _united(
-                [_taken_between(low, end, parent, resolve), deleted, earlier.between(low, end)]
+            lambda end: united(
+                [
+                    _taken_between(low, end, parent, resolve),
+                    read_hidden(store, parent, low, end),
+                    earlier.between(low, end),
+                ]
             ),
         )
+    deleted = read_hidden(store, parent, low, high)
     _refuse_taken(rows, rows.anchors, deleted, "was deleted, and stays so")  # 0006-R9, 0020-R8
     taken = _taken_between(low, high, parent, resolve)
     _refuse_taken(rows, rows.anchors, taken, "is taken")  # 0003-R5, 0021-R4
@@ -92,9 +97,9 @@ def settle_anchors(
 
 def check_free(written: Earlier, store: Store, parent: Manifest, resolve: Resolve) -> None:
     """Raise AnchorConflict when rows that were written already cannot go on top of a version."""
-    deleted = read_hidden(store, parent)
     for stripe in written.stripes:
-        taken = _united([_taken_between(stripe.t0, stripe.t1, parent, resolve), deleted])
+        deleted = read_hidden(store, parent, stripe.t0, stripe.t1)
+        taken = united([_taken_between(stripe.t0, stripe.t1, parent, resolve), deleted])
         low, high = np.searchsorted(taken, [stripe.t0, stripe.t1])
         clash = np.intersect1d(written.anchors(stripe), taken[low:high]) if low < high else taken[:0]
         if len(clash):
@@ -105,16 +110,13 @@ def check_free(written: Earlier, store: Store, parent: Manifest, resolve: Resolv
             )
 
 
-def _united(parts: Sequence[I64]) -> I64:
-    return np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
-
-
-def _assigned(n: int, parent: Manifest, deleted: I64, resolve: Resolve, now_ns: int) -> I64:
+def _assigned(n: int, store: Store, parent: Manifest, resolve: Resolve, now_ns: int) -> I64:
     """Anchors from now on, at the first place where n of them are free."""
     steps = np.arange(n, dtype=np.int64) * STEP_NS
     start = _after_recent_stripes(now_ns, n * STEP_NS, parent, resolve)
     while start + n * STEP_NS <= VISIBLE_ANCHOR_MAX:
-        taken = np.union1d(_taken_between(start, start + n * STEP_NS, parent, resolve), deleted)
+        end = start + n * STEP_NS
+        taken = united([_taken_between(start, end, parent, resolve), read_hidden(store, parent, start, end)])
         clash = np.intersect1d(start + steps, taken, assume_unique=True)
         if len(clash) == 0:
             return start + steps  # 0003-R6
@@ -146,7 +148,7 @@ def _taken_between(low: int, high: int, parent: Manifest, resolve: Resolve) -> I
     """Return the anchors of rows in [low, high), and perhaps some beside it, ascending."""
     if not any(c_low < high and low < c_high for c_low, c_high in _coverages(parent)):
         return np.empty(0, dtype=np.int64)
-    return _united([anchors_of(decode_stripe(path, [ANCHOR])) for path in resolve().stripe_files(low, high)])
+    return united([anchors_of(decode_stripe(path, [ANCHOR])) for path in resolve().stripe_files(low, high)])
 
 
 def _refuse_taken(rows: Incoming, anchors: I64, taken: I64, why: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from dreamdb_arrow.codec.distinct import distinct
 from dreamdb_arrow.columnar.cell_layout import CellLayout, live_mask, open_layout
 from dreamdb_arrow.columnar.cover_note import merge_notes
 from dreamdb_arrow.columnar.notes import read_notes
@@ -156,7 +157,7 @@ def hot_block(rows: RowSet, f: Field) -> Block:
     if address is None:
         return np.empty(0, np.int64), np.empty((0, dim_of(f)), np.float32)
     shard = read_hot_shard(rows.store, read_track(rows.store, entry), address)
-    anchors = np.unique(np.array([a for a in shard.anchors if a <= VISIBLE_ANCHOR_MAX], np.int64))
+    anchors = distinct([a for a in shard.anchors if a <= VISIBLE_ANCHOR_MAX])
     vectors, found = gather_vectors(rows.vector_stripes(f.name, *EVERYTHING), anchors, dim_of(f))
     return anchors[found], vectors[found]  # 0016-R1
 

@@ -19,13 +19,14 @@ import pyarrow.parquet as pq
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
+from dreamdb_arrow.columnar.deleted import read_hidden
 from dreamdb_arrow.columnar.dropped import dropped_from
 from dreamdb_arrow.columnar.folding import uncovered, without_cells
 from dreamdb_arrow.columnar.hidden import held_anchors
 from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.projection import hot_shard_address, project, row_entry
 from dreamdb_arrow.columnar.rebirth import drop_mistyped, forget_reborn
-from dreamdb_arrow.columnar.rows import read_hidden, space_stripes, vector_stripes
+from dreamdb_arrow.columnar.rows import space_stripes, vector_stripes
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
 from dreamdb_arrow.columnar.stripe import (
     ANCHOR,
@@ -127,7 +128,7 @@ def _listed_rows(
     stripes = space_stripes(store, manifest, STRIPE)
     held = {f.name: vector_stripes(store, manifest, f.name) for f in fields if f.kind == "embedding"}
     vectors = {name: listed for name, (listed, _) in held.items()}
-    hidden = read_hidden(store, manifest)
+    hidden = read_hidden(store, manifest, cache=cache)
     rows = RowSet(store, cache, manifest, address, fields, stripes, vectors, hidden)
     return rows, frozenset(name for name, (_, marked) in held.items() if marked)
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dreamdb_arrow.codec.distinct import united
 from dreamdb_arrow.columnar.differences import Flags, differing, present
 from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
@@ -113,7 +114,7 @@ def whole_column(table: pa.Table, name: str) -> pa.Array:
 
 def windows(starts: Sequence[I64]) -> Iterator[tuple[int, int]]:
     """Cut all anchors into ranges [low, high) that hold a few row groups each, whose first anchors are given."""
-    every = np.unique(np.concatenate([np.empty(0, np.int64), *starts]))
+    every = united(starts)
     if len(every):
         cuts = [-(2**63), *every[GROUPS::GROUPS].tolist(), 2**63 - 1]
         yield from itertools.pairwise(cuts)

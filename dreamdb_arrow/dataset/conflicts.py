@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from dreamdb_arrow.codec.distinct import united
 from dreamdb_arrow.columnar.differences import Flags, present
 from dreamdb_arrow.columnar.overlaps import overlapping, shared_anchors
 from dreamdb_arrow.columnar.projection import row_entry
@@ -154,7 +155,7 @@ def _anchors(rows: RowSet, held: Mapping[str, tuple[Stripe, ...]], low: int, hig
         if name:
             met = [s for s in stripes if s.meets(low, high)]
             found += [a[(a >= low) & (a < high)] for a in vector_anchors(rows, name, met)]
-    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+    return united(found)
 
 
 # --- which values -------------------------------------------------------------------------------------------

@@ -9,16 +9,18 @@ from typing import Any, NoReturn
 import numpy as np
 import pyarrow as pa
 
-from dreamdb_arrow.codec.address import Address, as_address
-from dreamdb_arrow.columnar.rows import TOMBSTONES_KEY
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.distinct import distinct
+from dreamdb_arrow.columnar.deleted import tombstones_head
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.commit import Change, Clock, commit
 from dreamdb_arrow.objects.manifest import Manifest
+from dreamdb_arrow.objects.tombstones import TOMBSTONES_KEY
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.layout import VISIBLE_ANCHOR_MAX
-from dreamdb_arrow.tracks.tombstones import NO_TOMBSTONES, add_tombstones, read_tombstones, write_tombstones
+from dreamdb_arrow.tracks.tombstones import add_tombstones, delete_anchors
 
 
 def delete_rows(
@@ -35,21 +37,19 @@ def delete_rows(
         raise InvalidInputError(f"reason must be a text, not {reason!r:.60}")
 
     def build(parent: Manifest, _: Address, batch: Batch) -> Change:
-        entry = parent.registry.get(TOMBSTONES_KEY)
+        entry = parent.registry.get(TOMBSTONES_KEY) or {}
         now_ms = max(clock(), parent.ts) // 1_000_000
-        held = read_tombstones(store, as_address(entry["head"])) if entry else NO_TOMBSTONES
-        extended = add_tombstones(held, wanted, now_ms, reason)  # 0020-R6
-        if len(extended.anchors) == len(held.anchors):
-            return Change("delete")
-        head = write_tombstones(batch, parent.timeline, extended, now_ms)
-        return Change("delete", registry={TOMBSTONES_KEY: {**(entry or {}), "head": bytes(head)}})
+        new = delete_anchors(wanted, now_ms, reason)
+        head = add_tombstones(store, batch, parent.timeline, tombstones_head(parent), new, now_ms)
+        registry = {} if head is None else {TOMBSTONES_KEY: {**entry, "head": bytes(head)}}
+        return Change("delete", registry=registry)
 
     return commit(store, name, build, clock=clock)
 
 
 def as_anchors(anchors: Any) -> I64:
     """Return anchors, given as integers in a list or an array of NumPy or Arrow, as int64 (n,), ascending, distinct."""
-    return np.unique(check_anchors(anchors))
+    return distinct(check_anchors(anchors))
 
 
 def check_anchors(anchors: Any) -> I64:

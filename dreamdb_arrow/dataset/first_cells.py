@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from dreamdb_arrow.codec.address import Address, as_address
+from dreamdb_arrow.codec.distinct import distinct
 from dreamdb_arrow.columnar.vectors import F32
 from dreamdb_arrow.dataset.spatial import publish_spatial_index, trained_index
 from dreamdb_arrow.objects.index_entries import CELLS, entries_of_lists
@@ -73,7 +74,7 @@ def _held_rows(store: Store, track: Track, form: Form) -> list[CellRows] | None:
         return None
     held = [rows for _, rows in iterate_rows(store, track, form, entries)]
     anchors = np.concatenate([np.empty(0, np.int64), *(rows.anchors for rows in held)])
-    return held if len(np.unique(anchors)) == len(anchors) else None
+    return held if len(distinct(anchors)) == len(anchors) else None
 
 
 def _refile(

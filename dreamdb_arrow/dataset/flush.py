@@ -14,10 +14,10 @@ from dreamdb_arrow.codec.address import Address, as_address
 from dreamdb_arrow.columnar.arrays import items_of_arrow
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
+from dreamdb_arrow.columnar.deleted import read_hidden
 from dreamdb_arrow.columnar.media_refs import items_of_refs
 from dreamdb_arrow.columnar.notes import add_note, still_covered, write_note
 from dreamdb_arrow.columnar.projection import row_entry
-from dreamdb_arrow.columnar.rows import read_hidden
 from dreamdb_arrow.columnar.rowset import Stripe
 from dreamdb_arrow.columnar.stripe import (
     ANCHOR,
@@ -118,7 +118,7 @@ def flush_stripes(
 ) -> Change:
     """Return the change that brings these stripes into the Tracks, but for rows deleted since and what is there already."""
     known = read_known(store, parent)
-    now = Round(store, cache, parent, known, stripes, later, read_hidden(store, parent))
+    now = Round(store, cache, parent, known, stripes, later, read_hidden(store, parent, cache=cache))
     table = pending_rows(now)
     rows = Rows(without_held(now, table))
     names = [s.address for s in stripes]

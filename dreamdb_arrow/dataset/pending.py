@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.distinct import united
 from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cell_vectors import cell_vectors
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
@@ -213,7 +214,7 @@ def _in_cells(now: Round, f: Field, wanted: I64) -> I64:
     anchors = [held for _, held in _flushed_anchors(now, wanted)]
     if not anchors:
         return np.empty(0, np.int64)
-    asked = np.unique(np.concatenate(anchors))
+    asked = united(anchors)
     low, high = int(asked[0]), int(asked[-1]) + 1
     stripes = cell_vectors(now.store, now.cache, now.parent, f)
     held = [

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from dreamdb_arrow.codec.distinct import united
 from dreamdb_arrow.columnar.cell_layout import CellLayout, doubles_within, is_laid_out, live_mask
 from dreamdb_arrow.columnar.projection import bucket_origin, dim_of, row_entry
 from dreamdb_arrow.columnar.rowset import RowSet
@@ -66,7 +67,7 @@ def open_probed(rows: RowSet, f: Field, queries: F32, nprobe: int) -> Cells | No
     segment, counts = _segment(rows.store, track, entries, dim_of(f), origin)
     seen[0] += counts
     hot = hot_block(rows, f)
-    dead = np.unique(np.concatenate(doubles_within(segment)))
+    dead = united(doubles_within(segment))
     alive = live_mask(segment, dead, (rows.hidden, hot[0]))
     runs = cell_runs((segment,))
     beside = tuple(block for block in (hot, *unflushed_blocks(rows, f)) if len(block[0]))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dreamdb_arrow.codec.distinct import distinct
 from dreamdb_arrow.columnar.stripe import ANCHOR
 from dreamdb_arrow.dataset.delete import check_anchors
 from dreamdb_arrow.dataset.handle import Handle
@@ -94,7 +95,7 @@ class Searching(Handle):
         rows = self.space.rows(self._version, for_search=True)
         allowed = where_anchors(rows, where_eq, where)
         if anchors is not None:
-            listed = np.unique(check_anchors(anchors))
+            listed = distinct(check_anchors(anchors))
             allowed = listed if allowed is None else np.intersect1d(allowed, listed, assume_unique=True)
         report, began = Report(), time.perf_counter()
         found, distances = search(

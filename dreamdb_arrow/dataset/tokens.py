@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, as_address
+from dreamdb_arrow.codec.distinct import distinct
 from dreamdb_arrow.columnar.cover_note import merge_notes
 from dreamdb_arrow.columnar.notes import read_notes
 from dreamdb_arrow.columnar.projection import row_entry
@@ -154,7 +155,7 @@ def _checked(docs: Iterable[tuple[int, Any]], f: Field, max_tokens: int) -> _Giv
     if not anchors:
         raise InvalidInputError(f"field {f.name!r} needs at least one row")
     rows = check_anchors(anchors)
-    if len(np.unique(rows)) < len(rows):
+    if len(distinct(rows)) < len(rows):
         raise InvalidInputError(f"field {f.name!r}: an anchor is there twice")
     if int(rows.max()) > (VISIBLE_ANCHOR_MAX + 1) // max_tokens - 1:  # 0015-R3
         most = (VISIBLE_ANCHOR_MAX + 1) // max(1, int(rows.max()) + 1)

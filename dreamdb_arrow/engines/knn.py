@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address, parse_address
+from dreamdb_arrow.codec.distinct import distinct
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.delete import check_anchors
@@ -130,7 +131,7 @@ class Knn:
         rows, listed = self.space.rows(version), options.get("anchors")
         allowed = self._allowed(rows, ref, options.get("filter"), t0, t1)
         if listed is not None:
-            wanted = np.unique(check_anchors([a for a in listed if a is not None]))
+            wanted = distinct(check_anchors([a for a in listed if a is not None]))
             allowed = wanted if allowed is None else np.intersect1d(allowed, wanted, assume_unique=True)
         how = {name: options.get(name) for name in ("nprobe", "recall", "pool")}
         return search(rows, field, queries, options["k"], **how, t0=t0, t1=t1, allowed=allowed, report=report)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from dreamdb_arrow.codec.distinct import united
 from dreamdb_arrow.columnar.arrays import column_type
 from dreamdb_arrow.columnar.cache import Files
 from dreamdb_arrow.columnar.columns import columns_of
@@ -215,7 +216,7 @@ def source_of(rows: RowSet, t0: int, t1: int, *, share: int = SHARE) -> Source:
     stripes = tuple(stripe for stripe, _ in live)
     files = rows.cache.hold_all(rows.store, [(s.path, s.address) for s in stripes])
     columns = columns_of(rows.cache, files, [s.address for s in stripes])
-    hidden = np.unique(np.concatenate([np.empty(0, np.int64), *(left for _, left in live)]))
+    hidden = united(left for _, left in live)
     low, high = np.searchsorted(hidden, [t0, t1])
     key = f"{rows.address} {t0} {t1}"
     return Source(key, t0, t1, originals, stripes, files, columns, hidden[low:high])

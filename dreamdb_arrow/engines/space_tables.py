@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.columnar.rows import read_tombstone_list
+from dreamdb_arrow.columnar.deleted import read_tombstone_list
 from dreamdb_arrow.dataset.index_status import index_status
 from dreamdb_arrow.dataset.inspect import constants, history, objects, refs, schema_rows, tracks
 from dreamdb_arrow.dataset.space import Space
@@ -100,8 +101,8 @@ def _objects(space: Space, version: Address) -> pa.Table:
 def _tombstones(space: Space, version: Address) -> pa.Table:
     held = read_tombstone_list(space.store, space.rows(version).manifest)
     columns = [
-        pa.array(held.anchors, pa.int64()),
-        pa.array(held.deleted_at, pa.int64()).cast(pa.timestamp("ms")),
+        pa.array(held.anchors.astype(np.int64)),
+        pa.array(held.deleted_at.astype(np.int64)).cast(pa.timestamp("ms")),
         pa.array(held.reasons, pa.string()),
     ]
     return pa.Table.from_arrays(columns, schema=TOMBSTONES)

@@ -1,20 +1,18 @@
 """Tombstones: which anchors are deleted; an index, and under it a tree of pages. Spec 0020.
 
 Times are milliseconds since 1970. A page of level 0 holds entries, one of a higher level its children; both at
-most 128, in order of anchors. n items go to ceil(n / 128) pages whose sizes differ by one at most, the longer
-ones first; so do the pages themselves, until one is left, the root.
+most 128, in order of anchors. How they are spread over pages: `objects.tombstone_tree`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from typing import Any, Final, NamedTuple, TypeVar
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
-from dreamdb_arrow.errors import InvalidInputError, LayoutError
+from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.shape import (
     expect_address,
     expect_addresses,
@@ -34,8 +32,6 @@ _INDEX_KEYS: Final = frozenset({"kind", "root", "parents", "timeline", "issued_a
 _PAGE_REF_KEYS: Final = frozenset({"hash", "level", "count", "min", "max"})
 _ENTRY_KEYS: Final = frozenset({"anchor", "deleted_at"})
 _REASON_KEY: Final = frozenset({"reason"})
-
-T = TypeVar("T")
 
 
 class Tombstone(NamedTuple):
@@ -79,34 +75,12 @@ class TombstoneIndex:
 # --- pages --------------------------------------------------------------------------------------------------
 
 
-def build_pages(entries: Sequence[Tombstone]) -> tuple[PageRef | None, list[bytes]]:
-    """Return the page tree of these entries: the reference to its root, and its pages, children first.
-
-    Args:
-        entries: in order of their anchors, each anchor once; of none there is no root and no page.
-
-    Raises:
-        InvalidInputError: they are in another order.
-    """
-    if any(left.anchor >= right.anchor for left, right in pairwise(entries)):
-        raise InvalidInputError("tombstones must be in order of their anchors, each anchor once")
-    level, pages = [TombstonePage(0, entries=part) for part in _split_evenly(entries)], []
-    refs: list[PageRef] = []
-    while level:
-        encoded = [encode_page(page) for page in level]
-        pages += encoded
-        refs = [_ref_to(page, data) for page, data in zip(level, encoded, strict=True)]
-        above = _split_evenly(refs) if len(refs) > 1 else []
-        level = [TombstonePage(part[0].level + 1, children=part) for part in above]
-    return (refs[0] if refs else None), pages
-
-
 def encode_page(page: TombstonePage) -> bytes:
     """Return the canonical bytes."""
     items: dict[str, Any] = (
         {"children": [_ref_value(child) for child in page.children]}
         if page.level
-        else {"entries": [_entry_value(entry) for entry in page.entries]}
+        else {"entries": [entry_value(entry) for entry in page.entries]}
     )
     return encode_cbor({"kind": _PAGE_KIND, "level": page.level, **items})
 
@@ -128,20 +102,11 @@ def decode_page(data: bytes) -> TombstonePage:
 
 def check_page(page: TombstonePage, ref: PageRef) -> None:
     """Raise LayoutError unless a page is what its parent says of it."""
-    if _ref_to(page, ref.address) != ref:  # 0020-R3
+    if ref_to(page, ref.address) != ref:  # 0020-R3
         raise LayoutError(f"tombstone page {ref.address} is not what its parent says of it")
 
 
-def _split_evenly(items: Sequence[T]) -> list[tuple[T, ...]]:
-    if not items:
-        return []
-    pages = -(-len(items) // PAGE_ITEMS_MAX)  # 0020-R5
-    sizes = [len(items) // pages + (page < len(items) % pages) for page in range(pages)]
-    stops = list(accumulate(sizes))
-    return [tuple(items[stop - size : stop]) for size, stop in zip(sizes, stops, strict=True)]
-
-
-def _ref_to(page: TombstonePage, name: Address | bytes) -> PageRef:
+def ref_to(page: TombstonePage, name: Address | bytes) -> PageRef:
     """Return the reference to a page, given its address or its bytes."""
     address = name if isinstance(name, Address) else address_of(name)
     if page.level:
@@ -162,7 +127,7 @@ def _decode_children(items: list[Any], level: int) -> tuple[PageRef, ...]:
 
 
 def _decode_entries(items: list[Any]) -> tuple[Tombstone, ...]:
-    entries = tuple(map(_decode_entry, items))
+    entries = tuple(map(decode_entry, items))
     if any(left.anchor >= right.anchor for left, right in pairwise(entries)):
         raise LayoutError("entries of a tombstone page are not in order")
     return entries
@@ -199,12 +164,14 @@ def decode_index(data: bytes) -> TombstoneIndex:
 # --- their parts: values and back ---------------------------------------------------------------------------
 
 
-def _entry_value(entry: Tombstone) -> dict[str, Any]:
+def entry_value(entry: Tombstone) -> dict[str, Any]:
+    """Return a tombstone as what CBOR has for it."""
     value: dict[str, Any] = {"anchor": entry.anchor, "deleted_at": entry.deleted_at}
     return value if entry.reason is None else {**value, "reason": entry.reason}
 
 
-def _decode_entry(value: Any) -> Tombstone:
+def decode_entry(value: Any) -> Tombstone:
+    """Return the tombstone that was decoded to this value. Raises LayoutError."""
     fields = expect_closed_map(value, "tombstone", _ENTRY_KEYS, _REASON_KEY)
     return Tombstone(
         anchor=expect_uint(fields["anchor"], "anchor of a tombstone"),

@@ -41,6 +41,7 @@ from dreamdb_arrow.objects.scalar_values import VALUE_TYPES, ValueType
 from dreamdb_arrow.objects.schema import decode_schema
 from dreamdb_arrow.objects.spatial_bucket import decode_spatial_bucket, decode_vector_sidecar
 from dreamdb_arrow.objects.spatial_index import decode_spatial_index
+from dreamdb_arrow.objects.tombstone_tree import decode_leaf
 from dreamdb_arrow.objects.tombstones import decode_index, decode_page
 from dreamdb_arrow.objects.track import decode_track
 from dreamdb_arrow.objects.vector_compressor import decode_vector_compressor
@@ -147,6 +148,7 @@ DECODERS: Final = MappingProxyType[str, Decoder](
         "video item": decode_video_item,
         "geometry item": decode_geometry_item,
         "tombstone page": decode_page,
+        "tombstone leaf": decode_leaf,
         "tombstone index": decode_index,
         "array": _of(DENSE, "f32", (2, 3), RAW),
         "array, ragged": _of(RAGGED, "f32", (3,), OFFSETS),

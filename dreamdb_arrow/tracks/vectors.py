@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamdb_arrow.codec.address import Address, address_texts
+from dreamdb_arrow.codec.distinct import united
 from dreamdb_arrow.errors import InvalidInputError, LayoutError
 from dreamdb_arrow.objects.index_entries import (
     CELLS,
@@ -125,7 +126,7 @@ def read_cell_anchors(store: Store, track: Track) -> I64:
     found = [np.empty(0, np.int64)]
     for group in _groups(iterate_cells(store, track)):
         found += [decode_spatial_bucket(data).anchors for data in _fetch_buckets(store, track, group)]
-    anchors = np.unique(np.concatenate(found))
+    anchors = united(found)
     return anchors[(anchors >= 0) & (anchors <= VISIBLE_ANCHOR_MAX)]
 
 

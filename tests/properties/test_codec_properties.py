@@ -16,7 +16,16 @@ from dreamdb_arrow.codec.modality import check_modality, parse_modality
 from dreamdb_arrow.codec.outboard import encode_outboard, encode_outboards
 from dreamdb_arrow.codec.time_key import decode_time_key, encode_time_key
 from dreamdb_arrow.errors import CanonicalError, CorruptDataError, UnsupportedError
-from dreamdb_arrow.objects import genesis, manifest, media_items, scalar_index, schema, tombstones, track
+from dreamdb_arrow.objects import (
+    genesis,
+    manifest,
+    media_items,
+    scalar_index,
+    schema,
+    tombstone_tree,
+    tombstones,
+    track,
+)
 
 # --- values -------------------------------------------------------------------------------------------------
 
@@ -222,7 +231,7 @@ ITEMS = st.lists(st.builds(media_items.Chunk, ADDRESSES, st.integers(0, 2**40)),
 )
 TOMBSTONES = st.builds(tombstones.Tombstone, U64, U64, st.none() | TEXTS)
 PAGES = st.lists(TOMBSTONES, min_size=1, max_size=200, unique_by=lambda t: t.anchor).map(
-    lambda found: tombstones.build_pages(sorted(found, key=lambda t: t.anchor))
+    lambda found: tombstone_tree.build_pages(sorted(found, key=lambda t: t.anchor))
 )
 INDEXES = st.builds(
     tombstones.TombstoneIndex,

@@ -47,11 +47,11 @@ from dreamdb_arrow.objects.spatial_index import (
     make_ivf_cosine,
     make_lsh_cosine,
 )
+from dreamdb_arrow.objects.tombstone_tree import build_pages
 from dreamdb_arrow.objects.tombstones import (
     Tombstone,
     TombstoneIndex,
     TombstonePage,
-    build_pages,
     decode_index,
     decode_page,
     encode_index,

@@ -36,6 +36,7 @@ from dreamdb_arrow.objects import (
     schema,
     spatial_bucket,
     spatial_index,
+    tombstone_tree,
     tombstones,
     track,
     vector_compressor,
@@ -515,7 +516,7 @@ GROWN = decode_cbor(
 )
 LEAF = index_page.index_leaf("image.png", entries_of_lists(MEDIA, [[1, 2, 3, bytes(ZEROS)]]))
 TOMBSTONES = (tombstones.Tombstone(1, 2), tombstones.Tombstone(3, 4, "gdpr"))
-ROOT, PAGES = tombstones.build_pages([tombstones.Tombstone(at, 0) for at in range(129)])
+ROOT, PAGES = tombstone_tree.build_pages([tombstones.Tombstone(at, 0) for at in range(129)])
 INDEX = decode_cbor(tombstones.encode_index(tombstones.TombstoneIndex(ZEROS, 1, ROOT)))
 TOMBSTONE_PAGE = decode_cbor(tombstones.encode_page(tombstones.TombstonePage(0, entries=TOMBSTONES)))
 ITEMS = decode_cbor(encode_items(items_object_of((Chunk(ZEROS, 1),))))

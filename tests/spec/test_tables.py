@@ -35,7 +35,8 @@ from dreamdb_arrow.objects.spatial_index import (
     make_lsh_cosine,
     make_lsh_l2,
 )
-from dreamdb_arrow.objects.tombstones import Tombstone, build_pages, decode_page
+from dreamdb_arrow.objects.tombstone_tree import build_pages
+from dreamdb_arrow.objects.tombstones import Tombstone, decode_page
 from dreamdb_arrow.objects.track import WHOLE_COVERAGE, Track
 from dreamdb_arrow.objects.vector_compressor import encode_vector_compressor, make_pq, make_rabitq
 from dreamdb_arrow.spatial.partitioners import assign_cells

@@ -23,9 +23,9 @@ from dreamdb_arrow.objects.media_items import decode_items, encode_items
 from dreamdb_arrow.objects.scalar_index import decode_scalar_index, encode_scalar_index
 from dreamdb_arrow.objects.schema import decode_schema, encode_schema, modality_of, track_kind_of
 from dreamdb_arrow.objects.shape import expect_range
+from dreamdb_arrow.objects.tombstone_tree import build_pages
 from dreamdb_arrow.objects.tombstones import (
     Tombstone,
-    build_pages,
     decode_index,
     decode_page,
     encode_index,

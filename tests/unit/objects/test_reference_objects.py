@@ -13,6 +13,7 @@ from dreamdb_arrow.objects import (
     media_items,
     scalar_index,
     schema,
+    tombstone_tree,
     tombstones,
     track,
     video_item,
@@ -111,7 +112,7 @@ def test_tombstones(reference_space, reference_name):
         if index.root is not None:
             page = pages[index.root.address]
             tombstones.check_page(page, index.root)
-            assert page.level > 0 or tombstones.build_pages(page.entries)[0] == index.root
+            assert page.level > 0 or tombstone_tree.build_pages(page.entries)[0] == index.root
 
 
 def test_schemas(reference_space, reference_name):

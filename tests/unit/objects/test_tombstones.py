@@ -3,12 +3,12 @@ import pytest
 from dreamdb_arrow.codec.address import address_of
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.errors import InvalidInputError, LayoutError
+from dreamdb_arrow.objects.tombstone_tree import build_pages
 from dreamdb_arrow.objects.tombstones import (
     PAGE_ITEMS_MAX,
     PageRef,
     Tombstone,
     TombstoneIndex,
-    build_pages,
     check_page,
     decode_index,
     decode_page,
