@@ -1,4 +1,4 @@
-"""`dreamdb delete`: hide rows, named by anchor or by a condition, after telling how many."""
+"""`dreamdb delete`: hide rows, named by anchor, time or a condition, after telling how many."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-import numpy as np
-
-from dreamdb_arrow.cli.failures import FAILED, OK, UsageError, failure_line
+from dreamdb_arrow.cli.failures import FAILED, OK, UsageError
 from dreamdb_arrow.cli.opening import open_for_writing
-from dreamdb_arrow.cli.sql import ENGINE, read_text, session
+from dreamdb_arrow.cli.sql import read_text
 from dreamdb_arrow.cli.values import json_text
 from dreamdb_arrow.cli.words import counted
 from dreamdb_arrow.columnar.vectors import I64
-from dreamdb_arrow.dataset.dataset import Dataset
+from dreamdb_arrow.dataset import dataset
 from dreamdb_arrow.dataset.delete import as_anchors
-from dreamdb_arrow.engines.plans import literal
+from dreamdb_arrow.engines.frames import Dataset
 from dreamdb_arrow.errors import InvalidInputError
 
 
@@ -38,26 +36,17 @@ def run(args: Namespace) -> int:
 
 def _check(args: Namespace) -> None:
     by_anchor = bool(args.anchor or args.anchors_file)
-    if by_anchor == bool(args.where):
-        raise UsageError("name the rows: either --anchor and --anchors-file, or --where", "delete")
+    by_condition = bool(args.where) or args.t0 is not None or args.t1 is not None
+    if by_anchor == by_condition:
+        raise UsageError(
+            "name the rows: either --anchor and --anchors-file, or --where, --t0 and --t1", "delete"
+        )
 
 
-def _wanted(args: Namespace, ds: Dataset) -> I64 | list[int]:
-    if args.where:
-        return matching(ds, args.where)
+def _wanted(args: Namespace, ds: dataset.Dataset) -> I64 | list[int]:
+    if args.where or args.t0 is not None or args.t1 is not None:
+        return Dataset(ds.space, args.ref, ds.version).matching(args.where, args.t0 or 0, args.t1)
     return [*args.anchor, *(read_anchors(args.anchors_file) if args.anchors_file else ())]
-
-
-def matching(ds: Dataset, condition: str) -> I64:
-    """Return the anchors of live rows that satisfy an SQL condition. It is parsed as one expression, never pasted."""
-    version = literal(ds.current_manifest())
-    with session(ds.space) as con:
-        rows = con.sql(f"FROM dreamdb_scan({literal(ds.ref_name())}, as_of := {version})")
-        try:
-            held = rows.filter(ENGINE.duckdb.SQLExpression(condition)).project("_anchor").to_arrow_table()
-        except ENGINE.duckdb.Error as error:
-            raise InvalidInputError(f"--where {condition!r}: {failure_line(error)}") from None
-    return np.asarray(held["_anchor"].combine_chunks(), dtype=np.int64)
 
 
 def read_anchors(name: str) -> list[int]:
@@ -82,7 +71,7 @@ def _confirmed(ref: str, rows: int) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _report(args: Namespace, ds: Dataset, rows: int, anchors: int) -> None:
+def _report(args: Namespace, ds: dataset.Dataset, rows: int, anchors: int) -> None:
     facts: dict[str, Any] = {"ref": args.ref, "rows": rows, "anchors": anchors, "dry_run": args.dry_run}
     done = "would delete" if args.dry_run else "deleted"
     text = f"{done} {counted(rows, 'row')} of {args.ref}"

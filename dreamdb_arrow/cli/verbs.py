@@ -109,6 +109,8 @@ def _delete(parser: ArgumentParser) -> None:
     parser.add_argument("--anchors-file", metavar="F", help=listed)
     where = "an SQL condition on the columns of the ref, for the rows that satisfy it"
     parser.add_argument("--where", metavar="CONDITION", help=where)
+    parser.add_argument("--t0", metavar="A", type=whole_number, help="the rows from this anchor on")
+    parser.add_argument("--t1", metavar="A", type=whole_number, help="the rows before this anchor")
     parser.add_argument("--reason", metavar="TEXT", help="kept with the deletion")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--dry-run", action="store_true", help="only tell how many rows that would be")
@@ -288,13 +290,14 @@ VERBS: Final = MappingProxyType(
             _json,
         ),
         "delete": Verb(
-            "BACKEND REF (--anchor A ... | --anchors-file F | --where CONDITION) [--reason TEXT] [--yes] [--dry-run]",
+            "BACKEND REF (--anchor A ... | --anchors-file F | [--where CONDITION] [--t0 A] [--t1 A]) [--reason TEXT] [--yes] [--dry-run]",
             "hide rows from all later reads of a ref",
             "Older versions, and snapshots, still show the rows. On a terminal you are asked first, unless --yes is\n"
             "given; elsewhere you are not.",
             (
                 "dreamdb delete space hello --where \"label = 'b' AND n < 5\" --dry-run",
                 "dreamdb delete space hello --where \"label = 'b' AND n < 5\" --reason gdpr --yes",
+                "dreamdb delete space hello --t1 1700000000000000000 --reason 'kept for a year' --yes",
                 "dreamdb delete space hello --anchor 1700000000000000000 --anchor 1700000001000000000 --yes",
                 "dreamdb delete space hello --anchors-file gone.txt --yes",
             ),

@@ -239,14 +239,14 @@ class Session:
     # ---------------------------------------------------------------- functions and macros
 
     def _create_functions(self, con: duckdb.DuckDBPyConnection) -> None:
-        knn = Knn(self.space, self._planner.version, self._allowed)
+        knn = Knn(self.space, self._planner.version, self.matching)
         arrow = {"type": "arrow"}
         volatile = {"side_effects": True}
         made: list[tuple[str, Callable[..., Any], Sequence[str], str, dict[str, Any]]] = [
             ("plan", self._planner.plan, [*[TEXT] * 6, "UBIGINT", TEXT], TEXT, volatile),
             ("files", self._planner.files, [TEXT], FILES_SQL, volatile | arrow),
             ("knn", knn.answer, [TEXT, TEXT, "FLOAT[]", TEXT, "UBIGINT", TEXT], FOUND_SQL, volatile | arrow),
-            ("effect", Effects(self.space).do, [TEXT, "VARCHAR[]"], DONE_SQL, volatile),
+            ("effect", Effects(self.space, self.matching).do, [TEXT, "VARCHAR[]"], DONE_SQL, volatile),
             ("hits", knn.hits, [TEXT, "FLOAT[]", "BIGINT[]"], HITS_SQL, volatile),
             ("vector", self._late.vectors_of(None), KEYED, "FLOAT[]", arrow),
             ("media", self._late.media, [TEXT, TEXT, MEDIA_REF_SQL], "BLOB", arrow),
@@ -298,7 +298,7 @@ class Session:
             with suppress(duckdb.Error, OSError):  # a cache that cannot be written keeps none
                 keep_macros(con.execute, kept)
 
-    def _allowed(self, ref: str, version: Address, condition: str, t0: int, t1: int) -> I64:
+    def matching(self, ref: str, version: Address, condition: str, t0: int, t1: int) -> I64:
         """Return the anchors that satisfy a condition, ascending. It is parsed as one expression, never pasted."""
         call = f"{self._qualified('dreamdb_scan')}({literal(ref)}, as_of := {literal(str(version))}, t0 := {t0}, t1 := {t1})"
         try:
@@ -306,7 +306,7 @@ class Session:
                 rows = cursor.sql(f"FROM {call}").filter(duckdb.SQLExpression(condition))
                 table = rows.select(duckdb.ColumnExpression("_anchor")).to_arrow_table()
         except duckdb.Error as error:
-            raise InvalidInputError(f"filter {condition!r}: {str(error).splitlines()[0]}") from None
+            raise InvalidInputError(f"condition {condition!r}: {str(error).splitlines()[0]}") from None
         return np.sort(np.asarray(table["_anchor"].combine_chunks(), dtype=np.int64))
 
 

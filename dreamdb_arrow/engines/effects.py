@@ -7,17 +7,23 @@ asks for the columns. What was done stays done when the transaction is rolled ba
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.dataset import Dataset
+from dreamdb_arrow.dataset.delete import as_anchors
+from dreamdb_arrow.dataset.scan import TIME_MAX
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 
 DONE_SQL: Final = "STRUCT(ref VARCHAR, version VARCHAR, rows BIGINT, error VARCHAR)"
 
 Arguments = Sequence[str | None]
+Matching = Callable[[str, Address, str, int, int], I64]  # of a Ref, a version, a condition, t0 and t1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +37,15 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """The effects on one Space."""
+    """The effects on one Space; `matching` finds the anchors of the rows of a version that satisfy a condition, in a range."""
 
     space: Space
+    matching: Matching
 
     def do(self, kind: str, arguments: Arguments) -> dict[str, Any]:
         """Do what a macro asks for, and return one value of DONE_SQL; an error comes back as a line of text."""
         try:
-            done = EFFECTS[kind](self.space, arguments)
+            done = EFFECTS[kind](self, arguments)
         except (DreamDBError, OSError) as error:
             line = " ".join(f"dreamdb: {error}".split())
             return {"ref": None, "version": None, "rows": None, "error": line}
@@ -57,31 +64,48 @@ def named(what: str, text: str | None) -> str:
     return text
 
 
-def _branch(space: Space, arguments: Arguments) -> Done:
+def _branch(effects: Effects, arguments: Arguments) -> Done:
     ref, name, as_of = arguments
-    made = dataset_at(space, ref, as_of).branch(named("name", name))
+    made = dataset_at(effects.space, ref, as_of).branch(named("name", name))
     return Done(made.ref_name(), made.current_manifest())
 
 
-def _snapshot(space: Space, arguments: Arguments) -> Done:
+def _snapshot(effects: Effects, arguments: Arguments) -> Done:
     ref, label, as_of = arguments
-    made = dataset_at(space, ref, as_of).snapshot(named("label", label))
+    made = dataset_at(effects.space, ref, as_of).snapshot(named("label", label))
     return Done(made["label"], made["manifest"])
 
 
-def _merge(space: Space, arguments: Arguments) -> Done:
+def _merge(effects: Effects, arguments: Arguments) -> Done:
     ref, branch, strategy = arguments
-    ds = dataset_at(space, ref)
+    ds = dataset_at(effects.space, ref)
     return Done(ds.ref_name(), ds.merge(named("branch", branch), named("strategy", strategy)))
 
 
-def _revert(space: Space, arguments: Arguments) -> Done:
+def _revert(effects: Effects, arguments: Arguments) -> Done:
     ref, version = arguments
-    ds = dataset_at(space, ref)
+    ds = dataset_at(effects.space, ref)
     return Done(ds.ref_name(), ds.revert(named("version", version)))
 
 
-EFFECTS: Final[Mapping[str, Callable[[Space, Arguments], Done]]] = {
+def _delete(effects: Effects, arguments: Arguments) -> Done:
+    ref, condition, anchors, t0, t1, reason = arguments
+    ds = dataset_at(effects.space, ref)
+    span = int(t0 or 0), TIME_MAX if t1 is None else int(t1)
+    if (anchors is None) == (condition is None and t0 is None and t1 is None):
+        raise InvalidInputError("name the rows to delete: by anchors, or by filter, t0 and t1")
+    if anchors is not None:
+        wanted = as_anchors(json.loads(anchors))
+        rows = ds.take(wanted, fields=[]).num_rows
+    else:
+        wanted = effects.matching(ds.ref_name(), ds.version, condition or "true", *span)
+        rows = len(wanted)
+    version = ds.delete(wanted, reason) if len(wanted) else ds.current_manifest()
+    return Done(ds.ref_name(), version, rows)
+
+
+EFFECTS: Final[Mapping[str, Callable[[Effects, Arguments], Done]]] = {
+    "delete": _delete,
     "branch": _branch,
     "snapshot": _snapshot,
     "merge": _merge,

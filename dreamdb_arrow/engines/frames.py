@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset import dataset
 from dreamdb_arrow.dataset.scan import TIME_MAX, plan_scan
 from dreamdb_arrow.engines.arrow import DreamDBDataset, Scanner
@@ -108,9 +109,49 @@ class Dataset(dataset.Dataset):
         The table is the caller's: it needs neither this dataset nor its database. For results that do not fit into
         memory, `connect()`. Raises InvalidInputError, in one line, for what DuckDB refuses.
         """
+        return self._engine().run(self._ref, self._version, query, params)
+
+    def delete(
+        self,
+        anchors: Any = None,
+        reason: str | None = None,
+        *,
+        where: str | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> str:
+        """Hide rows from all later reads and return the new version; older versions still show them.
+
+        Args:
+            anchors: which, as integers in a list or an array; also those that no row has yet.
+            reason: is kept with each.
+            where: instead, the rows at the Ref's tip that satisfy this SQL condition, such as `label = 'cat' AND n > 5`.
+            start_ns: instead, or besides, the rows from this anchor on.
+            end_ns: those before this anchor.
+
+        Raises InvalidInputError.
+        """
+        if (anchors is None) == (where is None and start_ns is None and end_ns is None):
+            raise InvalidInputError("name the rows to delete: by anchors, or by where, start_ns and end_ns")
+        if anchors is None:
+            anchors = self.matching(where, start_ns or 0, end_ns)
+            if not len(anchors):
+                return self.refresh().current_manifest()
+        return super().delete(anchors, reason)
+
+    def matching(self, where: str | None, start_ns: int = 0, end_ns: int | None = None) -> I64:
+        """Return the anchors of the rows at the Ref's tip, in [start_ns, end_ns), that satisfy an SQL condition, int64 (n,).
+
+        It is parsed as one expression. Raises InvalidInputError for one that is wrong.
+        """
+        tip = self.space.resolve(self._ref)
+        condition = "true" if where is None else where
+        return self._engine().matching(self._ref, tip, condition, start_ns, _end(end_ns))
+
+    def _engine(self) -> SelfSql:
         if self._sql is None:
             self._sql = SelfSql(self.space)
-        return self._sql.run(self._ref, self._version, query, params)
+        return self._sql
 
     def attach(self, con: duckdb.DuckDBPyConnection, as_: str | None = None) -> Session:
         """Give a DuckDB connection the table functions and views of this dataset's Space."""

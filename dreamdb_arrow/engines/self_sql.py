@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.duckdb import DuckDBError, Session, leave_open, open_database, ready_macros
 from dreamdb_arrow.engines.plans import literal
@@ -38,9 +39,7 @@ class SelfSql:
 
     def run(self, ref: str, version: Address, query: str, parameters: Parameters) -> pa.Table:
         """Return the result of a query in which `self` is this version. Raises InvalidInputError for one that is wrong."""
-        if self._open is None:
-            self._open = _Database(self._space)
-        cursor = self._open.con.cursor()
+        cursor = self._database().con.cursor()
         try:
             cursor.execute(
                 f"CREATE TEMP VIEW self AS FROM dreamdb_scan({literal(ref)}, as_of := {literal(str(version))})"
@@ -54,6 +53,15 @@ class SelfSql:
         finally:
             cursor.close()
 
+    def matching(self, ref: str, version: Address, condition: str, t0: int, t1: int) -> I64:
+        """Return the anchors in [t0, t1) of rows that satisfy a condition, ascending. Raises InvalidInputError."""
+        return self._database().session.matching(ref, version, condition, t0, t1)
+
+    def _database(self) -> _Database:
+        if self._open is None:
+            self._open = _Database(self._space)
+        return self._open
+
 
 class _Database:
     """A connection, and the Space attached to it."""
@@ -62,8 +70,8 @@ class _Database:
         # A name that is no table must not become a variable of ours.
         self.con = open_database(python_enable_replacements=False)
         # Without views: `self` is the one there is.
-        self._session = Session(self.con, space, kept=ready_macros(space))
-        self._finalizer = weakref.finalize(self, _close, self._session, self.con)
+        self.session = Session(self.con, space, kept=ready_macros(space))
+        self._finalizer = weakref.finalize(self, _close, self.session, self.con)
 
     def abandon(self) -> None:
         """Let go without closing anything, in a process that forked."""

@@ -245,8 +245,8 @@ BAD = {
     "FROM dreamdb_knn('x', 'n', [1, 2])": "of kind scalar",
     "FROM dreamdb_knn('x', 'v', [1, 2, 3, 4, 5, 6, 7, 'nan'::FLOAT])": "NaN",
     "FROM dreamdb_knn('x', 'v', [1, 2, 3, 4, 5, 6, 7, 8], k := 0)": "k must be",
-    "FROM dreamdb_knn('x', 'v', [1, 2, 3, 4, 5, 6, 7, 8], filter := 'nope = 1')": "filter 'nope = 1'",
-    "FROM dreamdb_knn('x', 'v', [1, 2, 3, 4, 5, 6, 7, 8], filter := '1=1) OR (SELECT true')": "filter",
+    "FROM dreamdb_knn('x', 'v', [1, 2, 3, 4, 5, 6, 7, 8], filter := 'nope = 1')": "condition 'nope = 1'",
+    "FROM dreamdb_knn('x', 'v', [1, 2, 3, 4, 5, 6, 7, 8], filter := '1=1) OR (SELECT true')": "condition",
     "FROM dreamdb_search('nope', 'v', [1, 2, 3, 4, 5, 6, 7, 8])": "ref 'nope' does not exist",
 }
 

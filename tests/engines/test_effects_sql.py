@@ -142,3 +142,61 @@ def test_what_cannot_be_done_is_told_in_one_line(ds, con, call, match):
 def test_executing_is_enough(ds, con):
     con.execute("FROM dreamdb_branch('x', 'side')")  # nothing is fetched
     assert "side" in ds.list_refs()
+
+
+def test_rows_are_deleted_by_condition_time_and_anchor(ds, con):
+    def left():
+        return [n for (n,) in con.sql("SELECT n FROM dreamdb_scan('x') ORDER BY n").fetchall()]
+
+    ds.append({"_anchor": range(10, 20), "n": range(10, 20)})
+    calls = {
+        "filter := 'n % 2 = 0', t0 := 10, reason := 'it''s even'": [1, 2, 3, 11, 13, 15, 17, 19],
+        "t0 := 17": [1, 2, 3, 11, 13, 15],
+        "t0 := 2, t1 := 4": [1, 11, 13, 15],
+        "anchors := [1, 99]": [11, 13, 15],
+        "anchors := (SELECT list(_anchor) FROM dreamdb_scan('x') WHERE n > 13)": [11, 13],
+    }
+    for call, wanted in calls.items():
+        before = len(left())
+        ((ref, version, rows),) = con.execute(f"FROM dreamdb_delete('x', {call})").fetchall()
+        assert (ref, version, rows) == ("x", ds.refresh().current_manifest(), before - len(wanted))
+        assert left() == wanted
+    reasons = con.sql("SELECT _anchor, reason FROM dreamdb_tombstones('x') WHERE reason IS NOT NULL").fetchall()
+    assert reasons == [(n, "it's even") for n in range(10, 20, 2)]
+
+
+def test_a_delete_of_nothing_makes_no_version(ds, con):
+    version = ds.current_manifest()
+    assert con.execute("FROM dreamdb_delete('x', filter := 'n > 100')").fetchall() == [("x", version, 0)]
+    assert ds.delete(where="n > 100") == version
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("'x'", "name the rows to delete: by anchors, or by filter, t0 and t1"),
+        ("'x', anchors := [1], t0 := 3", "name the rows to delete"),
+        ("'x', filter := 'nope = 1'", "condition 'nope = 1': Binder Error"),
+        ("'x', filter := 'n = 1; DROP TABLE t'", "condition 'n = 1; DROP TABLE t': Parser Error"),
+        ("'x', filter := 'n = 1) OR (n = 2'", "Parser Error"),
+        ("'x', anchors := [-1]", "anchors, item 0: -1 is outside"),
+        ("'y', t0 := 1", "ref 'y' does not exist; known refs: x"),
+    ],
+)
+def test_what_cannot_be_deleted(ds, con, call, message):
+    version = ds.current_manifest()
+    with pytest.raises(duckdb.Error) as caught:
+        con.execute(f"FROM dreamdb_delete({call})").fetchall()
+    assert message in str(caught.value)
+    assert ds.refresh().current_manifest() == version
+
+
+def test_a_dataset_deletes_what_a_condition_names(ds):
+    ds.append({"_anchor": range(10, 20), "n": range(10, 20)})
+    ds.delete(where="n IN (2, 11)", reason="gdpr")
+    ds.delete(start_ns=13, end_ns=15)
+    ds.delete(where="n > 0", start_ns=18)
+    assert ds.to_arrow()["n"].to_pylist() == [1, 3, 10, 12, 15, 16, 17]
+    for wrong in ({}, {"anchors": [1], "where": "n = 1"}):
+        with pytest.raises(vd.InvalidInputError, match="name the rows to delete"):
+            ds.delete(**wrong)
