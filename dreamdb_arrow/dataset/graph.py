@@ -128,6 +128,34 @@ def append_nodes(store: Store, name: str, field: str, samples: Any, clock: Clock
     return version, done[-1]
 
 
+def graph_without(
+    store: Store, batch: Batch, version: Manifest, entry: TrackEntry, gone: Any
+) -> tuple[TrackEntry, dict[str, Any]] | None:
+    """Return a graph field's entry without the nodes at some anchors, and what the registry says then; None if it has none.
+
+    The graph is built anew from the vectors that are left, as edges of others may lead to the nodes that go. Raises
+    UnsupportedError for one that grew or is compressed, and for one of which nothing would be left.
+    """
+    index = load_graph_index(store, _index_address(version, entry))
+    nodes = read_nodes(store, read_track(store, entry), index)
+    alive = ~np.isin(nodes.anchors, gone)
+    if alive.all():
+        return None
+    if index.compressor is not None or index.fresh is not None or not alive.any():
+        raise UnsupportedError(
+            f"rows cannot be taken out of the graph of {entry.field!r}: decommission the field, or build it anew, then purge"
+        )
+    held, at = _graph_field(version, entry.field)[0], index.layout
+    left, built = _built(nodes.anchors[alive], nodes.vectors[alive], at.max_degree, index.params)
+    address = publish_graph_index(batch, built)
+    track = write_nodes(batch, version.timeline, entry.modality, left, built, address)
+    registry = {
+        entry.modality: {**version.registry[entry.modality], **_registered(built, address)},
+        SCHEMA_KEY: schema_with(version, [_declared(held, built, address)], without=entry.field),
+    }
+    return replace(entry, address=add_track(batch, track), coverage=track.coverage), registry
+
+
 def _regrown(
     parent: Manifest,
     batch: Batch,

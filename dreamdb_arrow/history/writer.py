@@ -22,6 +22,7 @@ _PLACE: Final = re.compile(
     r"(?:;marks=([A-Za-z0-9_-]+))?(?:;(?!skip=|marks=).*)?"
 )
 
+_OPERATION: Final = re.compile(rf"{re.escape(_SDK)}version=[^;]*;operation=([^;]*)")
 _BUNDLE: Final = re.compile(rf"{re.escape(_SDK)}[^\n]*;bundle=([a-z2-7]+)(?:\+([a-z2-7]+))?")
 
 
@@ -67,6 +68,12 @@ def writer_tag(operation: str, place: Place = FIRST) -> str:
 
 def _skip_text(skip: Skip) -> str:
     return f"{skip.depth}:{skip.low}:{skip.address}"
+
+
+def operation_of(writer: str) -> str | None:
+    """Return the verb that a tag of ours tells; None for any other text."""
+    found = _OPERATION.match(writer)
+    return None if found is None else found[1]
 
 
 def place_of(writer: str) -> Place | None:

@@ -77,9 +77,9 @@ def compact_scalars(
     buckets, bucket_of = number_addresses(entries.buckets)
     if len(buckets) <= threshold:
         return Compacted(None, len(values))
-    anchors, counts = _group(*_all_rows(store, track, entries, codes, buckets, bucket_of), len(values))
+    anchors, counts = group_anchors(*_all_rows(store, track, entries, codes, buckets, bucket_of), len(values))
     new = replace(track, object_index=[])
-    fresh, bucket = _add_bucket(batch, track, kind, values, anchors, counts)
+    fresh, bucket = add_bucket(batch, track, kind, values, anchors, counts)
     index: Any = _index_scalars(store, batch, new, kind, fresh)
     done = replace(new, object_index=index)
     return Compacted(done, len(values), len(values), len(entries), ((bucket, frozenset(buckets)),))
@@ -96,14 +96,14 @@ def _all_rows(
     for bucket, stop in zip(buckets, stops, strict=True):
         (data,) = fetch_many(store, paths_in(directory, [bucket]))
         part = order[start:stop]
-        held, counts = _read_records(data, entries.offsets[part], entries.lengths[part])
+        held, counts = read_records(data, entries.offsets[part], entries.lengths[part])
         anchors.append(held)
         of_rows.append(np.repeat(codes[part], counts))
         start = stop
     return np.concatenate(anchors), np.concatenate(of_rows)
 
 
-def _read_records(data: bytes, offsets: Ints, lengths: Ints) -> tuple[NDArray[np.uint64], Ints]:
+def read_records(data: bytes, offsets: Ints, lengths: Ints) -> tuple[NDArray[np.uint64], Ints]:
     """Return the anchors of records of a bucket, one after another, and how many each has. Values may share a record."""
     sizes = np.where(lengths == WHOLE, len(data), lengths)
     order = np.lexsort((sizes, offsets))
@@ -115,7 +115,7 @@ def _read_records(data: bytes, offsets: Ints, lengths: Ints) -> tuple[NDArray[np
     return held[np.repeat(starts[record], counts[record]) + spread(counts[record])], counts[record]
 
 
-def _group(anchors: NDArray[np.uint64], codes: Ints, size: int) -> tuple[NDArray[np.uint64], Ints]:
+def group_anchors(anchors: NDArray[np.uint64], codes: Ints, size: int) -> tuple[NDArray[np.uint64], Ints]:
     """Return the anchors of the first value, of the second, ..., ascending and distinct; and how many each has."""
     order = np.lexsort((anchors, codes))
     anchors, codes = anchors[order], codes[order]
@@ -123,7 +123,7 @@ def _group(anchors: NDArray[np.uint64], codes: Ints, size: int) -> tuple[NDArray
     return anchors[fresh], np.bincount(codes[fresh], minlength=size)
 
 
-def _add_bucket(
+def add_bucket(
     batch: Batch, track: Track, kind: ValueType, values: Any, anchors: NDArray[np.uint64], counts: Ints
 ) -> tuple[ScalarEntries, Address]:
     """Add one bucket of all values; return an entry for each, in the order of values."""
@@ -164,7 +164,7 @@ def compact_cells(
     made: list[list[Any]] = []
     gone: list[Ints] = []
     replaced: list[tuple[Address, frozenset[Address]]] = []
-    for group in _groups(entries, crowded):
+    for group in groups(entries, crowded):
         for rows, lists in _compact_group(store, batch, track, entries, group, bucket_max_bytes):
             made += lists
             gone.append(rows)
@@ -186,7 +186,7 @@ def _cells_of(entries: IndexEntries) -> list[Ints]:
     return [np.array(rows, np.int64) for rows in held.values()]
 
 
-def _groups(entries: IndexEntries, cells: list[Ints]) -> Iterator[list[Ints]]:
+def groups(entries: IndexEntries, cells: list[Ints]) -> Iterator[list[Ints]]:
     """Gather cells until their buckets are as much as should be in memory."""
     group: list[Ints] = []
     size = count = 0

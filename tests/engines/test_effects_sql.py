@@ -161,7 +161,9 @@ def test_rows_are_deleted_by_condition_time_and_anchor(ds, con):
         ((ref, version, rows),) = con.execute(f"FROM dreamdb_delete('x', {call})").fetchall()
         assert (ref, version, rows) == ("x", ds.refresh().current_manifest(), before - len(wanted))
         assert left() == wanted
-    reasons = con.sql("SELECT _anchor, reason FROM dreamdb_tombstones('x') WHERE reason IS NOT NULL").fetchall()
+    reasons = con.sql(
+        "SELECT _anchor, reason FROM dreamdb_tombstones('x') WHERE reason IS NOT NULL"
+    ).fetchall()
     assert reasons == [(n, "it's even") for n in range(10, 20, 2)]
 
 
