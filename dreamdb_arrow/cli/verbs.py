@@ -190,6 +190,20 @@ def _gc(parser: ArgumentParser) -> None:
     _json(parser)
 
 
+def _purge(parser: ArgumentParser) -> None:
+    anchor = "the anchor of a deleted row; may be repeated (all deleted rows)"
+    parser.add_argument("--anchor", metavar="A", type=whole_number, action="append", default=[], help=anchor)
+    listed = "a file of anchors, separated by spaces, commas or lines; - for stdin"
+    parser.add_argument("--anchors-file", metavar="F", help=listed)
+    parser.add_argument("--reason", metavar="TEXT", help="for the report")
+    parser.add_argument("--report", metavar="FILE", help="write the report there, as JSON")
+    parser.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    paused = "say that nobody writes to the Space meanwhile, so that garbage of any age is removed"
+    parser.add_argument("--writers-paused", action="store_true", help=paused)
+    _json(parser)
+
+
 def _fsck(parser: ArgumentParser) -> None:
     unreachable = "look also at objects that nothing leads to"
     parser.add_argument("--unreachable", action="store_true", help=unreachable)
@@ -406,6 +420,24 @@ VERBS: Final = MappingProxyType(
             ("backend",),
             1,
             _gc,
+        ),
+        "purge": Verb(
+            "BACKEND [REF ...] [--anchor A ...] [--anchors-file F] [--reason TEXT] [--report FILE] [--dry-run] [--yes] "
+            "[--writers-paused] [--json]",
+            "take the bytes of deleted rows out of all versions",
+            "Rows that were deleted are still there in older versions, snapshots and files. This writes every version of the refs\n"
+            "(all of them, unless some are named) again that leads to them, moves the refs, removes the old objects, clears the\n"
+            "local cache, and reads everything once more. Other rows stay; versions from before the rows came keep their\n"
+            "addresses. Garbage that is younger than an hour stays, unless --writers-paused is given. The report holds no value\n"
+            "of any row. Copies elsewhere are not touched. When it is interrupted, run it again.",
+            (
+                "dreamdb purge space --dry-run",
+                "dreamdb purge space --reason 'request 4711' --report erased.json --writers-paused --yes",
+                "dreamdb purge space hello hello@first --anchor 1700000000000000000 --yes",
+            ),
+            ("backend", "refs"),
+            1,
+            _purge,
         ),
         "fsck": Verb(
             "BACKEND [REF ...] [--unreachable] [--repair] [--repair-from BACKEND] [--json]",

@@ -19,7 +19,7 @@ from dreamdb_arrow.columnar.projection import GRAPH, hot_shard_address
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.columnar.vendor import COVER, MEDIA, STRIPE, VECTORS, VendorTrack, add_track, read_track
 from dreamdb_arrow.dataset.graph import graph_without
-from dreamdb_arrow.errors import ObjectNotFoundError, UnsupportedError
+from dreamdb_arrow.errors import ObjectNotFoundError
 from dreamdb_arrow.history.bundle import bundled
 from dreamdb_arrow.history.commit import check_writable
 from dreamdb_arrow.history.line import load_version, place_after
@@ -31,12 +31,12 @@ from dreamdb_arrow.objects.track import Track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.cuts import Seen
-from dreamdb_arrow.tracks.erasing import erase_rows, see_media
-from dreamdb_arrow.tracks.hot import read_hot_shard
+from dreamdb_arrow.tracks.erasing import erase_hot, erase_rows, see_media
 from dreamdb_arrow.tracks.kinds import TrackForm, form_of
 
 Progress = Callable[[str, int], None]
 
+HOT_SHARD: Final = "hot_shard"  # in what the registry says of an embedding
 _STRIPES: Final = (STRIPE, VECTORS, MEDIA)
 
 
@@ -118,7 +118,7 @@ class Eraser:
             self.versions[address] = self.batch.add(MANIFESTS, encode_manifest(new))
             self.batch.flush()
         else:
-            self.versions[address] = address
+            self.versions[address] = address  # 0022-R2
         if self.progress is not None:
             self.progress("versions", len(self.versions))
         return self.versions[address]
@@ -142,16 +142,16 @@ class Eraser:
         }
         if all(new[id(e)] is e for e in held) and not registry:
             return manifest
-        active, lineage = (
-            [self._placed(new[id(e)]) for e in part]
-            for part in (manifest.tracks.active, manifest.tracks.lineage)
-        )
-        edges = [Edge(self._end(edge.child), self._end(edge.exact_parent)) for edge in manifest.tracks.edges]
-        tracks = order_tracks(active, lineage, edges)
+        active = [self._placed(new[id(e)]) for e in manifest.tracks.active]
+        lineage = [self._placed(new[id(e)]) for e in manifest.tracks.lineage]
+        tracks = order_tracks(active, *_descent(active, lineage, self._edges(manifest)))
         return replace(manifest, tracks=tracks, registry={**manifest.registry, **registry}, repeated={})
 
     def _entry(self, manifest: Manifest, entry: TrackEntry, registry: dict[str, Any]) -> TrackEntry:
-        if entry.address in self.tracks and GRAPH not in entry.modality and entry.field != COVER:
+        told = (
+            GRAPH in entry.modality or hot_shard_address(manifest, entry) is not None
+        )  # in the registry, too
+        if entry.address in self.tracks and not told and entry.field != COVER:
             address, coverage = self.tracks[entry.address]
             return entry if address == entry.address else replace(entry, address=address, coverage=coverage)
         new = self._anew(manifest, entry, registry)
@@ -176,21 +176,30 @@ class Eraser:
             )
             registry.update({} if found is None else found[1])
             return entry if found is None else found[0]
-        self._check_hot(manifest, entry, track, unsigned)
         erased = erase_rows(self.store, self.batch, track, unsigned, self.stripes.cuts)
-        if erased is track:
-            return entry
-        return replace(entry, address=add_track(self.batch, erased), coverage=erased.coverage)
+        new = entry
+        if erased is not track:
+            new = replace(entry, address=add_track(self.batch, erased), coverage=erased.coverage)
+        self._erase_hot(manifest, new, track, unsigned, registry, None if new is entry else new.address)
+        return new
 
-    def _check_hot(self, manifest: Manifest, entry: TrackEntry, track: Track, gone: Any) -> None:
-        shard = hot_shard_address(manifest, entry)
-        if (
-            shard is not None
-            and np.isin(np.array(read_hot_shard(self.store, track, shard).anchors, np.uint64), gone).any()
-        ):
-            raise UnsupportedError(
-                f"a hot buffer of {entry.field!r} holds rows to be purged; flush_hot with the reference SDK first"
-            )
+    def _erase_hot(
+        self,
+        manifest: Manifest,
+        entry: TrackEntry,
+        track: Track,
+        gone: Any,
+        registry: dict[str, Any],
+        moved: Address | None,
+    ) -> None:
+        """Put another hot shard beside a Track of vectors, into what the registry says."""
+        named = hot_shard_address(manifest, entry)
+        if named is None or entry.field not in {held.field for held in manifest.tracks.active}:
+            return
+        shard = erase_hot(self.store, self.batch, track, named, gone, moved)
+        if shard != named:
+            said = {k: v for k, v in manifest.registry[entry.modality].items() if k != HOT_SHARD}
+            registry[entry.modality] = said if shard is None else {**said, HOT_SHARD: bytes(shard)}
 
     def _placed(self, entry: TrackEntry) -> TrackEntry:
         """Return an entry whose role names the Track that took the place of the one below it."""
@@ -199,9 +208,25 @@ class Eraser:
         below = parse_address(entry.role.removeprefix(LAYER_PREFIX))
         return replace(entry, role=f"{LAYER_PREFIX}{self._renamed(below)}")
 
+    def _edges(self, manifest: Manifest) -> list[Edge]:
+        return [Edge(self._end(edge.child), self._end(edge.exact_parent)) for edge in manifest.tracks.edges]
+
     def _end(self, end: EdgeEnd) -> EdgeEnd:
         return replace(end, address=self._renamed(end.address))
 
     def _renamed(self, address: Address) -> Address:
         """Return the Track that took the place of one."""
         return self.tracks[address][0] if address in self.tracks else address
+
+
+def _descent(
+    active: list[TrackEntry], lineage: list[TrackEntry], edges: list[Edge]
+) -> tuple[list[TrackEntry], list[Edge]]:
+    """Return lineage and edges where Tracks have become one: those that differed in erased rows alone."""
+    named = {entry.address for entry in active}
+    kept = {entry.address: entry for entry in lineage if entry.address not in named}
+    first: dict[Address, Edge] = {}
+    for edge in edges:
+        if edge.child.address != edge.exact_parent.address:
+            first.setdefault(edge.child.address, edge)
+    return list(kept.values()), list(first.values())

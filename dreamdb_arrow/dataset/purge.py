@@ -82,7 +82,7 @@ class Purged:
     reason: str | None
     anchors: int
     live_elsewhere: int
-    refs: dict[str, tuple[str, str]]
+    refs: dict[str, list[str]]
     versions: dict[str, str]
     objects: int
     size_bytes: int
@@ -184,7 +184,7 @@ def _rows_to_go(space: Space, tips: dict[str, Ref], anchors: Any) -> tuple[I64, 
                 raise InvalidInputError(
                     f"{len(held)} of these rows are live in {name!r}, the first at anchor {held[0]}; delete them there first"
                 )
-    shown = united(alive.values())
+    shown = united(alive.values())  # 0022-R1
     return np.setdiff1d(wanted, shown, assume_unique=True), len(shown)
 
 
@@ -209,10 +209,11 @@ def _move_refs(
         changed = {old: new for old, new in eraser.versions.items() if old != new}
         done.versions = {str(old): str(new) for old, new in changed.items()}
         moves = {name: ref for name, ref in tips.items() if ref.address in changed}
-        done.refs |= {name: (str(ref), str(changed[ref.address])) for name, ref in moves.items()}
+        done.refs |= {name: [str(ref), str(changed[ref.address])] for name, ref in moves.items()}
         if dry_run or not moves:
             return eraser
         _list_doomed(store, changed)
+        # 0022-R5
         moved = [swap_confirmed(store, name, ref, changed[ref.address]) for name, ref in moves.items()]
         if all(moved):
             return eraser
@@ -251,7 +252,7 @@ def _list_doomed(store: Store, changed: dict[Address, Address]) -> None:
     doomed.update(old for old in changed if old not in live)
     batch = Batch(store)
     batch.add(LISTS, encode_cbor([bytes(address) for address in doomed]))
-    batch.flush()
+    batch.flush()  # 0022-R6
 
 
 def _reached(store: Store, versions: Iterable[Address]) -> Reached:
@@ -278,6 +279,7 @@ def _sweep(store: Store, began_ns: int, grace_ns: int, done: Purged) -> None:
         removed = set(store.delete_aged([found.path for found in part], began_ns))
         done.objects += len(removed)
         done.size_bytes += sum(found.size for found in part if found.path in removed)
+        # 0022-R7
         done.taken_up += [found.path for found in part if found.path not in removed]
     for path in lists:
         store.delete(path)
@@ -305,7 +307,7 @@ def _prove(store: Store, eraser: Eraser, names: Sequence[str], done: Purged) -> 
     dry = _Dry(store)
     again = Eraser(store, dry, eraser.gone, Stripes(store, dry, eraser.gone, {}), eraser.progress)
     for address in oldest_first(store, [read_tip(store, name).address for name in names]):
-        if again.erase(address) != address:
+        if again.erase(address) != address:  # 0022-R8
             raise CorruptDataError(f"version {address} still holds rows that were purged")
     done.scanned_versions = len(again.versions)
     done.scanned_objects = len(again.tracks) + len(again.stripes.anew)

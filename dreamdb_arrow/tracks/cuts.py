@@ -70,7 +70,7 @@ def cut_payloads(
     """
     cuts = {}
     for address, gone in sorted(seen.gone.items()):
-        spans = sorted(gone - seen.kept.get(address, set()))
+        spans = sorted(gone - seen.kept.get(address, set()))  # 0022-R4
         if not spans or address not in directories:
             continue
         data = fetch(store, f"{directories[address][0]}/{address}", address)

@@ -19,6 +19,7 @@ from dreamdb_arrow.codec.ragged import Ints
 from dreamdb_arrow.errors import UnsupportedError
 from dreamdb_arrow.objects.btree_page import join_entries
 from dreamdb_arrow.objects.geometry_item import decode_geometry_entries
+from dreamdb_arrow.objects.hot_shard import encode_hot_shard
 from dreamdb_arrow.objects.index_entries import (
     CELLS,
     MEDIA,
@@ -45,6 +46,7 @@ from dreamdb_arrow.tracks.kinds import TrackForm, form_of, scalar_type_of
 from dreamdb_arrow.tracks.layout import bucket_directory, paths_in, track_directory
 from dreamdb_arrow.tracks.pages import read_index
 from dreamdb_arrow.tracks.placing import place_entries
+from dreamdb_arrow.tracks.reach import SHARDS
 from dreamdb_arrow.tracks.scalars import number_addresses
 from dreamdb_arrow.tracks.video_items import read_video_entries
 
@@ -70,6 +72,7 @@ def erase_rows(store: Store, batch: Batch, track: Track, gone: U64, cuts: Cuts) 
         UnsupportedError: rows lie where only the SDK that wrote them can take them out.
     """
     erase = _ERASE.get(form_of(track))
+    # 0022-R3
     return track if erase is None or track.object_index == [] else erase(store, batch, track, gone, cuts)
 
 
@@ -142,17 +145,40 @@ def _erase_buckets(
 
 
 def _erase_hot(store: Store, batch: Batch, track: Track, gone: U64, cuts: Cuts) -> Track:
-    shard, _ = overlay_of(track)
-    if np.isin(np.array(read_hot_shard(store, track, shard).anchors, np.uint64), gone).any():
-        raise UnsupportedError(
-            f"a hot buffer of {track.modality} holds rows to be purged; flush_hot with the reference SDK first"
-        )
     base = base_of(store, track)
-    erased = erase_rows(store, batch, base, gone, cuts)
-    if erased is base:
+    below = erase_rows(store, batch, base, gone, cuts)
+    named, under = overlay_of(track)
+    if below is not base:
+        under = batch.add(track_directory(track.timeline, track.modality), encode_track(below))
+    shard = erase_hot(store, batch, track, named, gone, None if below is base else under)
+    if shard is None:
+        return below
+    if (named, below) == (shard, base):
         return track
-    address = batch.add(track_directory(track.timeline, track.modality), encode_track(erased))
-    return replace(track, object_index={**track.object_index, "base_track": address})
+    return replace(track, object_index={**track.object_index, "hot_shard": shard, "base_track": under})
+
+
+def erase_hot(
+    store: Store, batch: Batch, track: Track, named: Address, gone: U64, moved: Address | None
+) -> Address | None:
+    """Return the hot shard that takes the place of one beside a Track, which may itself be a new one; None of no rows.
+
+    `moved` is the address of that Track, where it is a new one.
+    """
+    shard = read_hot_shard(store, track, named)
+    alive = ~np.isin(np.array(shard.anchors, np.uint64), gone)
+    if alive.all() and moved is None:
+        return named
+    kept = np.flatnonzero(alive).tolist()
+    if not kept:
+        return None
+    left = replace(
+        shard,
+        parent=moved or shard.parent,
+        anchors=tuple(shard.anchors[at] for at in kept),
+        payloads=tuple(shard.payloads[at] for at in kept),
+    )
+    return batch.add(f"{track.timeline}/{track.modality}/{SHARDS}", encode_hot_shard(left))
 
 
 # --- media, arrays ------------------------------------------------------------------------------------------

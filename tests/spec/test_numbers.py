@@ -14,7 +14,7 @@ from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.codec.cbor import decode_cbor
 from dreamdb_arrow.columnar import notes, stripe, tiers, vendor
 from dreamdb_arrow.columnar.cover_note import CoverNote, encode_cover_note
-from dreamdb_arrow.dataset import anchors, compact_plan, flush, outgoing, search
+from dreamdb_arrow.dataset import anchors, compact_plan, flush, outgoing, purge, search
 from dreamdb_arrow.dataset import schema as user_schema
 from dreamdb_arrow.dataset import values as incoming
 from dreamdb_arrow.errors import InvalidInputError
@@ -204,6 +204,7 @@ LIMITS = {
         "bytes of a stripe that compaction writes": compact_plan.STRIPE_BYTES,
         "bytes of a vector stripe that compaction writes": compact_plan.VECTORS_BYTES,
     },
+    "0022": {"rounds while Refs move": purge.ROUNDS},
 }
 
 
