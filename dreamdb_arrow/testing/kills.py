@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 from dreamdb_arrow.testing.verbs import VERBS, Place
 
 # Threads of BLAS do not live on in a fork.
-_ALONE: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_ALONE: Final = ("/usr/bin/env", "OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1", "MKL_NUM_THREADS=1")
 _FILE_EVENTS: Final = ("os.", "fcntl.", "mmap.", "shutil.")
 
 
@@ -55,9 +55,9 @@ class Killer:
     """A process that runs verbs in children of its own, and kills them. Used as a context."""
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "dreamdb_arrow.testing.kills"]
+        command = [*_ALONE, sys.executable, "-m", "dreamdb_arrow.testing.kills"]
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | _ALONE
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         return self
 
