@@ -173,7 +173,7 @@ class DiskLog:
 
     def _inside(self, path: Any) -> str | None:
         whole = os.path.abspath(os.fspath(path))  # noqa: PTH100 - links stay what they are
-        return os.path.relpath(whole, self.root) if whole.startswith(f"{self.root}{os.sep}") else None
+        return os.path.relpath(whole, self.root) if f"{whole}/".startswith(f"{self.root}/") else None
 
     def _named(self, path: Any, inode: int) -> None:
         if (inside := self._inside(path)) is not None:
