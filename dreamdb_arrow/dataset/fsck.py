@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.dataset.shown_values import other_values
 from dreamdb_arrow.dataset.space import Backend, Space
-from dreamdb_arrow.errors import DreamDBError, UnsupportedError
+from dreamdb_arrow.errors import CorruptDataError, DreamDBError, UnsupportedError
 from dreamdb_arrow.history import fsck as checks
 from dreamdb_arrow.history.fsck import Finding, Progress, Report
 from dreamdb_arrow.history.manifests import manifest_path
@@ -77,8 +78,12 @@ def _told(store: Store, report: Report, restored: list[str], versions: Sequence[
 
 
 def _tips(store: Store, names: Sequence[str]) -> list[Address]:
-    found = [store.read_ref(name) for name in names]
-    return [ref.address for ref in found if isinstance(ref, Ref)]
+    found = []
+    for name in names:
+        with suppress(CorruptDataError):  # it is told already, or a tag of another SDK
+            ref = store.read_ref(name)
+            found += [ref.address] if isinstance(ref, Ref) else []
+    return found
 
 
 def _other_values(space: Space, version: Address) -> list[Finding]:

@@ -195,7 +195,9 @@ def make_directory(directory: Path, *, sync: bool) -> None:
     while not there.exists():
         there = there.parent
     missing = directory.relative_to(there).parts
-    if sync:  # a process may have been killed that had just made it; what is not ours to read was not made by us
+    if (
+        sync
+    ):  # a process may have been killed that had just made it; what is not ours to read was not made by us
         with suppress(PermissionError):
             sync_path(str(there.parent))
     for name in missing:

@@ -1,7 +1,7 @@
 """Power cuts: what may lie on a disk when the power fails in the middle of what a DiskLog took down. Spec 0005.
 
-    for state in crash_states(log, at=17, seed=1):
-        write_folder(state, folder)
+    for policy in POLICIES:
+        write_folder(crash_state(log, 17, policy), folder)
 
 POSIX promises little, and nothing more is taken for granted: what was written to a file is there once that file was synced, a
 name is there, or gone, once its directory was synced, and each of the rest may be there or not, whatever came after it. A
@@ -11,7 +11,7 @@ write may have been torn, or have left a length and no bytes. What lies in a dir
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -41,12 +41,12 @@ def said_before(log: DiskLog, at: int) -> int:
 
 def latest(log: DiskLog) -> Folder:
     """Return what lies there without a power cut."""
-    return crash_state(log, len(log.events), random.Random(0), "kept")
+    return crash_state(log, len(log.events), "kept")
 
 
-def crash_state(log: DiskLog, at: int, chance: random.Random, policy: str) -> Folder:
-    """Return what may lie there when the power fails after `at` events; the policy is a key of POLICIES."""
-    choose = POLICIES[policy]
+def crash_state(log: DiskLog, at: int, policy: str) -> Folder:
+    """Return what may lie there when the power fails after `at` events; the policy is a key of POLICIES. Always the same."""
+    choose, chance = POLICIES[policy], random.Random(f"{at} {policy}")  # noqa: S311 - to be repeated
     names = _names(log, at)
     contents: dict[int, bytes] = {}
     found: dict[str, bytes | None] = {}
@@ -156,9 +156,3 @@ POLICIES: Final[Mapping[str, Policy]] = MappingProxyType(
         "torn": Policy(lambda held, chance: chance.choice(held), _tear),  # some of it, and some in part
     }
 )
-
-
-def crash_states(log: DiskLog, at: int, seed: object) -> Iterator[tuple[str, Folder]]:
-    """Yield one state a policy."""
-    for policy in POLICIES:
-        yield policy, crash_state(log, at, random.Random(f"{seed} {at} {policy}"), policy)
