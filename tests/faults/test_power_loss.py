@@ -150,6 +150,13 @@ def test_the_simulation_finds_what_was_not_flushed(runs):
     assert lost == crash_state(log, 0, "kept")
 
 
+def test_what_a_collector_removed_stays_removed(runs):  # 0005-R17
+    log, _ = runs("gc", "fsync")
+    gone = log.entries.keys() - latest(log).keys()
+    assert len(gone) > 10
+    assert not gone & crash_state(log, len(log.events), "lost").keys()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VERBS)
 def test_what_was_acknowledged_survives_many_cuts(runs, tmp_path, name, figure):
