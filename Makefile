@@ -12,9 +12,10 @@ PEERS  := $(VENV)/.peers
 # What the user may add: make demo DEMO_ARGS="...", make test TEST_ARGS="-k layers -x"
 DEMO_ARGS ?=
 TEST_ARGS ?=
+PART ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush conformance interop soak faults fuzz docs clean
+.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush conformance interop soak soak-vectors faults fuzz docs clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +59,10 @@ conformance: $(STAMP)  ## run the vectors against both adapters, Python and Java
 interop: $(STAMP)  ## take turns with the reference SDK: 2,000 random steps over 200 Spaces, and all tests beside it
 	@$(RUN) -m pytest -s -m "slow or not slow" --interop-steps 2000 --interop-spaces 200 tests/interop $(TEST_ARGS)
 
-soak: $(STAMP)  ## every change of every byte of the vectors, and fifty times as many examples; takes hours
+soak: $(STAMP)  ## kills, power cuts, faults, rot, fuzz and more, in full, for an hour; PART=kills for one; then docs/reliability.md
+	@$(RUN) -m benchmarks.soak $(PART); code=$$?; $(RUN) -m benchmarks.reliability --write; exit $$code
+
+soak-vectors: $(STAMP)  ## every change of every byte of the vectors, and fifty times as many examples; takes hours
 	@$(RUN) -m pytest -n 2 -m slow tests/conformance $(TEST_ARGS)
 	@$(RUN) -m pytest --hypothesis-profile=deep -m "slow or not slow" tests/properties $(TEST_ARGS)
 

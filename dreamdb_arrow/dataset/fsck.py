@@ -80,9 +80,10 @@ def _told(store: Store, report: Report, restored: list[str], versions: Sequence[
 def _tips(store: Store, names: Sequence[str]) -> list[Address]:
     found = []
     for name in names:
-        with suppress(CorruptDataError):  # a tag of another SDK; else it is among the findings
-            found.append(store.read_ref(name))
-    return [ref.address for ref in found if isinstance(ref, Ref)]
+        with suppress(CorruptDataError):  # it is told already, or a tag of another SDK
+            ref = store.read_ref(name)
+            found += [ref.address] if isinstance(ref, Ref) else []
+    return found
 
 
 def _other_values(space: Space, version: Address) -> list[Finding]:

@@ -280,8 +280,12 @@ class _Check:
         try:
             held = self._store.get(path)
         except ObjectNotFoundError:
-            return [(path, MISSING)] if kind in PAYLOADS else []
+            return [(path, MISSING)] if kind in PAYLOADS and self._is_needed(path) else []
         return [] if held == encode_outboard(data) else [(path, DAMAGED)]
+
+    def _is_needed(self, path: str) -> bool:
+        """Whether something may lead there: a writer that was interrupted leaves payloads before their outboards."""
+        return not self._complete or parse_address(path.rpartition("/")[2]) in self._reached.live
 
     # --- into the versions ----------------------------------------------------------------------------------
 

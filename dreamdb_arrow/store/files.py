@@ -189,6 +189,24 @@ def sync_path(path: str) -> None:
         os.fsync(fd)
 
 
+def make_directory(directory: Path, *, sync: bool) -> None:
+    """Make a directory and those above it that are missing, each flushed to the disk if `sync`. Raises OSError."""
+    there = directory
+    while not there.exists():
+        there = there.parent
+    missing = directory.relative_to(there).parts
+    if (
+        sync
+    ):  # a process may have been killed that had just made it; what is not ours to read was not made by us
+        with suppress(PermissionError):
+            sync_path(str(there.parent))
+    for name in missing:
+        (there / name).mkdir(exist_ok=True)
+        if sync:
+            sync_path(str(there))
+        there /= name
+
+
 def walk(directory: str, path: str) -> Iterator[str]:
     """Yield `path/...` for each file anywhere below a directory, which may vanish meanwhile. Raises OSError.
 

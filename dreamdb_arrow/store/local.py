@@ -100,8 +100,10 @@ class LocalStore:
         return ages.now_ns(self._root)
 
     def delete_aged(self, paths: Sequence[str], before_ns: int) -> builtins.list[str]:
-        """Remove those objects that are older than a time, and return their paths."""
-        return ages.delete_aged(self._root, [check_object_path(path) for path in paths], before_ns)
+        """Remove those objects that are older than a time, durably, and return their paths."""
+        removed = ages.delete_aged(self._root, [check_object_path(path) for path in paths], before_ns)
+        self._tree.settle(f"{self._root}/{path}" for path in removed)  # 0005-R17
+        return removed
 
     def delete(self, path: str) -> None:
         """Remove an object; no error when there is none."""

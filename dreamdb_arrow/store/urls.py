@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from dreamdb_arrow.errors import InvalidInputError, NotFoundError, StoreError
+from dreamdb_arrow.store.files import make_directory
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.local import LocalStore
 from dreamdb_arrow.store.memory import named_space
@@ -69,8 +70,8 @@ def _open_directory(path: str, create: bool, sync: bool) -> Store:
         raise InvalidInputError(f"not the path of a Space: {path!r}; '.' is the working directory")
     try:
         root = Path(path).resolve()
-        if create and not root.exists():
-            root.mkdir(parents=True, exist_ok=True)
+        if create:
+            make_directory(root, sync=sync)
         found, is_directory = root.exists(), root.is_dir()
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise StoreError(f"cannot open {path}: {getattr(error, 'strerror', None) or error}") from error

@@ -13,7 +13,8 @@ from dreamdb_arrow.testing.faulty import FaultyStore
 from dreamdb_arrow.testing.model import rows_of_table
 from dreamdb_arrow.testing.verbs import Place, Verb
 
-State = dict[str, tuple[Any, ...]]
+Shown = tuple[Any, ...]
+State = dict[str, Shown]
 
 
 def state_of(store: Store) -> State:
@@ -21,12 +22,14 @@ def state_of(store: Store) -> State:
 
     Two runs of one verb on copies of one Space end in equal states, though the time is another.
     """
-    found = {}
-    for name in store.list_refs():
-        ds = Dataset.open(name, backend=store, cache_dir=None)
-        done = [version["operation"] for version in ds.history()]
-        found[name] = (rows_of_table(ds.to_arrow()), ds.tombstone_set(), done, _fields(ds))
-    return found
+    return {name: shown_by(store, name) for name in store.list_refs()}
+
+
+def shown_by(store: Store, ref: str) -> Shown:
+    """Return what one ref shows, as `state_of` does. Raises DreamDBError where what it needs is damaged."""
+    ds = Dataset.open(ref, backend=store, cache_dir=None)
+    done = [version["operation"] for version in ds.history()]
+    return rows_of_table(ds.to_arrow()), ds.tombstone_set(), done, _fields(ds)
 
 
 def _fields(ds: Dataset) -> dict[str, Any]:
@@ -53,6 +56,10 @@ class States:
         end = self.marks[min(acknowledged + 1, len(self.marks) - 1)]
         allowed = self.states[self.marks[acknowledged] : end + 1]
         return any(self._equal(found, state) for state in allowed)
+
+    def knows(self, ref: str, shown: Shown) -> bool:
+        """Whether the ref showed this at any time."""
+        return any(ref in state and self._equal({ref: shown}, {ref: state[ref]}) for state in self.states)
 
     def is_last(self, found: State) -> bool:
         """Whether all is done."""

@@ -5,7 +5,6 @@ Every kind of object is represented: in a Space of ours with every kind of field
 
 import random
 import shutil
-import sys
 import tarfile
 from collections import defaultdict
 from pathlib import Path
@@ -269,9 +268,13 @@ def test_no_query_gives_a_wrong_value(spaces, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_thousand_flips(spaces, tmp_path, capsys):
+def test_a_thousand_flips(spaces, tmp_path, figure):
     refused = rot_and_read(spaces, tmp_path, 1000, seed=2)
-    with capsys.disabled():
-        sys.stdout.write(
-            f"\n1,000 bits flipped, each told by fsck; {refused} reads refused, no wrong value\n"
-        )
+    figure(
+        "bit rot",
+        "one bit of one object",
+        flipped=1000,
+        told_by_fsck=1000,
+        reads_refused=refused,
+        wrong_values=0,
+    )

@@ -82,7 +82,7 @@ def run_all(root: Path, appends: int) -> tuple[set[int], set[int], float]:
 @pytest.mark.parametrize(
     ("appends", "runs"), [(8, 1), pytest.param(100, 20, marks=pytest.mark.slow)], ids=["short", "long"]
 )
-def test_nothing_is_lost_and_nothing_added(tmp_path, appends, runs):  # 0005-R8, 0006-R8
+def test_nothing_is_lost_and_nothing_added(tmp_path, appends, runs, figure):  # 0005-R8, 0006-R8
     for run in range(runs):
         root = tmp_path / f"space {run}"
         written, deleted, seconds = run_all(root, appends)
@@ -93,6 +93,6 @@ def test_nothing_is_lost_and_nothing_added(tmp_path, appends, runs):  # 0005-R8,
         assert found["s"].to_pylist() == [f"text {at}" for at in found["_anchor"].to_pylist()]
         assert set(ds.tombstone_set()) == deleted
         commits = APPENDERS * appends + MERGERS * MERGES + appends
-        print(f"run {run}: {commits} commits on one ref in {seconds:.1f} s, {commits / seconds:.0f} a second")  # noqa: T201
+        figure("processes", f"run {run + 1}", commits=commits, rows=len(written - deleted), seconds=seconds)
         if run == 0:
             assert vd.fsck(root)["findings"] == []

@@ -29,6 +29,21 @@ def test_decoder_refuses_damage(corpus, name):  # 0000-R2
     assert outcome.accepted < ROUNDS
 
 
+@pytest.mark.slow
+def test_200_000_inputs_for_each_decoder(figure):
+    for outcome in fuzz.run_all([SPACES], 200_000, seed=1):
+        assert outcome.findings == [], outcome.decoder
+        figure(
+            "fuzz",
+            outcome.decoder,
+            inputs=outcome.rounds,
+            accepted=outcome.accepted,
+            slowest_ms=outcome.slowest * 1e3,
+            memory_mb=outcome.memory / 2**20,
+            seconds=outcome.seconds,
+        )
+
+
 def test_findings_are_found():
     def fragile(data: bytes) -> None:
         if len(data) % 5 == 0:

@@ -100,13 +100,12 @@ def test_four_writers_and_a_collector(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("grace", [2, 10, 3600])
-def test_four_writers_and_a_collector_for_long(tmp_path, grace, capsys):
+def test_four_writers_and_a_collector_for_long(tmp_path, grace, figure):
     acknowledged, deleted, runs = run_beside(tmp_path / "s", seconds=60, grace=grace)
-    with capsys.disabled():
-        sys.stdout.write(
-            f"\ngrace {grace} s: {len(acknowledged)} rows, {runs} collections, {deleted} objects removed\n"
-        )
     check_all_there(tmp_path / "s", acknowledged)
+    figure(
+        "beside four writers", f"grace {grace} s", rows=len(acknowledged), collections=runs, removed=deleted
+    )
 
 
 # Arguments: root, versions to keep, whether to remove. Prints the report, its seconds, and the peak of memory in MB.
@@ -130,7 +129,7 @@ def collected(root, keep, mode):
 
 
 @pytest.mark.slow
-def test_ten_thousand_versions_in_little_memory(tmp_path, capsys):
+def test_ten_thousand_versions_in_little_memory(tmp_path, figure):
     root = tmp_path / "s"
     ds, versions = new_space(root), 10_000
     for n in range(versions):
@@ -148,9 +147,9 @@ def test_ten_thousand_versions_in_little_memory(tmp_path, capsys):
     assert {path.rpartition("/")[2] for path in store.list()} == wanted
     assert removed["deleted"] == few_kept["deletable"] == before - sum(1 for _ in store.list())
     assert vd.Dataset.open("main", backend=root, cache_dir=None).count() == versions
-    with capsys.disabled():
-        for name, told in (("keep all", all_kept), ("keep 10", few_kept), ("removed", removed)):
-            sys.stdout.write(f"\n{name}: {json.dumps(told)}\n")
+    for name, told in (("keep all, dry", all_kept), ("keep 10, dry", few_kept), ("keep 10", removed)):
+        kept = {key: told[key] for key in ("listed", "live", "deleted", "seconds", "peak_mb")}
+        figure("10,000 versions", name, **kept)
     assert max(told["peak_mb"] for told in (all_kept, few_kept, removed)) < 300
 
 
