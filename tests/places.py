@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from dreamdb_arrow.columnar import cache
 from dreamdb_arrow.store import urls
 from dreamdb_arrow.store.interface import Store
 from tests.servers import Server, unsigned
@@ -59,12 +60,13 @@ def place_of_spaces(request: pytest.FixtureRequest) -> Iterator[str]:
 def move(patch: pytest.MonkeyPatch, module: ModuleType, server: Server) -> None:
     """Have all that names a place mean one in a bucket."""
     unsigned(patch)
-    run = uuid.uuid4().hex[:8]
+    run, on_disk = uuid.uuid4().hex[:8], urls._open_directory
 
     def in_bucket(name: str, _create: bool = False, _sync: bool = True) -> Store:
         where = str(Path(name).resolve()).strip("/").replace(" ", "-") if name else uuid.uuid4().hex
         return urls.open_store(f"{server.bucket}/{run}/{where}")
 
+    patch.setattr(cache, "open_store", lambda root, **_: on_disk(str(root), True, False))  # stays where it is
     patch.setattr(urls, "_open_directory", in_bucket)
     patch.setattr(urls, "SCHEMES", {"file": in_bucket, "memory": in_bucket})
     for name in ("MemoryStore", "LocalStore"):
