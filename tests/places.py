@@ -62,7 +62,9 @@ def move(patch: pytest.MonkeyPatch, module: ModuleType, server: Server) -> None:
     unsigned(patch)
     run, on_disk = uuid.uuid4().hex[:8], urls._open_directory
 
-    def in_bucket(name: str, _create: bool = False, _sync: bool = True) -> Store:
+    def in_bucket(name: str, create: bool = False, sync: bool = True) -> Store:
+        if (Path(name) / "refs").is_dir():  # the reference wrote it, or it was stored with the tests
+            return on_disk(name, create, sync)
         where = str(Path(name).resolve()).strip("/").replace(" ", "-") if name else uuid.uuid4().hex
         return urls.open_store(f"{server.bucket}/{run}/{where}")
 
