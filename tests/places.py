@@ -2,7 +2,7 @@
 
 Tests name a place by a folder, by `memory://`, or make a MemoryStore or a LocalStore. On S3 each such name means a prefix of
 its own in the bucket; what processes are given is `url_of(folder)`. What cannot move is listed in STAYS.
-`@pytest.mark.also_on_s3` has tests run in both places without the option.
+The tests of SHARE run in both places without the option.
 """
 
 import os
@@ -72,6 +72,18 @@ STAYS = {
         "test_ten_thousand_versions_in_little_memory",
     ),
 }
+SHARE = (
+    "tests/unit/dataset/test_dataset.py",
+    "tests/unit/dataset/test_diff.py",
+    "tests/unit/history/test_commit.py",
+    "tests/unit/history/test_revert.py",
+    "tests/unit/history/test_gc.py::test_exactly_the_unreachable_goes",
+    "tests/unit/history/test_fsck.py::test_what_a_collector_took_is_not_missing",
+    "tests/engines/test_duckdb.py",
+    "tests/engines/test_effects_sql.py",
+    "tests/engines/test_search_sql.py",
+    "tests/faults/test_fault_loop.py::test_a_swap_whose_answer_is_lost_is_acknowledged",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -79,15 +91,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--store", choices=STORES, default=STORES[0], help="where tests have their Spaces")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Describe the marker."""
-    config.addinivalue_line("markers", "also_on_s3: run in both places, whatever --store says")
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what is marked in both places."""
-    both = metafunc.definition.get_closest_marker("also_on_s3")
-    if both and metafunc.config.getoption("--store") == STORES[0]:
+    """Run the share in both places."""
+    name = metafunc.definition.nodeid
+    if metafunc.config.getoption("--store") == STORES[0] and name.startswith(SHARE) and not _stays(name):
         metafunc.parametrize("place_of_spaces", STORES, indirect=True, scope="module")
 
 
@@ -96,9 +103,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--store") == STORES[0]:
         return
     for item in items:
-        for why, names in STAYS.items():
-            if any(name in item.nodeid for name in names):
-                item.add_marker(pytest.mark.skip(reason=why))
+        for why in _stays(item.nodeid):
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
+def _stays(test: str) -> list[str]:
+    """Return why a test cannot move."""
+    return [why for why, names in STAYS.items() if any(name in test for name in names)]
 
 
 @pytest.fixture(scope="module", autouse=True)
