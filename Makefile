@@ -18,7 +18,7 @@ S3_TESTS := tests/unit/dataset tests/unit/history tests/unit/engines tests/engin
 .PHONY: help venv demo test check format bench bench-full bench-docs bench-flush conformance interop soak faults s3 fuzz docs clean
 
 help:  ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP)  ## make .venv and install the package into it, editable, with all extras
 
