@@ -1,13 +1,14 @@
 """Where `python -m conformance.stores` has its stores: fresh places below a URL, emptied after each test."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from dreamdb_arrow.store.interface import Absent, Store
+from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.urls import open_store
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -23,10 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def place(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a place that nobody has used."""
     base, mark, options = request.config.getoption("--url").partition("?")
-    url = base if base == "memory://" else f"{base.rstrip('/')}/conformance-{uuid.uuid4().hex}{mark}{options}"
-    yield url
-    if url != "memory://":
-        empty(open_store(url, create=True))
+    if base == "memory://":
+        yield base
+        return
+    base, name = base.rstrip("/"), f"conformance-{uuid.uuid4().hex}"
+    yield f"{base}/{name}{mark}{options}"
+    remove(open_store(f"{base}{mark}{options}", create=True), name)
 
 
 @pytest.fixture
@@ -63,9 +66,11 @@ def environment(profile: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-def empty(store: Store) -> None:
-    """Remove what a test has left."""
-    for path in list(store.list()):
+def remove(store: Store, name: str) -> None:
+    """Remove what a test has left, the store's own notes as well."""
+    folder = store.local_path(name)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for path in list(store.list(f"{name}/")):
         store.delete(path)
-    for name in store.list_refs():
-        store.swap_ref(name, store.read_ref(name), Absent())
