@@ -13,12 +13,13 @@ PEERS  := $(VENV)/.peers
 DEMO_ARGS ?=
 TEST_ARGS ?=
 PART ?=
+S3_TESTS := tests/unit/dataset tests/unit/history tests/unit/engines tests/engines tests/faults tests/properties
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush conformance interop soak soak-vectors faults fuzz docs clean
+.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush conformance interop soak soak-vectors faults s3 fuzz docs clean
 
 help:  ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP)  ## make .venv and install the package into it, editable, with all extras
 
@@ -65,6 +66,10 @@ soak: $(STAMP)  ## kills, power cuts, faults, rot, fuzz and more, in full, for a
 soak-vectors: $(STAMP)  ## every change of every byte of the vectors, and fifty times as many examples; takes hours
 	@$(RUN) -m pytest -n 2 -m slow tests/conformance $(TEST_ARGS)
 	@$(RUN) -m pytest --hypothesis-profile=deep -m "slow or not slow" tests/properties $(TEST_ARGS)
+
+s3: $(STAMP)  ## the suites of datasets, SQL, history, collection and faults with all Spaces in SeaweedFS; half an hour
+	@$(RUN) -m pytest -n 2 -m "not slow" -rs --store s3 $(S3_TESTS) $(TEST_ARGS)
+	@$(RUN) -m pytest -n 2 -m "slow or not slow" tests/stores $(TEST_ARGS)
 
 fuzz: $(STAMP)  ## 200,000 damaged inputs for every decoder, in processes of limited memory; a quarter of an hour
 	@$(RUN) -m dreamdb_arrow.testing.fuzz --rounds 200000 conformance/spaces/reference-0.0.16

@@ -18,7 +18,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = "docs/coverage.md"
 CODE: Final = ("dreamdb_arrow/**/*.py", "sql/*.sql")
-TESTS: Final = ("tests/**/*.py",)
+TESTS: Final = ("tests/**/*.py", "conformance/stores/*.py")
 VECTORS: Final = ("conformance/vectors/*/*.json",)
 PROOF: Final = (*TESTS, *VECTORS)
 

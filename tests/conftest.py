@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.servers", "tests.places"]
 
 SPACES = Path(__file__).parents[1] / "conformance" / "spaces" / "reference-0.0.16"
 REFERENCE_NAMES = tuple(sorted(path.name.removesuffix(".tar.gz") for path in SPACES.glob("*.tar.gz")))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
@@ -154,6 +155,26 @@ def seaweed_url(open_server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
     """A fresh place in the open server's bucket."""
     unsigned(monkeypatch)
     return open_server.fresh()
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[Server]:
+    """Another server that speaks S3, in threads of this process."""
+    running = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    server = Server(f"http://{host}:{port}")
+    request = urllib.request.Request(server.bucket, method="PUT")
+    urllib.request.urlopen(request, timeout=30).close()
+    yield server
+    running.stop()
+
+
+@pytest.fixture
+def moto_url(moto_server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh place in its bucket; any key will do, but there must be one."""
+    signed(monkeypatch, ADMIN)
+    return moto_server.fresh()
 
 
 def unsigned(patch: pytest.MonkeyPatch) -> None:

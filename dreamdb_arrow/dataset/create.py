@@ -22,6 +22,7 @@ from dreamdb_arrow.dataset.spatial import registry_of_new_field
 from dreamdb_arrow.errors import InvalidInputError, RefExistsError, UnsupportedError
 from dreamdb_arrow.history.commit import Clock
 from dreamdb_arrow.history.manifests import MANIFESTS
+from dreamdb_arrow.history.refs import swap_settled
 from dreamdb_arrow.history.writer import writer_tag
 from dreamdb_arrow.objects.genesis import Genesis, encode_genesis
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, encode_manifest, order_tracks
@@ -38,7 +39,6 @@ from dreamdb_arrow.objects.track import EMPTY_COVERAGE, Track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Absent, Store
 from dreamdb_arrow.store.names import check_ref_name
-from dreamdb_arrow.store.readback import swap_confirmed
 
 
 def create_dataset(store: Store, name: str, fields: Sequence[Field], flush: str, clock: Clock) -> Address:
@@ -62,7 +62,7 @@ def create_dataset(store: Store, name: str, fields: Sequence[Field], flush: str,
     manifest = Manifest(now, order_tracks(entries), writer_tag("create"), (), registry, (timeline,))
     address = batch.add(MANIFESTS, encode_manifest(manifest))
     batch.flush()
-    if not swap_confirmed(store, name, Absent(), address):  # 0006-R4
+    if not swap_settled(store, name, Absent(), address):  # 0006-R4
         raise RefExistsError(name, str(store.read_ref(name)))
     return address
 

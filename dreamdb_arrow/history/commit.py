@@ -19,13 +19,12 @@ from dreamdb_arrow.history.bundle import bundled, unpack
 from dreamdb_arrow.history.descent import lineage_after
 from dreamdb_arrow.history.line import load_version, place_after
 from dreamdb_arrow.history.manifests import MANIFESTS
-from dreamdb_arrow.history.refs import read_tip
+from dreamdb_arrow.history.refs import read_tip, swap_settled
 from dreamdb_arrow.history.writer import FIRST, Place, writer_tag
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, Tracks, encode_manifest, order_tracks
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.names import check_ref_name
-from dreamdb_arrow.store.readback import swap_confirmed
 
 ATTEMPTS: Final = 100
 PAUSE_SECONDS: Final = (
@@ -125,7 +124,7 @@ def move_ref(store: Store, name: str, propose: Callable[[Address], tuple[Address
             time.sleep(random.random() * min(PAUSE_SECONDS * 2**attempt, PAUSE_SECONDS_MAX))  # noqa: S311 - no secret
         tip = read_tip(store, name)
         address, told = propose(tip.address)
-        if address == tip.address or swap_confirmed(store, name, tip, address):
+        if address == tip.address or swap_settled(store, name, tip, address):
             return address, told
     raise CommitError(name, ATTEMPTS)
 

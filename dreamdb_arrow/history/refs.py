@@ -20,6 +20,7 @@ from dreamdb_arrow.errors import (
     RefNotFoundError,
     StoreError,
 )
+from dreamdb_arrow.history.ancestry import is_ancestor
 from dreamdb_arrow.history.line import newest_until
 from dreamdb_arrow.history.manifests import hold_version
 from dreamdb_arrow.store.interface import Absent, Ref, Store, holds
@@ -62,8 +63,33 @@ def _create_ref(store: Store, name: str, address: Address) -> None:
     except RefConflictError as error:
         raise RefExistsError(name, error.found) from None
     except StoreError:  # a lost answer is not a lost race
-        if not holds(store.read_ref(name), address):
+        if not _went_through(store, name, Absent(), address):
             raise
+
+
+def swap_settled(store: Store, name: str, expect: Ref | Absent, new: Address) -> bool:
+    """Swap a ref; return True when it went through, even if others have gone on from there, False when others were faster.
+
+    Raises StoreError when neither can be said: the request may be under way still.
+    """
+    try:
+        return swap_confirmed(store, name, expect, new)
+    except StoreError:
+        found = _went_through(store, name, expect, new)
+        if found is None:
+            raise
+        return found
+
+
+def _went_through(store: Store, name: str, expect: Ref | Absent, new: Address) -> bool | None:
+    """Whether a swap without an answer took place; None when it still may.
+
+    A ref that moved on tells: it cannot come back to what was expected, so either the new version lies behind it or never will.
+    """
+    found = store.read_ref(name)
+    if isinstance(found, Absent) or holds(found, expect):
+        return None
+    return is_ancestor(store, new, found.address)  # 0005-R9
 
 
 def delete_ref(store: Store, name: str) -> None:

@@ -16,10 +16,9 @@ from dreamdb_arrow.errors import ConflictError, ObjectNotFoundError, RefConflict
 from dreamdb_arrow.history.ancestry import is_ancestor
 from dreamdb_arrow.history.closure import copy_versions, skip_versions
 from dreamdb_arrow.history.manifests import load_manifest, manifest_path
-from dreamdb_arrow.history.refs import read_tip
+from dreamdb_arrow.history.refs import read_tip, swap_settled
 from dreamdb_arrow.store.copying import Copier, Count, Progress, held_by
 from dreamdb_arrow.store.interface import Absent, Ref, Store, holds
-from dreamdb_arrow.store.readback import swap_confirmed
 from dreamdb_arrow.store.verified import call_each
 
 _WANTED: Final = 1
@@ -102,7 +101,7 @@ def transfer(
         known = skip_versions(walk, base, copier)
         copy_versions(walk, versions, copier, known)
     for move in moves:
-        if not swap_confirmed(target, move.name, move.old, move.new):
+        if not swap_settled(target, move.name, move.old, move.new):
             raise RefConflictError(move.name, str(move.old), str(target.read_ref(move.name)))
     return copier.count, len(versions)
 

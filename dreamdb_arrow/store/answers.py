@@ -26,7 +26,7 @@ from dreamdb_arrow.errors import (
 )
 
 LOST: Final = (AlreadyExistsError, PreconditionError)  # of a conditional write: somebody was faster
-_CODE: Final = re.compile(r"<Code>\s*([^<]{1,100})</Code>")
+_CODE: Final = re.compile(r"<Code>\s*([^<]{1,100})</Code>|\(code: (\w{1,100})\)")
 _MESSAGE: Final = re.compile(r"<Message>\s*([^<]{1,300})</Message>")
 _STATUS: Final = re.compile(r"status code: (\d{3}[^:\n<]{0,40})")
 _REFUSED: Final = (
@@ -84,15 +84,15 @@ def _no_bucket(url: str) -> NotFoundError:
 
 def _code_of(error: Exception) -> str:
     found = _CODE.search(str(error))
-    return found[1] if found else ""
+    return (found[1] or found[2]) if found else ""
 
 
 def _said(error: Exception) -> str:
     """Return what the server said, or why it could not be asked, without the rest of the client's report."""
     text = str(error)
-    code, message, status = _CODE.search(text), _MESSAGE.search(text), _STATUS.search(text)
+    code, message, status = _code_of(error), _MESSAGE.search(text), _STATUS.search(text)
     if code:
-        return f"{code[1]} ({message[1].strip()})" if message else code[1]
+        return f"{code} ({message[1].strip()})" if message else code
     if status:
         return status[1].strip()
     head = text.partition("Debug source")[0]

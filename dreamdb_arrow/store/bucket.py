@@ -10,24 +10,23 @@ import builtins
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import obstore
 
-from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, as_address
+from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.errors import (
     CorruptDataError,
-    LayoutError,
     ObjectNotFoundError,
-    RefConflictError,
     StoreError,
 )
 from dreamdb_arrow.store.answers import LOST, answers
-from dreamdb_arrow.store.conditions import check_conditions
-from dreamdb_arrow.store.interface import Absent, Aged, NewObject, Ref, holds
-from dreamdb_arrow.store.lock_object import LockObjects
+from dreamdb_arrow.store.bucket_calls import again, age_of, get_whole, version_of
+from dreamdb_arrow.store.bucket_refs import BucketRefs
+from dreamdb_arrow.store.interface import Absent, Aged, NewObject, Ref
 from dreamdb_arrow.store.names import (
     LOCKS,
     REFS,
@@ -59,17 +58,20 @@ class BucketStore:
 
     client  the bucket
     url     what names it
-    locks   how Refs are guarded where the server ignores conditions; None trusts the conditions, once they were tried
+    once    the same, making no request twice; None if the client makes none twice
+    locks   guard Refs by lock objects, where the server ignores conditions
     """
 
-    __slots__ = ("_checked", "_client", "_locks", "_threads", "_url", "traffic")
+    __slots__ = ("_client", "_locks", "_once", "_refs", "_threads", "_url", "traffic")
 
-    def __init__(self, client: ObjectStore, url: str, locks: bool = False) -> None:
-        self._client, self._url = client, url
-        self._locks = LockObjects(client, url) if locks else None
-        self._checked = False
+    def __init__(
+        self, client: ObjectStore, url: str, *, once: ObjectStore | None = None, locks: bool = False
+    ) -> None:
+        self._client, self._once = client, once or client
+        self._url, self._locks = url, locks
         self._threads = Threads(REQUESTS)
         self.traffic = Traffic()
+        self._refs = BucketRefs(client, self._once, url, self.traffic, locks=locks)
 
     def __repr__(self) -> str:
         return f"BucketStore({self._url!r})"
@@ -134,23 +136,26 @@ class BucketStore:
             return
         for meta in self._list(directory):
             if meta["path"].startswith(prefix) and is_object_path(meta["path"]):  # 0005-R5
-                yield Aged(meta["path"], meta["size"], _age_of(meta))
+                yield Aged(meta["path"], meta["size"], age_of(meta))
 
     def now_ns(self) -> int:
         """Return the server's time: when an object that is written now is told to have been written."""
         client = self._asked(CLOCK)
-        with answers(self._url, CLOCK):
-            obstore.put(client, CLOCK, b"")
-            found = _age_of(obstore.head(client, CLOCK))
-        self.traffic.add("put")
-        self.traffic.add("head")
-        return found
+
+        def work() -> int:
+            self.traffic.add("put")
+            self.traffic.add("head")
+            with answers(self._url, CLOCK):
+                obstore.put(client, CLOCK, b"")
+                return age_of(obstore.head(client, CLOCK))
+
+        return again(work)
 
     def freshen(self, paths: Sequence[str]) -> None:
         """Make objects young: each is written again, if it is still the one that was read."""
         for path in paths:
             check_object_path(path)
-        self._threads.run_all(self._freshen, paths)
+        self._threads.run_all(lambda path: again(partial(self._freshen, path)), paths)
 
     def _freshen(self, path: str) -> None:
         data, version = self._get(path)
@@ -161,7 +166,7 @@ class BucketStore:
                     self._client,
                     path,
                     data,
-                    mode="overwrite" if self._locks is not None else _version_of(version),
+                    mode="overwrite" if self._locks else version_of(version),
                 )
         except LOST:
             self.size(path)  # somebody else wrote it again, or it is gone
@@ -178,26 +183,32 @@ class BucketStore:
         return gone
 
     def _delete_if_old(self, before_ns: int, gone: builtins.list[str], path: str) -> None:
-        client = self._asked(path)
-        self.traffic.add("head")
-        try:
+        """Look and remove; after a lost answer look again, as somebody may have put it anew."""
+        tried: builtins.list[str] = []
+
+        def work() -> None:
+            self.traffic.add("head")
             with answers(self._url, path):
-                old = _age_of(obstore.head(client, path)) < before_ns
+                old = age_of(obstore.head(self._asked(path), path)) < before_ns
+            if old:
+                tried.append(path)
+                self._delete(self._once, path)
+                gone.append(path)
+
+        try:
+            again(work)
         except ObjectNotFoundError:
-            return
-        if old:
-            self.delete(path)
-            gone.append(path)
+            gone.extend(tried[:1])
 
     def delete(self, path: str) -> None:
         """Remove an object; no error when there is none."""
         client = self._asked(check_object_path(path))
+        again(lambda: self._delete(client, path))
+
+    def _delete(self, client: ObjectStore, path: str) -> None:
         self.traffic.add("delete")
-        try:
-            with answers(self._url, path):
-                obstore.delete(client, path)
-        except ObjectNotFoundError:
-            return
+        with suppress(ObjectNotFoundError), answers(self._url, path):
+            obstore.delete(client, path)
 
     def size(self, path: str) -> int:
         """Return the length of an object in bytes."""
@@ -231,65 +242,21 @@ class BucketStore:
 
     def read_ref(self, name: str) -> Ref | Absent:
         """Return what a ref holds, with its ETag."""
-        path = f"{REFS}/{check_ref_name(name)}"
-        try:
-            data, version = self._get(path, limit=ADDRESS_BYTES)
-            return Ref(as_address(data), version)  # 0005-R7
-        except ObjectNotFoundError:
-            return Absent()
-        except LayoutError:
-            raise CorruptDataError(
-                f"ref {name!r} is malformed: it does not hold the {ADDRESS_BYTES} bytes of an address"
-            ) from None
+        self._asked(check_ref_name(name))
+        return self._refs.read(name)
 
     def swap_ref(self, name: str, expect: Ref | Absent, new: Address | Absent) -> Ref | Absent:
         """Change a ref from `expect` to `new`, by a conditional write, or raise RefConflictError.
 
         A ref that goes is read right before: servers know no condition on that.
         """
-        path = f"{REFS}/{check_ref_name(name)}"
-        if self._locks is not None:
-            with self._locks.held(path):
-                return self._swap_read(name, path, expect, new)
-        if not self._checked:
-            self._asked(path)
-            check_conditions(self._client, self._url, self.traffic)
-            self._checked = True
-        if isinstance(new, Absent) or (isinstance(expect, Ref) and not expect.version):
-            return self._swap_read(name, path, expect, new)
-        return self._swap(name, path, expect, new)
+        self._asked(check_ref_name(name))
+        return self._refs.swap(name, expect, new)
 
     def list_refs(self, prefix: str = "") -> builtins.list[str]:
         """Return the names of all refs that start with these characters, sorted."""
         names = (meta["path"][len(REFS) + 1 :] for meta in self._list(f"{REFS}/"))
         return sorted(name for name in names if name.startswith(prefix) and is_ref_name(name))
-
-    def _swap_read(self, name: str, path: str, expect: Ref | Absent, new: Address | Absent) -> Ref | Absent:
-        """Do as swap_ref does, after a look at what the ref holds."""
-        found = self.read_ref(name)
-        if not holds(found, expect):  # 0005-R8
-            raise RefConflictError(name, str(expect), str(found))
-        if not isinstance(new, Absent):
-            return self._swap(name, path, found, new)
-        self.traffic.add("delete")
-        with answers(self._url, path):
-            obstore.delete(self._client, path)
-        return new
-
-    def _swap(self, name: str, path: str, expect: Ref | Absent, new: Address) -> Ref:
-        mode: Any = "create" if isinstance(expect, Absent) else _version_of(expect.version)
-        if self._locks is not None:
-            mode = "overwrite"
-        client = self._asked(path)
-        self.traffic.add("put", sent=len(new))
-        try:
-            with answers(self._url, path):
-                made = obstore.put(client, path, bytes(new), mode=mode)
-        except LOST:
-            raise RefConflictError(name, str(expect), str(self.read_ref(name))) from None
-        except ObjectNotFoundError:  # what a condition was on is gone
-            raise RefConflictError(name, str(expect), str(Absent())) from None
-        return Ref(new, _told_version(made))
 
     # ---------------------------------------------------------------- requests
 
@@ -303,29 +270,26 @@ class BucketStore:
             )
         return self._client
 
-    def _get(self, path: str, limit: int | None = None) -> tuple[bytes, str]:
-        """Return an object and its version; of one that is larger than the limit, nothing."""
-        client = self._asked(path)
-        with answers(self._url, path):
-            result = obstore.get(client, path)
-            small = limit is None or result.meta["size"] <= limit
-            data = bytes(result.bytes()) if small else b""
-        self.traffic.add("get", received=len(data))
-        return data, _told_version(result.meta)
+    def _get(self, path: str) -> tuple[bytes, str]:
+        return get_whole(self._asked(path), self._url, path, self.traffic)
 
     def _put(self, item: NewObject) -> None:
-        client, size = self._asked(item.path), item.size
-        self.traffic.add("put", sent=size)
+        """Put an object; what was written by a request whose answer was lost is found there."""
+        client = self._asked(item.path)
         try:
-            with answers(self._url, item.path):
-                if size > WHOLE_BYTES:  # its bytes are what its path says: writing it again changes nothing
-                    obstore.put(client, item.path, item.parts, chunk_size=PART_BYTES)
-                elif self._locks is not None:  # the server may refuse what has a condition
-                    self._put_unless_there(client, item)
-                else:
-                    obstore.put(client, item.path, b"".join(item.parts), mode="create")
+            again(lambda: self._put_once(client, item))
         except LOST:
-            self._settle(client, item)
+            again(lambda: self._settle(client, item))
+
+    def _put_once(self, client: ObjectStore, item: NewObject) -> None:
+        self.traffic.add("put", sent=item.size)
+        with answers(self._url, item.path):
+            if item.size > WHOLE_BYTES:  # its bytes are what its path says: writing it again changes nothing
+                obstore.put(client, item.path, item.parts, chunk_size=PART_BYTES)
+            elif self._locks:  # the server may refuse what has a condition
+                self._put_unless_there(client, item)
+            else:
+                obstore.put(client, item.path, b"".join(item.parts), mode="create")
 
     def _put_unless_there(self, client: ObjectStore, item: NewObject) -> None:
         try:
@@ -342,7 +306,7 @@ class BucketStore:
             raise CorruptDataError(
                 f"{item.path} already holds {found['size']} bytes, not the {item.size} to be put there"
             )
-        if time.time_ns() - _age_of(found) > FRESH_NS:  # 0005-R15
+        if time.time_ns() - age_of(found) > FRESH_NS:  # 0005-R15
             self.traffic.add("put", sent=item.size)
             with answers(self._url, item.path):
                 obstore.put(client, item.path, b"".join(item.parts))
@@ -353,18 +317,3 @@ class BucketStore:
             for chunk in obstore.list(client, prefix=directory.rstrip("/") or None):
                 self.traffic.add("list")
                 yield from chunk
-
-
-def _version_of(told: str) -> Any:
-    """Return the condition that an object is still what it was, as its store compares it."""
-    e_tag, _, version = told.partition("\n")
-    return {"e_tag": e_tag, "version": version} if version else {"e_tag": e_tag}
-
-
-def _told_version(told: Any) -> str:
-    e_tag, version = told.get("e_tag") or "", told.get("version") or ""
-    return f"{e_tag}\n{version}" if version else e_tag
-
-
-def _age_of(meta: Any) -> int:
-    return int(meta["last_modified"].timestamp() * 1e9)

@@ -38,6 +38,7 @@ _RETRIES: Final[Any] = {
     "retry_timeout": timedelta(seconds=120),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2},
 }
+_ONCE: Final[Any] = {"max_retries": 0}
 _REGION: Final = "us-east-1"
 _VALUES: Final[Mapping[str, tuple[str, ...]]] = {"lock": ("object",), "style": ("virtual", "path")}
 
@@ -47,12 +48,15 @@ def open_bucket(url: str) -> Store:
     parts = urlsplit(url)
     options = _options_of(url, parts.query)
     try:
-        client = _CLIENTS[parts.scheme](url, unquote(parts.path).strip("/"), options)
+        client, once = (
+            _CLIENTS[parts.scheme](url, unquote(parts.path).strip("/"), options, retries)
+            for retries in (_RETRIES, _ONCE)
+        )
     except (BaseError, ValueError, TypeError) as error:
         if isinstance(error, InvalidInputError):
             raise
         raise InvalidInputError(f"not a bucket: {url!r}: {str(error).splitlines()[0]:.200}") from None
-    return BucketStore(client, url, locks=options.get("lock") == "object")
+    return BucketStore(client, url, once=once, locks=options.get("lock") == "object")
 
 
 def _options_of(url: str, query: str) -> dict[str, str]:
@@ -65,7 +69,7 @@ def _options_of(url: str, query: str) -> dict[str, str]:
     return options
 
 
-def _at_host(url: str, path: str, options: Mapping[str, str]) -> S3Store:
+def _at_host(url: str, path: str, options: Mapping[str, str], retries: Any) -> S3Store:
     """Return the client of a server that speaks S3: `http://host:port/bucket/prefix`."""
     parts = urlsplit(url)
     bucket, _, prefix = path.partition("/")
@@ -82,14 +86,17 @@ def _at_host(url: str, path: str, options: Mapping[str, str]) -> S3Store:
         prefix,
         options,
         {"endpoint": f"{parts.scheme}://{host}", "virtual_hosted_style_request": virtual},
+        retries,
     )
 
 
-def _s3_bucket(url: str, path: str, options: Mapping[str, str]) -> S3Store:
-    return _s3(_host(url), path, options, {})
+def _s3_bucket(url: str, path: str, options: Mapping[str, str], retries: Any) -> S3Store:
+    return _s3(_host(url), path, options, {}, retries)
 
 
-def _s3(bucket: str, prefix: str, options: Mapping[str, str], settings: dict[str, Any]) -> S3Store:
+def _s3(
+    bucket: str, prefix: str, options: Mapping[str, str], settings: dict[str, Any], retries: Any
+) -> S3Store:
     settings = {"region": _REGION, **aws_settings(), **settings}
     settings |= {"region": options["region"]} if "region" in options else {}
     settings |= {"virtual_hosted_style_request": options["style"] == "virtual"} if "style" in options else {}
@@ -99,16 +106,16 @@ def _s3(bucket: str, prefix: str, options: Mapping[str, str], settings: dict[str
         prefix=prefix or None,
         config=settings,  # type: ignore[arg-type]
         client_options=_CLIENT | {"allow_http": plain},
-        retry_config=_RETRIES,
+        retry_config=retries,
     )
 
 
-def _gcs_bucket(url: str, path: str, _: Mapping[str, str]) -> GCSStore:
-    return GCSStore(_host(url), prefix=path or None, client_options=_CLIENT, retry_config=_RETRIES)
+def _gcs_bucket(url: str, path: str, _: Mapping[str, str], retries: Any) -> GCSStore:
+    return GCSStore(_host(url), prefix=path or None, client_options=_CLIENT, retry_config=retries)
 
 
-def _azure_container(url: str, path: str, _: Mapping[str, str]) -> AzureStore:
-    return AzureStore(_host(url), prefix=path or None, client_options=_CLIENT, retry_config=_RETRIES)
+def _azure_container(url: str, path: str, _: Mapping[str, str], retries: Any) -> AzureStore:
+    return AzureStore(_host(url), prefix=path or None, client_options=_CLIENT, retry_config=retries)
 
 
 def _host(url: str) -> str:
@@ -118,6 +125,6 @@ def _host(url: str) -> str:
     return parts.netloc
 
 
-_CLIENTS: Final[Mapping[str, Callable[[str, str, Mapping[str, str]], Any]]] = MappingProxyType(
+_CLIENTS: Final[Mapping[str, Callable[[str, str, Mapping[str, str], Any], Any]]] = MappingProxyType(
     {"s3": _s3_bucket, "http": _at_host, "https": _at_host, "gs": _gcs_bucket, "az": _azure_container}
 )

@@ -14,14 +14,15 @@ import random
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import obstore
 
 from dreamdb_arrow.codec.address import address_of
-from dreamdb_arrow.errors import StoreError
+from dreamdb_arrow.errors import ObjectNotFoundError, StoreError
 from dreamdb_arrow.store.answers import answers
+from dreamdb_arrow.store.bucket_calls import again
 from dreamdb_arrow.store.names import LOCKS
 
 if TYPE_CHECKING:
@@ -55,9 +56,8 @@ class LockObjects:
     def _take(self, folder: str, mine: str, name: str) -> None:
         until, pause = time.monotonic() + PATIENCE_SECONDS, _PAUSE_SECONDS
         while time.monotonic() < until:
-            with answers(self._url, mine):
-                obstore.put(self._client, mine, b"")
-            if self._alone(folder, mine):
+            again(lambda: self._write(mine))
+            if again(lambda: self._alone(folder, mine)):
                 return
             self._remove(mine)
             time.sleep(random.random() * pause)  # noqa: S311 - no secret
@@ -68,15 +68,24 @@ class LockObjects:
         """Whether nobody else wants the lock; what a killed holder left long ago goes."""
         with answers(self._url, folder):
             found = obstore.list(self._client, prefix=folder).collect()
-        now = next(meta["last_modified"] for meta in found if meta["path"] == mine)
+        now = next((meta["last_modified"] for meta in found if meta["path"] == mine), None)
+        if now is None:  # others took it for one that a killed holder left
+            return False
         others = [meta for meta in found if meta["path"] != mine]
         expired = [meta for meta in others if _seconds(now, meta) > LEASE_SECONDS]
         for meta in expired:
             self._remove(meta["path"])
         return len(others) == len(expired)
 
-    def _remove(self, path: str) -> None:
+    def _write(self, path: str) -> None:
         with answers(self._url, path):
+            obstore.put(self._client, path, b"")
+
+    def _remove(self, path: str) -> None:
+        again(lambda: self._delete(path))
+
+    def _delete(self, path: str) -> None:
+        with suppress(ObjectNotFoundError), answers(self._url, path):
             obstore.delete(self._client, path)
 
 

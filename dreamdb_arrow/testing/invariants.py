@@ -59,9 +59,12 @@ def naive_live(store: Store, versions: Iterable[Address]) -> set[str]:
         live.add(name)
         if f"/{0:016x}/" in where[name]:  # a payload; cover notes among them name objects that may be gone
             continue
-        pending += map(
-            str, _addresses_in(store.get(where[name]), but="parents" * (where[name][:10] == "manifests/"))
-        )
+        if where[name].startswith("bundle/"):  # copies of what the version names
+            continue
+        data, is_version = store.get(where[name]), where[name].startswith("manifests/")
+        pending += map(str, _addresses_in(data, but="parents" * is_version))
+        if is_version:  # its bundle is named in text
+            pending += [b for b, path in where.items() if path.startswith("bundle/") and b.encode() in data]
     return live
 
 

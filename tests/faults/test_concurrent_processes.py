@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import dreamdb_arrow as vd
+from tests.places import url_of
 
 APPENDERS, MERGERS, MERGES = 8, 2, 5
 
@@ -57,7 +58,7 @@ def run_all(root: Path, appends: int) -> tuple[set[int], set[int], float]:
     jobs += [(MERGE, 100 + n, MERGES) for n in range(MERGERS)] + [(DELETE, 200, appends)]
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", COMMON + code, str(root), str(number), str(rounds)],
+            [sys.executable, "-c", COMMON + code, url_of(root), str(number), str(rounds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -11,6 +11,7 @@ from dreamdb_arrow.testing import FaultyStore, check_objects
 from dreamdb_arrow.testing.faulty import MODES
 from dreamdb_arrow.testing.states import States, state_of, states_of
 from dreamdb_arrow.testing.verbs import SPACES, VERBS, Place
+from tests.places import copy_space
 
 STEPS_MAX = 2000
 WRITES = ("put", "swap_ref", "delete")
@@ -54,10 +55,7 @@ def run_on(name: str, store: FaultyStore) -> list[str]:
 
 
 def copy_of(store: MemoryStore) -> MemoryStore:
-    copied = MemoryStore()
-    copied._objects.update(store._objects)
-    copied._refs.update(store._refs)
-    return copied
+    return copy_space(store, MemoryStore())
 
 
 def moments(log: list[str], mode: str, stride: int) -> list[int]:

@@ -1,7 +1,6 @@
 """A collector beside processes that write: what is acknowledged stays, and garbage goes. Must-show H of issue 6."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -13,6 +12,7 @@ from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.store.local import LocalStore
 from dreamdb_arrow.testing.invariants import naive_live
 from dreamdb_arrow.testing.model import rows_of_table
+from tests.places import make_old, url_of
 
 # Arguments: root, number, seconds. Appends, flushes, compacts, branches and deletes branches; images repeat, so that old
 # garbage is written again. Prints the anchors of acknowledged rows.
@@ -48,20 +48,14 @@ def new_space(root):
     return vd.Dataset.create("main", schema, root, cache_dir=None, durability="os")
 
 
-def age(store, seconds=7200):
-    for found in list(store.list_aged()):
-        then = found.modified_ns - seconds * 10**9
-        os.utime(store.local_path(found.path), ns=(then, then))
-
-
 def run_beside(root, seconds, grace):
     ds = new_space(root)
     side = ds.branch("side")
     for n in range(40):
         side.append_many([{"_anchor": n, "n": n, "img": b"image %d" % n}])
     ds.delete_ref("side")
-    age(LocalStore(root))
-    command = [sys.executable, "-c", WRITER, str(root)]
+    make_old(LocalStore(root))
+    command = [sys.executable, "-c", WRITER, url_of(root)]
     writers = [
         subprocess.Popen([*command, str(n), str(seconds)], stdout=subprocess.PIPE, text=True)
         for n in range(1, 5)
@@ -124,7 +118,7 @@ print(json.dumps(report))
 
 
 def collected(root, keep, mode):
-    command = [sys.executable, "-c", COLLECTOR, str(root), str(keep), mode]
+    command = [sys.executable, "-c", COLLECTOR, url_of(root), str(keep), mode]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 

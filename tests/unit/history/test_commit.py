@@ -4,12 +4,13 @@ import pytest
 
 import dreamdb_arrow as vd
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.errors import CommitError, RefConflictError, RefNotFoundError
+from dreamdb_arrow.errors import CommitError, RefConflictError, RefNotFoundError, StoreError
 from dreamdb_arrow.history import commit as commits
 from dreamdb_arrow.history.ancestry import first_parents
 from dreamdb_arrow.history.commit import Change, apply_change, commit
 from dreamdb_arrow.history.manifests import manifest_path
 from dreamdb_arrow.store.memory import MemoryStore
+from dreamdb_arrow.testing import FaultyStore
 
 
 @pytest.fixture
@@ -117,3 +118,51 @@ def test_ancestry_ends_where_versions_were_collected(ds):  # 0008-R3
     assert [a for a, _ in first_parents(ds.space.store, ds._version)] == versions[:2]
     with pytest.raises(vd.NotFoundError, match="no such version"):
         list(first_parents(ds.space.store, Address(versions[2])))
+
+
+class Overtaken(FaultyStore):
+    """The first swap takes place, or not; others go on from what is there; and no answer comes."""
+
+    def __init__(self, store, others, lands):
+        super().__init__(store)
+        self.others, self.lands = others, lands
+
+    def swap_ref(self, name, expect, new):
+        if self.others is None:
+            return super().swap_ref(name, expect, new)
+        others, self.others = self.others, None
+        if self.lands:
+            super().swap_ref(name, expect, new)
+        others()
+        raise StoreError("no answer", retryable=True)
+
+
+@pytest.mark.parametrize("lands", [True, False])
+def test_a_commit_that_others_went_on_from_is_not_made_again(ds, lands):  # 0005-R9
+    def others():
+        for n in (7, 8):
+            vd.Dataset.open("x", backend=ds.space.store, cache_dir=None).append({"_anchor": [n], "n": [n]})
+
+    broken = vd.Dataset.open("x", backend=Overtaken(ds.space.store, others, lands), cache_dir=None)
+    broken.append({"_anchor": [1], "n": [1]})
+    ds.refresh()
+    assert sorted(ds.to_arrow()["n"].to_pylist()) == [1, 7, 8]
+    assert len(ds.history()) == 4
+    assert broken.append({"_anchor": [2], "n": [2]}) == 1
+    assert ds.refresh().count() == 4
+
+
+def test_a_branch_and_a_dataset_that_others_went_on_from_are_made(ds):
+    store = ds.space.store
+
+    def grow(name):
+        return lambda: vd.Dataset.open(name, backend=store, cache_dir=None).append({"_anchor": [9], "n": [9]})
+
+    vd.Dataset.open("x", backend=Overtaken(store, grow("side"), True), cache_dir=None).branch("side")
+    schema = vd.Schema().add_scalar_int("n")
+    vd.Dataset.create("y", schema, Overtaken(store, grow("y"), True), cache_dir=None)
+    assert [vd.Dataset.open(n, backend=store, cache_dir=None).count() for n in ("x", "side", "y")] == [
+        0,
+        1,
+        1,
+    ]

@@ -95,7 +95,11 @@ def test_it_goes_on_clean_after_all_that_changes_a_space(store, ds):
 def test_each_missing_object_is_named(store, ds):
     """Of the tip by its path; of what only older versions lead to, the address at least."""
     held = {path: store.get(path) for path in store.list()}
-    live = {path for path in held if vd.gc(store, 0, writers_paused=True)["paths"].count(path) == 0}
+    live = {
+        path
+        for path in held
+        if not path.startswith("bundle/") and vd.gc(store, 0, writers_paused=True)["paths"].count(path) == 0
+    }
     for path in sorted(live):
         store.delete(path)
         found = vd.verify(store, "main")["findings"]

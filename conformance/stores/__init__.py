@@ -1,0 +1,1 @@
+"""What another store must do. Spec 0005."""
