@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from dreamdb_arrow.dataset.collect import gc
+from dreamdb_arrow.dataset.purge import purge
 from dreamdb_arrow.dataset.schema import Schema
 from dreamdb_arrow.dataset.space import Backend
 from dreamdb_arrow.engines.frames import Dataset
@@ -144,6 +145,14 @@ def _garbage(place: Place) -> None:
     ds.append(small_rows(40))
 
 
+def _deleted(place: Place) -> None:
+    ds = _begun(place, "manual")
+    ds.snapshot("label")
+    ds.flush()
+    ds.append(small_rows(5))
+    ds.delete([T0 + 1, T0 + 6])
+
+
 def _skewed(place: Place) -> None:
     """Rows of which nine of ten came later, into one region of trained cells."""
     drawn = np.random.default_rng(5)
@@ -176,6 +185,7 @@ SPACES: Final[Mapping[str, Callable[[Place], object]]] = MappingProxyType(
         "parted": _parted,
         "many": _many,
         "garbage": _garbage,
+        "deleted": _deleted,
         "skewed": _skewed,
         "graphed": _graphed,
     }
@@ -226,6 +236,12 @@ VERBS: Final[Mapping[str, Verb]] = MappingProxyType(
         "gc": Verb(
             (lambda place: gc(place.backend, 0, dry_run=False, writers_paused=True),),
             "garbage",
+            stride=5,
+            loose=True,
+        ),
+        "purge": Verb(
+            (lambda place: purge(place.backend, writers_paused=True, cache_dir=place.cache_dir),),
+            "deleted",
             stride=5,
             loose=True,
         ),
