@@ -18,6 +18,9 @@ from dreamdb_arrow.columnar.stripe import ANCHOR
 from dreamdb_arrow.errors import LayoutError
 
 VECTOR: Final = "vector"
+_FIRST_MESSAGE: Final = 8  # behind the magic of an IPC file
+_HEADER: Final = 2  # field of a Message
+_COMPRESSION: Final = 3  # field of a RecordBatch
 
 I64 = np.ndarray[Any, np.dtype[np.int64]]
 F32 = np.ndarray[Any, np.dtype[np.float32]]
@@ -75,8 +78,7 @@ def decode_vectors(data: bytes, dim: int) -> VectorStripe:
 
 def _stripe_in(opened: Callable[[], pa.NativeFile], name: str, dim: int) -> VectorStripe:
     try:
-        file = pa.ipc.open_file(opened())
-        batch = file.get_batch(0) if file.num_record_batches == 1 else None
+        batch = only_batch(opened())
         if batch is not None:
             batch.validate(full=True)
         columns = [] if batch is None else [(f.name, f.type) for f in batch.schema]
@@ -90,6 +92,34 @@ def _stripe_in(opened: Callable[[], pa.NativeFile], name: str, dim: int) -> Vect
     held = VectorStripe(anchors.to_numpy(), values.to_numpy().reshape(-1, dim))
     check_ascending(held.anchors, name)
     return held
+
+
+def only_batch(source: pa.NativeFile) -> pa.RecordBatch | None:
+    """Return the one batch of an IPC file, None where there are more or none. Raises LayoutError for a compressed one, ArrowInvalid."""
+    if pa.ipc.open_file(source).num_record_batches != 1:
+        return None
+    source.seek(_FIRST_MESSAGE)
+    schema = pa.ipc.read_schema(pa.ipc.read_message(source))
+    message = pa.ipc.read_message(source)
+    if message.type != "record batch" or _is_packed(message.metadata.to_pybytes()):  # 0021-R17
+        raise LayoutError("not a vector stripe: its first batch is compressed, or is none")
+    return pa.ipc.read_record_batch(message, schema)
+
+
+def _is_packed(message: bytes) -> bool:
+    """Whether the Flatbuffers table of a message speaks of compression, which Arrow would undo at once."""
+    root = int.from_bytes(message[:4], "little")
+    header = root + _field(message, root, _HEADER)
+    batch = header + int.from_bytes(message[header : header + 4], "little")
+    return _field(message, batch, _COMPRESSION) != 0
+
+
+def _field(message: bytes, table: int, nth: int) -> int:
+    """Return how far from its table the nth field of it lies, 0 where it has none."""
+    layout = table - int.from_bytes(message[table : table + 4], "little", signed=True)
+    size = int.from_bytes(message[layout : layout + 2], "little")
+    place = 4 + 2 * nth
+    return int.from_bytes(message[layout + place : layout + place + 2], "little") if place < size else 0
 
 
 def gather_vectors(
