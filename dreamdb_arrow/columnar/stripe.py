@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -216,10 +217,17 @@ def _check_rows(metadata: pq.FileMetaData, name: str) -> None:
     """Raise LayoutError where a footer speaks of more rows than a reader can hold, or than there are bytes for."""
     for nth in range(metadata.num_row_groups):  # 0021-R17
         group = metadata.row_group(nth)
-        columns = map(group.column, range(group.num_columns))
-        stored = next(c.total_compressed_size for c in columns if c.path_in_schema == ANCHOR)
+        stored = _anchor_bytes(group)
         if group.num_rows > min(GROUP_ROWS_MAX, ROWS_A_BYTE_MAX * max(stored, 0)):
             raise LayoutError(f"not a stripe: {name} has {group.num_rows} rows in {stored} bytes of anchors")
+
+
+def _anchor_bytes(group: pq.RowGroupMetaData) -> int:
+    """Return how many bytes the anchors of a row group take, 0 where the footer does not tell."""
+    columns = map(group.column, range(group.num_columns))
+    with suppress(UnicodeDecodeError):  # of another column, or of another name than the schema has
+        return next((int(c.total_compressed_size) for c in columns if c.path_in_schema == ANCHOR), 0)
+    return 0
 
 
 def decode_stripe(source: Any, columns: Sequence[str] | None = None) -> pa.Table:

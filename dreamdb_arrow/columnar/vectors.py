@@ -18,9 +18,12 @@ from dreamdb_arrow.columnar.stripe import ANCHOR
 from dreamdb_arrow.errors import LayoutError
 
 VECTOR: Final = "vector"
-_FIRST_MESSAGE: Final = 8  # behind the magic of an IPC file
-_HEADER: Final = 2  # field of a Message
-_COMPRESSION: Final = 3  # field of a RecordBatch
+# Arrow IPC: what comes behind the footer, the most of a message that is looked at, and fields of Flatbuffers tables.
+_TAIL_BYTES: Final = 10
+_HEADER_BYTES_MAX: Final = 1 << 16
+_FOOTER_BATCHES: Final = 3
+_MESSAGE_HEADER: Final = 2
+_BATCH_COMPRESSION: Final = 3
 
 I64 = np.ndarray[Any, np.dtype[np.int64]]
 F32 = np.ndarray[Any, np.dtype[np.float32]]
@@ -96,30 +99,50 @@ def _stripe_in(opened: Callable[[], pa.NativeFile], name: str, dim: int) -> Vect
 
 def only_batch(source: pa.NativeFile) -> pa.RecordBatch | None:
     """Return the one batch of an IPC file, None where there are more or none. Raises LayoutError for a compressed one, ArrowInvalid."""
-    if pa.ipc.open_file(source).num_record_batches != 1:
+    file = pa.ipc.open_file(source)
+    if file.num_record_batches != 1:
         return None
-    source.seek(_FIRST_MESSAGE)
-    schema = pa.ipc.read_schema(pa.ipc.read_message(source))
-    message = pa.ipc.read_message(source)
-    if message.type != "record batch" or _is_packed(message.metadata.to_pybytes()):  # 0021-R17
-        raise LayoutError("not a vector stripe: its first batch is compressed, or is none")
-    return pa.ipc.read_record_batch(message, schema)
+    if _is_packed(source):  # 0021-R17
+        raise LayoutError("not a vector stripe: its batch is compressed")
+    return file.get_batch(0)
 
 
-def _is_packed(message: bytes) -> bool:
-    """Whether the Flatbuffers table of a message speaks of compression, which Arrow would undo at once."""
-    root = int.from_bytes(message[:4], "little")
-    header = root + _field(message, root, _HEADER)
-    batch = header + int.from_bytes(message[header : header + 4], "little")
-    return _field(message, batch, _COMPRESSION) != 0
+def _is_packed(source: pa.NativeFile) -> bool:
+    """Whether the first batch of an IPC file is compressed, which Arrow would undo at once.
+
+    Arrow does not tell, so the Flatbuffers tables of the footer and of the batch are looked into, as Arrow lays them out.
+    What lies beyond their bytes reads as 0.
+    """
+    end = source.size() - _TAIL_BYTES
+    length = _number(source.read_at(4, end), 0)
+    footer = _part(source, end - length, length)
+    blocks = _pointed(footer, _number(footer, 0), _FOOTER_BATCHES)
+    message = _part(source, int.from_bytes(footer[blocks + 4 : blocks + 12], "little"), _HEADER_BYTES_MAX)
+    message = message[8:] if message[:4] == b"\xff\xff\xff\xff" else message[4:]
+    batch = _pointed(message, _number(message, 0), _MESSAGE_HEADER)
+    return _field(message, batch, _BATCH_COMPRESSION) != 0
 
 
-def _field(message: bytes, table: int, nth: int) -> int:
+def _part(source: pa.NativeFile, start: int, length: int) -> bytes:
+    """Return some bytes of a file, none where it has none."""
+    inside = 0 <= start < source.size()
+    return bytes(source.read_at(min(length, source.size() - start), start)) if inside else b""
+
+
+def _number(data: bytes, at: int, size: int = 4, *, signed: bool = False) -> int:
+    return int.from_bytes(data[at : at + size], "little", signed=signed) if at >= 0 else 0
+
+
+def _field(data: bytes, table: int, nth: int) -> int:
     """Return how far from its table the nth field of it lies, 0 where it has none."""
-    layout = table - int.from_bytes(message[table : table + 4], "little", signed=True)
-    size = int.from_bytes(message[layout : layout + 2], "little")
-    place = 4 + 2 * nth
-    return int.from_bytes(message[layout + place : layout + place + 2], "little") if place < size else 0
+    layout, place = table - _number(data, table, signed=True), 4 + 2 * nth
+    return _number(data, layout + place, 2) if place < _number(data, layout, 2) else 0
+
+
+def _pointed(data: bytes, table: int, nth: int) -> int:
+    """Return where that lies which the nth field of a table points to."""
+    at = table + _field(data, table, nth)
+    return at + _number(data, at)
 
 
 def gather_vectors(
