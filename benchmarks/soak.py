@@ -39,12 +39,14 @@ class Part:
     how        what is done to see it
     tests      the file
     processes  how many run its tests together; 1 where they want the machine for themselves
+    marks      which tests of it
     """
 
     promise: str
     how: str
     tests: str
     processes: int = 2
+    marks: str = "slow"
 
 
 PARTS: Final[Mapping[str, Part]] = MappingProxyType(
@@ -86,6 +88,7 @@ PARTS: Final[Mapping[str, Part]] = MappingProxyType(
             "themselves, packed rows beyond all size, names that look like paths.",
             "tests/faults/test_hostile.py",
             1,
+            "not slow",
         ),
         "processes": Part(
             "Processes on one Ref lose nothing and add nothing.",
@@ -128,7 +131,7 @@ def run_part(name: str) -> list[Line] | None:
             "pytest",
             "-q",
             "-m",
-            "slow",
+            part.marks,
             *options,
             part.tests,
             "--figures",

@@ -63,7 +63,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("reference_name", REFERENCE_NAMES)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def figure(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Return a function that takes down what a long run came to, for docs/reliability.md: `--figures FILE` keeps it."""
 

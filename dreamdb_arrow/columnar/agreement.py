@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.ipc
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.codec.distinct import distinct, united
@@ -19,7 +18,7 @@ from dreamdb_arrow.columnar.deleted import read_hidden
 from dreamdb_arrow.columnar.notes import newest_note, read_notes, still_covered
 from dreamdb_arrow.columnar.projection import GRAPH, dim_of, has_cells, row_entry
 from dreamdb_arrow.columnar.stripe import ANCHOR, BLOB_KINDS, open_stripe
-from dreamdb_arrow.columnar.vectors import I64, check_ascending, decode_vectors
+from dreamdb_arrow.columnar.vectors import I64, check_ascending, decode_vectors, only_batch
 from dreamdb_arrow.columnar.vendor import (
     COVER,
     MARK_ADDRESS,
@@ -101,8 +100,8 @@ def _check_fragment(store: Store, manifest: Manifest, modality: str, fragment: F
 def _anchors_of(data: bytes, modality: str) -> I64:
     if modality == STRIPE:
         return np.asarray(open_stripe(pa.py_buffer(data)).read([ANCHOR])[ANCHOR].combine_chunks())
-    table = pyarrow.ipc.open_file(pa.py_buffer(data)).read_all()
-    return np.asarray(table[ANCHOR].combine_chunks())
+    batch = only_batch(pa.BufferReader(data))
+    return np.empty(0, np.int64) if batch is None else np.asarray(batch[ANCHOR])
 
 
 # --- notes --------------------------------------------------------------------------------------------------

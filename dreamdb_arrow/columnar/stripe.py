@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ BLOB_KINDS: Final = (*MEDIA_KINDS, "video_item", "geometry")  # whose values are
 ROW_GROUP_ROWS: Final = (
     61_440  # thirty of the vectors that DuckDB works on; a thread of its reads one at a time
 )
+GROUP_ROWS_MAX: Final = 1 << 20  # that a reader takes at once
+ROWS_A_BYTE_MAX: Final = 64  # of distinct anchors, which take six bytes in a block of 128 at the very least
 
 MEDIA_REF: Final = pa.struct(
     [
@@ -206,7 +209,25 @@ def open_stripe(source: Any) -> pq.ParquetFile:
         raise LayoutError(f"not a stripe: {name}: {str(error).splitlines()[0]}") from error
     if ANCHOR not in columns:
         raise LayoutError(f"not a stripe: {name} has no column {ANCHOR}")
+    _check_rows(file.metadata, name)
     return file
+
+
+def _check_rows(metadata: pq.FileMetaData, name: str) -> None:
+    """Raise LayoutError where a footer speaks of more rows than a reader can hold, or than there are bytes for."""
+    for nth in range(metadata.num_row_groups):  # 0021-R17
+        group = metadata.row_group(nth)
+        stored = _anchor_bytes(group)
+        if group.num_rows > min(GROUP_ROWS_MAX, ROWS_A_BYTE_MAX * max(stored, 0)):
+            raise LayoutError(f"not a stripe: {name} has {group.num_rows} rows in {stored} bytes of anchors")
+
+
+def _anchor_bytes(group: pq.RowGroupMetaData) -> int:
+    """Return how many bytes the anchors of a row group take, 0 where the footer does not tell."""
+    columns = map(group.column, range(group.num_columns))
+    with suppress(UnicodeDecodeError):  # of another column, or of another name than the schema has
+        return next((int(c.total_compressed_size) for c in columns if c.path_in_schema == ANCHOR), 0)
+    return 0
 
 
 def decode_stripe(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
@@ -233,6 +254,7 @@ def stripe_fragment(path: Path) -> pads.ParquetFileFragment:
         raise LayoutError(f"not a stripe: {path.name}: {str(error).splitlines()[0]}") from error
     if ANCHOR not in fragment.physical_schema.names:
         raise LayoutError(f"not a stripe: {path.name} has no column {ANCHOR}")
+    _check_rows(fragment.metadata, path.name)
     return fragment
 
 

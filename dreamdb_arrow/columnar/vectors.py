@@ -18,6 +18,12 @@ from dreamdb_arrow.columnar.stripe import ANCHOR
 from dreamdb_arrow.errors import LayoutError
 
 VECTOR: Final = "vector"
+# Arrow IPC: what comes behind the footer, the most of a message that is looked at, and fields of Flatbuffers tables.
+_TAIL_BYTES: Final = 10
+_HEADER_BYTES_MAX: Final = 1 << 16
+_FOOTER_BATCHES: Final = 3
+_MESSAGE_HEADER: Final = 2
+_BATCH_COMPRESSION: Final = 3
 
 I64 = np.ndarray[Any, np.dtype[np.int64]]
 F32 = np.ndarray[Any, np.dtype[np.float32]]
@@ -75,8 +81,7 @@ def decode_vectors(data: bytes, dim: int) -> VectorStripe:
 
 def _stripe_in(opened: Callable[[], pa.NativeFile], name: str, dim: int) -> VectorStripe:
     try:
-        file = pa.ipc.open_file(opened())
-        batch = file.get_batch(0) if file.num_record_batches == 1 else None
+        batch = only_batch(opened())
         if batch is not None:
             batch.validate(full=True)
         columns = [] if batch is None else [(f.name, f.type) for f in batch.schema]
@@ -90,6 +95,54 @@ def _stripe_in(opened: Callable[[], pa.NativeFile], name: str, dim: int) -> Vect
     held = VectorStripe(anchors.to_numpy(), values.to_numpy().reshape(-1, dim))
     check_ascending(held.anchors, name)
     return held
+
+
+def only_batch(source: pa.NativeFile) -> pa.RecordBatch | None:
+    """Return the one batch of an IPC file, None where there are more or none. Raises LayoutError for a compressed one, ArrowInvalid."""
+    file = pa.ipc.open_file(source)
+    if file.num_record_batches != 1:
+        return None
+    if _is_packed(source):  # 0021-R17
+        raise LayoutError("not a vector stripe: its batch is compressed")
+    return file.get_batch(0)
+
+
+def _is_packed(source: pa.NativeFile) -> bool:
+    """Whether the first batch of an IPC file is compressed, which Arrow would undo at once.
+
+    Arrow does not tell, so the Flatbuffers tables of the footer and of the batch are looked into, as Arrow lays them out.
+    What lies beyond their bytes reads as 0.
+    """
+    end = source.size() - _TAIL_BYTES
+    length = _number(source.read_at(4, end), 0)
+    footer = _part(source, end - length, length)
+    blocks = _pointed(footer, _number(footer, 0), _FOOTER_BATCHES)
+    message = _part(source, int.from_bytes(footer[blocks + 4 : blocks + 12], "little"), _HEADER_BYTES_MAX)
+    message = message[8:] if message[:4] == b"\xff\xff\xff\xff" else message[4:]
+    batch = _pointed(message, _number(message, 0), _MESSAGE_HEADER)
+    return _field(message, batch, _BATCH_COMPRESSION) != 0
+
+
+def _part(source: pa.NativeFile, start: int, length: int) -> bytes:
+    """Return some bytes of a file, none where it has none."""
+    inside = 0 <= start < source.size()
+    return bytes(source.read_at(min(length, source.size() - start), start)) if inside else b""
+
+
+def _number(data: bytes, at: int, size: int = 4, *, signed: bool = False) -> int:
+    return int.from_bytes(data[at : at + size], "little", signed=signed) if at >= 0 else 0
+
+
+def _field(data: bytes, table: int, nth: int) -> int:
+    """Return how far from its table the nth field of it lies, 0 where it has none."""
+    layout, place = table - _number(data, table, signed=True), 4 + 2 * nth
+    return _number(data, layout + place, 2) if place < _number(data, layout, 2) else 0
+
+
+def _pointed(data: bytes, table: int, nth: int) -> int:
+    """Return where that lies which the nth field of a table points to."""
+    at = table + _field(data, table, nth)
+    return at + _number(data, at)
 
 
 def gather_vectors(

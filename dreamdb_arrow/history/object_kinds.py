@@ -13,6 +13,7 @@ from dreamdb_arrow.codec.cbor import decode_cbor
 from dreamdb_arrow.codec.modality import parse_modality
 from dreamdb_arrow.columnar.cover_note import decode_cover_note
 from dreamdb_arrow.columnar.stripe import open_stripe
+from dreamdb_arrow.columnar.vectors import only_batch
 from dreamdb_arrow.columnar.vendor import COVER, MARK, MEDIA, STRIPE, VECTORS
 from dreamdb_arrow.errors import CorruptDataError
 from dreamdb_arrow.objects.array_index import decode_array_page
@@ -124,7 +125,7 @@ def _vectors(data: Any, _: str) -> None:
     if memoryview(data).nbytes == len(MARK) and bytes(data) == MARK:
         return
     try:
-        pa.ipc.open_file(pa.py_buffer(data)).get_batch(0)
+        only_batch(pa.BufferReader(pa.py_buffer(data)))
     except (pa.ArrowException, ValueError) as error:
         raise CorruptDataError(f"not a vector stripe: {error}") from None
 

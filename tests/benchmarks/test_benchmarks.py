@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import checks, document, report
+from benchmarks import checks, document, reliability, report, soak
 from benchmarks.__main__ import JOBS, main
 from benchmarks.jobs import reference, scans
 from benchmarks.measure import Figure, in_child
@@ -174,3 +174,32 @@ def test_a_new_process_tells_its_own_peak():
 def test_a_failure_in_a_new_process_is_told():
     with pytest.raises(RuntimeError, match="no_such_function"):
         in_child("benchmarks.measure:no_such_function")
+
+
+# --- reliability --------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_reliability_is_what_the_lines_say():
+    assert reliability.PAGE.read_text("utf-8") == reliability.page(soak.read_results())
+
+
+def test_a_part_takes_the_place_of_what_it_told_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(soak, "RESULTS", tmp_path / "lines.jsonl")
+    soak.keep("power", [{"part": "power", "promise": "cuts", "what": "a", "states": 7}])
+    soak.keep("kills", [{"part": "kills", "promise": "kill -9", "what": "b", "kills": 1}])
+    soak.keep("kills", [{"part": "kills", "promise": "kill -9", "what": "c", "kills": 1200, "seconds": 0.25}])
+    assert [line["what"] for line in soak.read_results()] == ["c", "a"]
+    text = reliability.page(soak.read_results())
+    assert "| c | 1,200 | 0.2 |" in text
+    assert "| a | 7 |" in text
+
+
+@pytest.mark.parametrize("name", soak.PARTS)
+def test_a_part_of_the_soak_has_tests(name):
+    assert (soak.ROOT / soak.PARTS[name].tests).exists()
+
+
+def test_an_unknown_part_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        soak.main(["nothing"])
+    assert "there are kills, power" in capsys.readouterr().err
