@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Final
 
 from obstore.exceptions import (
@@ -29,6 +30,15 @@ LOST: Final = (AlreadyExistsError, PreconditionError)  # of a conditional write:
 _CODE: Final = re.compile(r"<Code>\s*([^<]{1,100})</Code>|\(code: (\w{1,100})\)")
 _MESSAGE: Final = re.compile(r"<Message>\s*([^<]{1,300})</Message>")
 _STATUS: Final = re.compile(r"status code: (\d{3}[^:\n<]{0,40})")
+_KIND: Final = re.compile(r"kind: (Connect|Timeout|Interrupted),")
+_CAUSE: Final = re.compile(r'(?:message|error): "([^"\n]{1,200})"')
+_BROKEN: Final = MappingProxyType(
+    {
+        "Connect": "no server answers there",
+        "Timeout": "no answer in time; ?timeout=SECONDS in the URL allows more",
+        "Interrupted": "the connection broke off",
+    }
+)
 _REFUSED: Final = (
     "AccessDenied",
     "SignatureDoesNotMatch",
@@ -56,6 +66,11 @@ def answers(url: str, path: str) -> Iterator[None]:
         raise ObjectNotFoundError(path) from None
     except (BaseError, OSError, ValueError) as error:
         raise _told(url, path, error) from None
+
+
+def is_upload_gone(error: Exception) -> bool:
+    """Whether a server does not know an upload in parts any more: it is finished, or was given up."""
+    return _code_of(error) == "NoSuchUpload"
 
 
 def _told(url: str, path: str, error: Exception) -> DreamDBError:
@@ -95,5 +110,8 @@ def _said(error: Exception) -> str:
         return f"{code} ({message[1].strip()})" if message else code
     if status:
         return status[1].strip()
+    kind, cause = _KIND.search(text), _CAUSE.search(text)
+    if kind:
+        return f"{_BROKEN[kind[1]]}{f' ({cause[1]})' if cause else ''}"
     head = text.partition("Debug source")[0]
     return " ".join(head.rpartition(" - ")[2].split())[:_SHOWN]

@@ -23,7 +23,7 @@ from dreamdb_arrow.errors import (
     ObjectNotFoundError,
     StoreError,
 )
-from dreamdb_arrow.store.answers import LOST, answers
+from dreamdb_arrow.store.answers import LOST, answers, is_upload_gone
 from dreamdb_arrow.store.bucket_calls import again, age_of, get_whole, version_of
 from dreamdb_arrow.store.bucket_refs import BucketRefs
 from dreamdb_arrow.store.interface import Absent, Aged, NewObject, Ref
@@ -141,15 +141,12 @@ class BucketStore:
     def now_ns(self) -> int:
         """Return the server's time: when an object that is written now is told to have been written."""
         client = self._asked(CLOCK)
-
-        def work() -> int:
-            self.traffic.add("put")
-            self.traffic.add("head")
-            with answers(self._url, CLOCK):
-                obstore.put(client, CLOCK, b"")
-                return age_of(obstore.head(client, CLOCK))
-
-        return again(work)
+        with answers(self._url, CLOCK):
+            obstore.put(client, CLOCK, b"")
+            found = age_of(obstore.head(client, CLOCK))
+        self.traffic.add("put")
+        self.traffic.add("head")
+        return found
 
     def freshen(self, paths: Sequence[str]) -> None:
         """Make objects young: each is written again, if it is still the one that was read."""
@@ -163,7 +160,7 @@ class BucketStore:
         try:
             with answers(self._url, path):
                 obstore.put(
-                    self._client,
+                    self._once,
                     path,
                     data,
                     mode="overwrite" if self._locks else version_of(version),
@@ -192,7 +189,7 @@ class BucketStore:
                 old = age_of(obstore.head(self._asked(path), path)) < before_ns
             if old:
                 tried.append(path)
-                self._delete(self._once, path)
+                self._delete(path)
                 gone.append(path)
 
         try:
@@ -202,13 +199,13 @@ class BucketStore:
 
     def delete(self, path: str) -> None:
         """Remove an object; no error when there is none."""
-        client = self._asked(check_object_path(path))
-        again(lambda: self._delete(client, path))
+        self._asked(check_object_path(path))
+        again(lambda: self._delete(path))
 
-    def _delete(self, client: ObjectStore, path: str) -> None:
+    def _delete(self, path: str) -> None:
         self.traffic.add("delete")
         with suppress(ObjectNotFoundError), answers(self._url, path):
-            obstore.delete(client, path)
+            obstore.delete(self._once, path)
 
     def size(self, path: str) -> int:
         """Return the length of an object in bytes."""
@@ -275,33 +272,43 @@ class BucketStore:
 
     def _put(self, item: NewObject) -> None:
         """Put an object; what was written by a request whose answer was lost is found there."""
-        client = self._asked(item.path)
+        self._asked(item.path)
         try:
-            again(lambda: self._put_once(client, item))
+            again(lambda: self._put_once(item))
         except LOST:
-            again(lambda: self._settle(client, item))
+            self._settle(item)
 
-    def _put_once(self, client: ObjectStore, item: NewObject) -> None:
+    def _put_once(self, item: NewObject) -> None:
         self.traffic.add("put", sent=item.size)
         with answers(self._url, item.path):
             if item.size > WHOLE_BYTES:  # its bytes are what its path says: writing it again changes nothing
-                obstore.put(client, item.path, item.parts, chunk_size=PART_BYTES)
+                self._put_parts(item)
             elif self._locks:  # the server may refuse what has a condition
-                self._put_unless_there(client, item)
+                self._put_unless_there(item)
             else:
-                obstore.put(client, item.path, b"".join(item.parts), mode="create")
+                obstore.put(self._once, item.path, b"".join(item.parts), mode="create")
 
-    def _put_unless_there(self, client: ObjectStore, item: NewObject) -> None:
+    def _put_parts(self, item: NewObject) -> None:
         try:
-            self._settle(client, item)
-        except ObjectNotFoundError:
-            obstore.put(client, item.path, b"".join(item.parts))
+            obstore.put(self._client, item.path, item.parts, chunk_size=PART_BYTES)
+        except (
+            FileNotFoundError
+        ) as error:  # of a whole whose parts were put together before, by a request without an answer
+            if not is_upload_gone(error):
+                raise
+            self._settle(item)
 
-    def _settle(self, client: ObjectStore, item: NewObject) -> None:
+    def _put_unless_there(self, item: NewObject) -> None:
+        try:
+            self._settle(item)
+        except ObjectNotFoundError:
+            obstore.put(self._once, item.path, b"".join(item.parts))
+
+    def _settle(self, item: NewObject) -> None:
         """Make sure that what lies there already is what was to be put, and young."""
         self.traffic.add("head")
         with answers(self._url, item.path):
-            found = obstore.head(client, item.path)
+            found = obstore.head(self._client, item.path)
         if found["size"] != item.size:  # 0005-R1
             raise CorruptDataError(
                 f"{item.path} already holds {found['size']} bytes, not the {item.size} to be put there"
@@ -309,7 +316,7 @@ class BucketStore:
         if time.time_ns() - age_of(found) > FRESH_NS:  # 0005-R15
             self.traffic.add("put", sent=item.size)
             with answers(self._url, item.path):
-                obstore.put(client, item.path, b"".join(item.parts))
+                obstore.put(self._client, item.path, b"".join(item.parts))
 
     def _list(self, directory: str) -> Iterator[Any]:
         client = self._asked(directory)

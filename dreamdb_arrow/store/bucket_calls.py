@@ -1,7 +1,10 @@
 """Calls to a bucket that may have to be made again, and what their answers tell. Spec 0005.
 
-The client makes a call again by itself where it knows that this does no harm: reads. Writes it does not, or without saying
-so; those are made again here, by whoever knows what a second time means.
+Reads are made again by the client itself. Writes go through one that makes none twice, as it would not say so, and are made
+again here, by whoever knows what a second time means.
+
+A server that has too much to do says for how long to stay away (`Retry-After`), which clients of `obstore` do not pass on. So
+pauses double, up to ten seconds: longer than any provider asks for.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import obstore
@@ -21,21 +25,28 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 T = TypeVar("T")
-TRIES: Final = 8
+TRIES: Final = 10
+PATIENCE_SECONDS: Final = 120.0  # after which no try begins
 _PAUSE_SECONDS: Final = 0.1
-_PAUSE_SECONDS_MAX: Final = 5.0
+_PAUSE_SECONDS_MAX: Final = 10.0
 
 
 def again(work: Callable[[], T]) -> T:
     """Do what may be done twice, and do it again while it fails for a reason that may pass. Raises StoreError."""
-    for attempt in range(1, TRIES):
+    began = time.monotonic()
+    for attempt in count(1):
         try:
             return work()
         except StoreError as error:
-            if not error.retryable:
+            if not error.retryable or is_last(attempt, began):
                 raise
-            pause(attempt)
-    return work()
+        pause(attempt)
+    raise AssertionError
+
+
+def is_last(attempt: int, began: float) -> bool:
+    """Whether there have been enough attempts, counted from 1, since a time of `time.monotonic`."""
+    return attempt >= TRIES or time.monotonic() - began > PATIENCE_SECONDS
 
 
 def pause(attempt: int) -> None:
@@ -47,16 +58,12 @@ def get_whole(
     client: ObjectStore, url: str, path: str, traffic: Traffic, limit: int | None = None
 ) -> tuple[bytes, str]:
     """Return an object and its version; of one that is larger than the limit, nothing."""
-
-    def work() -> tuple[bytes, str]:
-        with answers(url, path):
-            result = obstore.get(client, path)
-            small = limit is None or result.meta["size"] <= limit
-            data = bytes(result.bytes()) if small else b""
-        traffic.add("get", received=len(data))
-        return data, told_version(result.meta)
-
-    return again(work)
+    with answers(url, path):
+        result = obstore.get(client, path)
+        small = limit is None or result.meta["size"] <= limit
+        data = bytes(result.bytes()) if small else b""
+    traffic.add("get", received=len(data))
+    return data, told_version(result.meta)
 
 
 def version_of(told: str) -> Any:

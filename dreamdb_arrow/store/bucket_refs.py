@@ -6,6 +6,8 @@ client here never asks again by itself. Who asks again, here, knows that the fir
 
 from __future__ import annotations
 
+import time
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -19,7 +21,7 @@ from dreamdb_arrow.errors import (
     StoreError,
 )
 from dreamdb_arrow.store.answers import LOST, answers
-from dreamdb_arrow.store.bucket_calls import TRIES, get_whole, pause, told_version, version_of
+from dreamdb_arrow.store.bucket_calls import get_whole, is_last, pause, told_version, version_of
 from dreamdb_arrow.store.conditions import check_conditions
 from dreamdb_arrow.store.interface import Absent, Ref, holds
 from dreamdb_arrow.store.lock_object import LockObjects
@@ -44,7 +46,7 @@ class BucketRefs:
         self, client: ObjectStore, once: ObjectStore, url: str, traffic: Traffic, *, locks: bool
     ) -> None:
         self._client, self._once, self._url, self._traffic = client, once, url, traffic
-        self._locks = LockObjects(client, url) if locks else None
+        self._locks = LockObjects(client, once, url) if locks else None
         self._checked = locks
 
     def read(self, name: str) -> Ref | Absent:
@@ -73,8 +75,8 @@ class BucketRefs:
 
     def _swap_surely(self, name: str, expect: Ref | Absent, new: Address | Absent) -> Ref | Absent:
         """Ask until there is an answer."""
-        unsure = False  # whether an answer is missing
-        for attempt in range(1, TRIES + 1):
+        began, unsure = time.monotonic(), False  # whether an answer is missing
+        for attempt in count(1):
             try:
                 return self._swap(name, expect, new)
             except RefConflictError as error:
@@ -82,7 +84,7 @@ class BucketRefs:
                     return self._find_out(name, new, error)
                 raise
             except StoreError as error:
-                if not error.retryable or attempt == TRIES:
+                if not error.retryable or is_last(attempt, began):
                     raise
             unsure = True
             pause(attempt)

@@ -29,16 +29,18 @@ OPTIONS: Final = MappingProxyType(
     {
         "lock": "object: guard refs by lock objects, for servers that ignore conditions on writes",
         "region": "the region of an S3 bucket (us-east-1, or AWS_REGION)",
+        "timeout": "seconds that a request may take, with all of its bytes (60)",
         "style": "virtual: the bucket is part of the host's name; path (the default with http:// and https://)",
     }
 )
-_CLIENT: Final[Any] = {"timeout": "60s", "connect_timeout": "5s", "pool_max_idle_per_host": "64"}
+_CLIENT: Final[Any] = {"connect_timeout": "5s", "pool_max_idle_per_host": "64"}
 _RETRIES: Final[Any] = {
     "max_retries": 8,
-    "retry_timeout": timedelta(seconds=120),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2},
 }
 _ONCE: Final[Any] = {"max_retries": 0}
+_SECONDS: Final = 60.0
+SECONDS_MAX: Final = 86_400.0
 _REGION: Final = "us-east-1"
 _VALUES: Final[Mapping[str, tuple[str, ...]]] = {"lock": ("object",), "style": ("virtual", "path")}
 
@@ -50,7 +52,7 @@ def open_bucket(url: str) -> Store:
     try:
         client, once = (
             _CLIENTS[parts.scheme](url, unquote(parts.path).strip("/"), options, retries)
-            for retries in (_RETRIES, _ONCE)
+            for retries in (_retries(options), _ONCE)
         )
     except (BaseError, ValueError, TypeError) as error:
         if isinstance(error, InvalidInputError):
@@ -66,7 +68,27 @@ def _options_of(url: str, query: str) -> dict[str, str]:
             raise InvalidInputError(f"unknown option {name!r} in {url!r}; known: {', '.join(OPTIONS)}")
         if value not in _VALUES.get(name, (value,)):
             raise InvalidInputError(f"{name} in {url!r} must be one of {', '.join(_VALUES[name])}")
+    if not 0 < _seconds(options) < SECONDS_MAX:
+        raise InvalidInputError(
+            f"timeout in {url!r} must be a number of seconds, less than {SECONDS_MAX:.0f}"
+        )
     return options
+
+
+def _seconds(options: Mapping[str, str]) -> float:
+    """Return how long a request may take; 0 for what is no number."""
+    try:
+        return float(options.get("timeout", _SECONDS))
+    except ValueError:
+        return 0.0
+
+
+def _client(options: Mapping[str, str]) -> Any:
+    return _CLIENT | {"timeout": f"{_seconds(options) * 1000:.0f}ms"}
+
+
+def _retries(options: Mapping[str, str]) -> Any:
+    return _RETRIES | {"retry_timeout": timedelta(seconds=2 * _seconds(options))}
 
 
 def _at_host(url: str, path: str, options: Mapping[str, str], retries: Any) -> S3Store:
@@ -105,17 +127,17 @@ def _s3(
         bucket,
         prefix=prefix or None,
         config=settings,  # type: ignore[arg-type]
-        client_options=_CLIENT | {"allow_http": plain},
+        client_options=_client(options) | {"allow_http": plain},
         retry_config=retries,
     )
 
 
-def _gcs_bucket(url: str, path: str, _: Mapping[str, str], retries: Any) -> GCSStore:
-    return GCSStore(_host(url), prefix=path or None, client_options=_CLIENT, retry_config=retries)
+def _gcs_bucket(url: str, path: str, options: Mapping[str, str], retries: Any) -> GCSStore:
+    return GCSStore(_host(url), prefix=path or None, client_options=_client(options), retry_config=retries)
 
 
-def _azure_container(url: str, path: str, _: Mapping[str, str], retries: Any) -> AzureStore:
-    return AzureStore(_host(url), prefix=path or None, client_options=_CLIENT, retry_config=retries)
+def _azure_container(url: str, path: str, options: Mapping[str, str], retries: Any) -> AzureStore:
+    return AzureStore(_host(url), prefix=path or None, client_options=_client(options), retry_config=retries)
 
 
 def _host(url: str) -> str:

@@ -37,10 +37,10 @@ _PAUSE_SECONDS_MAX: Final = 1.0
 class LockObjects:
     """The locks of one bucket."""
 
-    __slots__ = ("_client", "_url")
+    __slots__ = ("_client", "_once", "_url")
 
-    def __init__(self, client: ObjectStore, url: str) -> None:
-        self._client, self._url = client, url
+    def __init__(self, client: ObjectStore, once: ObjectStore, url: str) -> None:
+        self._client, self._once, self._url = client, once, url
 
     @contextmanager
     def held(self, name: str) -> Iterator[None]:
@@ -57,7 +57,7 @@ class LockObjects:
         until, pause = time.monotonic() + PATIENCE_SECONDS, _PAUSE_SECONDS
         while time.monotonic() < until:
             again(lambda: self._write(mine))
-            if again(lambda: self._alone(folder, mine)):
+            if self._alone(folder, mine):
                 return
             self._remove(mine)
             time.sleep(random.random() * pause)  # noqa: S311 - no secret
@@ -79,14 +79,14 @@ class LockObjects:
 
     def _write(self, path: str) -> None:
         with answers(self._url, path):
-            obstore.put(self._client, path, b"")
+            obstore.put(self._once, path, b"")
 
     def _remove(self, path: str) -> None:
         again(lambda: self._delete(path))
 
     def _delete(self, path: str) -> None:
         with suppress(ObjectNotFoundError), answers(self._url, path):
-            obstore.delete(self._client, path)
+            obstore.delete(self._once, path)
 
 
 def _seconds(now: Any, meta: Any) -> float:

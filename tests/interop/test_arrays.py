@@ -25,6 +25,7 @@ from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.urls import open_store
 from dreamdb_arrow.testing.unions import keep_both
 from dreamdb_arrow.tracks.arrays import array_directory, place_array_entries, read_array_items
+from tests.places import url_of
 
 T0 = 1_700_000_000_000_000_000
 ORDERS = ("little", "big")
@@ -36,7 +37,7 @@ TOLD = {"semantic_type": "A b!", "units": "m/s", "frame": "", "axis_order": "x,y
 @pytest.fixture
 def backend(tmp_path) -> str:
     (tmp_path / "space").mkdir()
-    return f"file://{tmp_path}/space"
+    return url_of(tmp_path / "space")
 
 
 def declare(schema):

@@ -15,6 +15,7 @@ import dreamdb_arrow as vd
 from dreamdb_arrow.columnar.notes import newest_note
 from dreamdb_arrow.dataset import compact_plan, compact_stripes
 from dreamdb_arrow.errors import MergeError
+from tests.places import url_of
 
 STEPS = 22
 KINDS = {"int": lambda rng: rng.randrange(-4, 5), "categorical": lambda rng: rng.choice("abc")}
@@ -60,7 +61,7 @@ class Run:
     def __init__(self, root: Path, seed: int):
         self.rng, self.root, self.names, self.anchors = random.Random(seed), root, 0, set()
         (root / "space").mkdir()
-        self.backend = f"file://{root}/space"
+        self.backend = url_of(root / "space")
         self.manual = self.rng.random() < 0.7
         schema = vd.Schema().add_scalar_int("n").add_scalar_string("s", required=False)
         schema.add_image("im", mime="png", required=False, pack_items=2)

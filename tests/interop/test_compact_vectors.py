@@ -7,6 +7,7 @@ import pytest
 import dreamdb_arrow as vd
 from dreamdb_arrow.columnar.rows import vector_stripes
 from tests.interop.test_compact_stripes import our_rows, their_rows
+from tests.places import url_of
 
 
 def made(backend: str, form: str) -> vd.Dataset:
@@ -31,7 +32,7 @@ def left_to_cells(ds) -> bool:
 @pytest.mark.parametrize("form", ["raw", "codes"])
 def test_the_sdk_goes_on_where_vectors_are_left_to_cells(tmp_path, form):
     (tmp_path / "space").mkdir()
-    backend = f"file://{tmp_path}/space"
+    backend = url_of(tmp_path / "space")
     ds, want = made(backend, form), {}
 
     def check(*, shown_by_both: bool = True) -> None:

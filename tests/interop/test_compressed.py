@@ -6,6 +6,7 @@ import pytest
 
 import dreamdb_arrow as vd
 from dreamdb_arrow.errors import InvalidInputError
+from tests.places import url_of
 
 DIM, N = 16, 120
 
@@ -13,7 +14,7 @@ DIM, N = 16, 120
 @pytest.fixture
 def backend(tmp_path):
     (tmp_path / "space").mkdir()
-    return f"file://{tmp_path}/space"
+    return url_of(tmp_path / "space")
 
 
 def vectors():

@@ -6,6 +6,7 @@ import pytest
 
 import dreamdb_arrow as vd
 from dreamdb_arrow.errors import InvalidInputError
+from tests.places import url_of
 
 VALUES = {
     "int": [1, -2],
@@ -45,7 +46,7 @@ def _plain(value):
 @pytest.fixture(params=["ours-manual", "ours-commit", "theirs"])
 def space(request, tmp_path):
     """A Space of four rows, made by either side: backend, and a function that opens it with our SDK."""
-    backend = f"file://{tmp_path}/space"
+    backend = url_of(tmp_path / "space")
     (tmp_path / "space").mkdir()
     rows = [{"_anchor": at, "n": at, "im": b"image %d" % at} for at in range(4)]
     if request.param == "theirs":
@@ -156,15 +157,15 @@ def test_a_field_that_comes_back_before_a_flush_has_no_old_values(tmp_path):
     ds = vd.Dataset.create(
         "s",
         vd.Schema().add_scalar_int("n").add_scalar_int("m"),
-        f"file://{tmp_path}/s",
+        url_of(tmp_path / "s"),
         cache_dir=tmp_path / "c",
     )
     ds.append_many([{"_anchor": 1, "n": 1, "m": 2}])
     ds.decommission_modality("n")
     ds.add_scalar_string("n")
-    assert our_rows(f"file://{tmp_path}/s", "s", tmp_path) == {1: {"m": 2}}
+    assert our_rows(url_of(tmp_path / "s"), "s", tmp_path) == {1: {"m": 2}}
     ds.flush()
-    assert their_rows(f"file://{tmp_path}/s", "s") == {1: {"m": 2}}
+    assert their_rows(url_of(tmp_path / "s"), "s") == {1: {"m": 2}}
 
 
 def test_constants_and_metadata(space):
@@ -203,7 +204,7 @@ def test_constants_and_metadata(space):
 )
 def test_what_cannot_be_is_refused_and_changes_nothing(tmp_path, wrong, told):
     schema = vd.Schema().add_scalar_int("n")
-    ds = vd.Dataset.create("s", schema, f"file://{tmp_path}/s", cache_dir=tmp_path / "c")
+    ds = vd.Dataset.create("s", schema, url_of(tmp_path / "s"), cache_dir=tmp_path / "c")
     version = ds.current_manifest()
     with pytest.raises((InvalidInputError, vd.DreamDBError), match=told):
         wrong(ds)
@@ -214,7 +215,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(tmp_path, wrong, told):
 @pytest.mark.parametrize("kind", ["int", "string", "image"])
 def test_the_reference_takes_a_field_away_and_brings_back_its_name(tmp_path, kind, flush):  # 0021-R13
     """What our stripes hold of the old field does not come back, whatever the new one is of."""
-    backend = f"file://{tmp_path}/s"
+    backend = url_of(tmp_path / "s")
     schema = (
         vd.Schema().add_scalar_int("m").add_scalar_int("n").add_image("im", mime="png").add_embedding("v", 2)
     )
@@ -248,7 +249,7 @@ def test_the_reference_takes_a_field_away_and_brings_back_its_name(tmp_path, kin
 @pytest.mark.parametrize("flushed", [False, True])
 def test_a_name_that_comes_back_with_another_type(tmp_path, flushed):
     """Also where no flush had brought the old values into a Track: a column of another type is not the field's."""
-    backend = f"file://{tmp_path}/s"
+    backend = url_of(tmp_path / "s")
     schema = vd.Schema().add_scalar_int("m").add_scalar_string("n")
     ds = vd.Dataset.create("s", schema, backend, cache_dir=tmp_path / "cache")
     ds.append_many([{"_anchor": 1, "m": 1, "n": "one"}])
@@ -268,7 +269,7 @@ def test_a_name_that_comes_back_with_another_type(tmp_path, flushed):
 
 @pytest.mark.parametrize("flush", ["manual", "commit"])
 def test_we_bring_back_a_name_that_the_reference_took_away(tmp_path, flush):
-    backend = f"file://{tmp_path}/s"
+    backend = url_of(tmp_path / "s")
     schema = vd.Schema().add_scalar_int("m").add_scalar_int("n").add_scalar_int("o")
     ds = vd.Dataset.create("s", schema, backend, flush=flush, cache_dir=tmp_path / "cache")
     ds.append_many([{"_anchor": at, "m": at, "n": at, "o": at} for at in range(3)])

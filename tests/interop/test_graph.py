@@ -10,6 +10,7 @@ import dreamdb_arrow as vd
 from dreamdb_arrow.dataset.graph_search import search_graph
 from dreamdb_arrow.errors import UnsupportedError
 from dreamdb_arrow.spatial import graph
+from tests.places import url_of
 
 DIM, N, MORE, DEGREE = 24, 1200, 100, 12
 T0 = 10_000
@@ -32,7 +33,7 @@ VECTORS, QUERIES = groups(2, N + 2 * MORE), groups(3, 60)
 @pytest.fixture
 def backend(tmp_path):
     (tmp_path / "space").mkdir()
-    return f"file://{tmp_path}/space"
+    return url_of(tmp_path / "space")
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +88,7 @@ def test_a_graph_of_ours_is_as_good_as_one_of_theirs(tmp_path):  # 0013-R8
     backends = {}
     for module in (vd, dreamdb):
         (tmp_path / module.__name__).mkdir()
-        backends[module] = f"file://{tmp_path / module.__name__}"
+        backends[module] = url_of(tmp_path / module.__name__)
         build(module, backends[module])
     found = {module: (their_recall(b, N), our_recall(b, N)) for module, b in backends.items()}
     assert min(found[vd]) >= 0.95
@@ -139,7 +140,7 @@ def test_the_two_write_the_same_objects_but_for_edges(tmp_path):  # 0013-R10
     seen = []
     for module in (vd, dreamdb):
         (tmp_path / module.__name__).mkdir()
-        backend = f"file://{tmp_path / module.__name__}"
+        backend = url_of(tmp_path / module.__name__)
         build_one(module, backend)
         manifest = ours(backend).manifest
         modality = f"embedding.f32.dim={DIM}.graph.r=4.field=g"

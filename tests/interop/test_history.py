@@ -9,13 +9,14 @@ import dreamdb_arrow as vd
 from dreamdb_arrow.history.ancestry import first_parents, is_ancestor, merge_base
 from dreamdb_arrow.history.refs import resolve_as_of, resolve_ref
 from dreamdb_arrow.history.writer import place_of
+from tests.places import url_of
 
 
 class Mixed:
     """A Space to which both write."""
 
     def __init__(self, root):
-        self.backend, self.anchor = f"file://{root}", 0
+        self.backend, self.anchor = url_of(root), 0
         root.mkdir()
         vd.Dataset.create(
             "main", vd.Schema().add_scalar_int("n"), self.backend, flush="commit", cache_dir=None

@@ -11,6 +11,7 @@ from dreamdb_arrow.columnar.projection import row_entry
 from dreamdb_arrow.columnar.vendor import read_track
 from dreamdb_arrow.objects import index_page
 from dreamdb_arrow.tracks import btree_pages, index_pages, placing
+from tests.places import url_of
 
 OPERATORS = {"==": operator.eq, "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
 DIM = 8
@@ -40,7 +41,7 @@ class Scalars:
     """A Space with scalar fields, and the rows that it should have."""
 
     def __init__(self, folder) -> None:
-        self.backend, self.rows, self.rng = f"file://{folder}", {}, np.random.default_rng(1)
+        self.backend, self.rows, self.rng = url_of(folder), {}, np.random.default_rng(1)
         made = vd.Schema().add_scalar_int("n").add_scalar_float("x")
         made = made.add_scalar_string("s").add_scalar_timestamp("at")
         vd.Dataset.create("main", made, backend=self.backend, cache_dir=None)
@@ -135,7 +136,7 @@ def test_pages_of_full_size_split_and_are_read(tmp_path):
 
 
 def test_paged_media_and_cells_that_grow(tmp_path, small_pages, capfd):  # 0007-R4, 0007-R5
-    backend, rng = f"file://{tmp_path}", np.random.default_rng(0)
+    backend, rng = url_of(tmp_path), np.random.default_rng(0)
     made = vd.Schema().add_image("img", mime="png").add_embedding("v", dim=DIM, lsh_bits=4, rerank=True)
     ds = vd.Dataset.create("main", made, backend=backend, cache_dir=None)
     rows: dict[int, dict] = {}

@@ -14,6 +14,7 @@ from dreamdb_arrow.history.ancestry import merge_base
 from dreamdb_arrow.history.commit import commit
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.history.registries import Parting
+from tests.places import url_of
 
 UNION = "union-tracks"
 
@@ -226,7 +227,7 @@ def test_taking_turns_with_merges_compaction_and_collection(seed, tmp_path):  # 
 @pytest.fixture(params=["theirs", "manual", "commit"])
 def pair(request, tmp_path):
     """A Space with four rows, made by either."""
-    backend = f"file://{tmp_path}/space"
+    backend = url_of(tmp_path / "space")
     (tmp_path / "space").mkdir()
     if request.param == "theirs":
         dreamdb.Dataset.create("main", schema(dreamdb), backend)
@@ -288,7 +289,7 @@ def told_by_both(report):
 def test_both_count_alike_when_they_compact(tmp_path):
     reports = []
     for name, who in (("a", dreamdb), ("b", vd)):
-        backend = f"file://{tmp_path}/{name}"
+        backend = url_of(tmp_path / name)
         (tmp_path / name).mkdir()
         theirs = dreamdb.Dataset.create("main", schema(dreamdb), backend)
         for a in range(1, 5):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import dreamdb_arrow as vd
+from tests.places import url_of
 
 DIM, ROWS, MOST, K = 16, 80, 5, 10
 T0 = 1_700_000_000_000_000_000
@@ -34,7 +35,7 @@ def build(module, backend):
 @pytest.fixture(params=[vd, dreamdb], ids=["ours", "theirs"])
 def backend(request, tmp_path):
     (tmp_path / "space").mkdir()
-    where = f"file://{tmp_path}/space"
+    where = url_of(tmp_path / "space")
     build(request.param, where)
     return where
 
@@ -81,7 +82,7 @@ def test_the_two_say_the_same(tmp_path):  # 0015-R3
     for module in (vd, dreamdb):
         root = tmp_path / module.__name__
         root.mkdir()
-        build(module, f"file://{root}")
+        build(module, url_of(root))
         manifest = vd.Dataset.open("main", backend=root, cache_dir=None).manifest
         (entry,) = (e for e in manifest.tracks.active if e.field == "mv")
         assert entry.role.startswith("layer-of:")

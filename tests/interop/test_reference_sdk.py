@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import dreamdb_arrow as vd
+from tests.places import url_of
 
 T0 = 1_700_000_000_000_000_000
 DIM = 16
@@ -90,7 +91,7 @@ def their_rows(backend: str, ref: str) -> dict[int, dict]:
 
 @pytest.fixture
 def backend(tmp_path) -> str:
-    return f"file://{tmp_path}/space"
+    return url_of(tmp_path / "space")
 
 
 @pytest.fixture
@@ -275,7 +276,7 @@ def test_branches_merge_whoever_wrote_which_side(writers, tmp_path):
     for number, values in enumerate(itertools.product(["c0", None], ["c0", None], ["c1", None])):
         folder = tmp_path / f"space-{number}"
         folder.mkdir()
-        backend = f"file://{folder}"
+        backend = url_of(folder)
 
         def append(who, ref, rows, backend=backend):
             opened = (

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import dreamdb_arrow as vd
+from tests.places import url_of
 
 DIM, N = 16, 400
 KINDS = ("raw", "rabitq1", "pq")
@@ -13,7 +14,7 @@ KINDS = ("raw", "rabitq1", "pq")
 @pytest.fixture
 def backend(tmp_path):
     (tmp_path / "space").mkdir()
-    return f"file://{tmp_path}/space"
+    return url_of(tmp_path / "space")
 
 
 def vectors(n=N, seed=7):

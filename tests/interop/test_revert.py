@@ -3,6 +3,7 @@
 import dreamdb
 
 import dreamdb_arrow as vd
+from tests.places import url_of
 
 UNION = "union-tracks"
 
@@ -13,7 +14,7 @@ def their_rows(backend, ref):
 
 
 def test_the_reference_goes_on_from_a_revert(tmp_path):
-    backend = f"file://{tmp_path / 'space'}"
+    backend = url_of(tmp_path / "space")
     (tmp_path / "space").mkdir()
     theirs = dreamdb.Dataset.create(
         "x", dreamdb.Schema().add_scalar_int("n").add_image("im", required=False), backend

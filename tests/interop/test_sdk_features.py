@@ -29,12 +29,13 @@ from dreamdb_arrow.objects.track import EMPTY_COVERAGE, Track
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.tracks.pages import build_index, read_index
 from dreamdb_arrow.tracks.vectors import write_vectors
+from tests.places import url_of
 
 
 @pytest.fixture
 def backend(tmp_path) -> str:
     (tmp_path / "space").mkdir()
-    return f"file://{tmp_path}/space"
+    return url_of(tmp_path / "space")
 
 
 def ours(backend: str, ref: str = "main") -> vd.Dataset:

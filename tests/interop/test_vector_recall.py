@@ -8,6 +8,7 @@ import dreamdb_arrow as vd
 from dreamdb_arrow.dataset.spatial import publish_spatial_index
 from dreamdb_arrow.objects.spatial_index import make_lsh_cosine, make_lsh_l2
 from dreamdb_arrow.store.batch import Batch
+from tests.places import url_of
 
 DIM, ROWS, QUERIES, K = 32, 1500, 25, 10
 RNG = np.random.default_rng(11)
@@ -84,7 +85,7 @@ def options_of(kind, rerank):
 )
 def test_the_reference_finds_in_our_space_what_it_finds_in_its_own(tmp_path, kind, rerank):
     # 0004-R6, 0004-R8, 0004-R10, 0004-R12, 0007-R9, 0007-R11, 0010-R4
-    backend = f"file://{tmp_path}/space"
+    backend = url_of(tmp_path / "space")
     (tmp_path / "space").mkdir()
     options = published(kind, backend, vd) | {"rerank": rerank}
     ours = write(vd, "ours", backend, options, vectors_of(kind), cache_dir=tmp_path / "c")
@@ -111,7 +112,7 @@ def test_what_we_train_is_as_good_as_what_the_reference_trains(tmp_path, kind):
     for module in (vd, dreamdb):
         name = module.__name__
         (tmp_path / name).mkdir()
-        backend = f"file://{tmp_path}/{name}"
+        backend = url_of(tmp_path / name)
         options = published(kind, backend, module) | {"rerank": kind == "pq"}
         how = {"cache_dir": tmp_path / "c"} if module is vd else {}
         ds = write(module, "x", backend, options, GIVEN, **how)

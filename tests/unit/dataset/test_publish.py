@@ -18,6 +18,7 @@ from dreamdb_arrow.objects.vector_compressor import codebook_rows, make_rabitq
 from dreamdb_arrow.spatial.training import cells_for
 from dreamdb_arrow.store.memory import MemoryStore
 from dreamdb_arrow.tracks.vectors import load_compressor
+from tests.places import url_of
 
 DIM = 8
 VECTORS = np.random.default_rng(0).standard_normal((600, DIM)).astype("f4")
@@ -221,7 +222,7 @@ def test_a_field_that_began_small_gets_its_cells_when_it_has_rows(tmp_path, algo
         found.append(cells())
     assert found[:3] == [1, 1, 1]
     assert found[3] == found[4] in (8, 9)
-    theirs = dreamdb.Dataset.open("x", backend=f"file://{tmp_path}/s")
+    theirs = dreamdb.Dataset.open("x", backend=url_of(tmp_path / "s"))
     rows = [at for b in theirs.iter_all_batches() for at in b["_time_anchors"]]
     assert sorted(rows) == list(range(600))
     wanted = list(range(0, 300, 7))
