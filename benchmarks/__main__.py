@@ -15,6 +15,7 @@ from typing import Final
 
 from benchmarks.jobs import (
     access,
+    bucket,
     deletes,
     far,
     growth,
@@ -50,6 +51,7 @@ JOBS: Final[dict[str, Callable[[Setup], Iterator[Figure]]]] = {
         growth,
         vector_bytes,
         far,
+        bucket,
     )
 }
 PEERS: Final = (*(name for name in STORES if name not in {*OUR_NAMES, Stripes.name}), *INDEXES)
