@@ -13,7 +13,8 @@ PEERS  := $(VENV)/.peers
 DEMO_ARGS ?=
 TEST_ARGS ?=
 PART ?=
-S3_TESTS := tests/unit/dataset tests/unit/history tests/unit/engines tests/engines tests/faults tests/properties
+S3_TESTS := tests/unit/dataset tests/unit/history tests/unit/engines tests/engines tests/faults tests/interop \
+	tests/properties
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test check format bench bench-full bench-docs bench-flush conformance interop soak soak-vectors faults s3 fuzz docs clean
@@ -67,7 +68,7 @@ soak-vectors: $(STAMP)  ## every change of every byte of the vectors, and fifty 
 	@$(RUN) -m pytest -n 2 -m slow tests/conformance $(TEST_ARGS)
 	@$(RUN) -m pytest --hypothesis-profile=deep -m "slow or not slow" tests/properties $(TEST_ARGS)
 
-s3: $(STAMP)  ## the suites of datasets, SQL, history, collection and faults with all Spaces in SeaweedFS; half an hour
+s3: $(STAMP)  ## all suites of datasets, SQL, history, faults and the reference with their Spaces in SeaweedFS; half an hour
 	@$(RUN) -m pytest -n 2 -m "not slow" -rs --store s3 $(S3_TESTS) $(TEST_ARGS)
 	@$(RUN) -m pytest -n 2 -m "slow or not slow" tests/stores $(TEST_ARGS)
 

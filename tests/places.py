@@ -49,9 +49,24 @@ STAYS = {
         "test_a_damaged_outboard_stays_behind",
         "test_a_clone_that_is_killed_twice_goes_on",
         "test_the_check_finds_damage",
+        "test_equal_values_are_equal_objects",
+        "test_a_compressed_graph",
+        "tests/interop/test_sdk_features.py::test_graphs",
+        "test_the_two_say_the_same",
+        "tests/interop/test_alternating_writers.py",
         "test_bit_rot.py",
         "test_corruption.py",
         "tests/faults/test_fsck.py",
+    ),
+    "has the reference collect, which finds no refs in a bucket below a prefix": (
+        "test_what_we_flush_the_reference_reads",
+        "test_the_reference_goes_on_from_a_revert",
+        "test_the_sdk_goes_on_where_vectors_are_left_to_cells",
+        "test_their_collector_follows_no_pointers",
+        "test_their_gc_takes_nothing_that_we_need",
+        "test_they_merge_collect_and_compact_them",
+        "test_paged_media_and_cells_that_grow",
+        "test_taking_turns_with_merges_compaction_and_collection",
     ),
     "is about folders, memory or forks": (
         "test_what_cannot_be_opened",
@@ -82,6 +97,8 @@ SHARE = (
     "tests/engines/test_duckdb.py",
     "tests/engines/test_effects_sql.py",
     "tests/engines/test_search_sql.py",
+    "tests/interop/test_reference_sdk.py::test_we_see_what_the_reference_appends_and_deletes",
+    "tests/interop/test_reference_sdk.py::test_sql_of_the_reference_agrees",
     "tests/faults/test_fault_loop.py::test_a_swap_whose_answer_is_lost_is_acknowledged",
 )
 

@@ -46,7 +46,7 @@ class Copier:
         source: where payloads are read.
         target: where all is written.
         near: where metadata is read: the source, or a folder through which it is read.
-        held: paths that the target has, as it lists them; None when it is to be asked about each.
+        held: paths that a target without Refs has, as it lists them; None when it is to be asked about each.
         progress: is told how far it is.
     """
 
@@ -154,7 +154,7 @@ class Copier:
 
     def _copy(self, paths: list[str], address: Address, *, outboards: bool, near: bool = False) -> None:
         (path,) = paths
-        if self._is_held(path):
+        if self._is_held(path, address, outboards=outboards):
             self._done(0, present=True)
             return
         kind = path[: path.rfind("/")]
@@ -169,8 +169,21 @@ class Copier:
             self._room.give(taken)
         self._done(len(data))
 
-    def _is_held(self, path: str) -> bool:
-        return self._target.exists(path) if self._held is None else path in self._held
+    def _is_held(self, path: str, address: Address, *, outboards: bool) -> bool:
+        """Whether the target has an object; it is young then, so that no collector beside takes it before a Ref leads to it.
+
+        Where it was listed, the target had no Refs, and nothing is collected without Refs.
+        """
+        if self._held is not None:
+            return path in self._held
+        try:
+            self._target.freshen([path])  # 0005-R15
+        except ObjectNotFoundError:
+            return False
+        if outboards:
+            with suppress(ObjectNotFoundError):
+                self._target.freshen([f"{OUTBOARDS}/{address}"])
+        return True
 
     def _copy_outboard(self, address: Address, size: int) -> None:
         """Copy the outboard of a payload if it has one; a damaged one is left, as readers can do without."""

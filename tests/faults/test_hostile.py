@@ -27,13 +27,13 @@ from dreamdb_arrow.objects.index_page import (
     index_node,
 )
 from dreamdb_arrow.objects.manifest import Manifest, decode_manifest, encode_manifest, order_tracks
+from dreamdb_arrow.objects.tombstone_tree import build_pages
 from dreamdb_arrow.objects.tombstones import (
     PAGE_ITEMS_MAX,
     PageRef,
     Tombstone,
     TombstoneIndex,
     TombstonePage,
-    build_pages,
     encode_index,
     encode_page,
 )

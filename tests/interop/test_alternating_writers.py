@@ -113,7 +113,7 @@ class AlternatingWriters(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.root = Path(tempfile.mkdtemp(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None))
-        (self.root / "space").mkdir()
+        (self.root / "space").mkdir(exist_ok=True)
         self.backend = f"file://{self.root}/space"
         self.refs, self.known, self.used, self.names = {}, set(), set(), 0
         self.manual, self.changed, self.free = False, True, []

@@ -36,7 +36,7 @@ TOLD = {"semantic_type": "A b!", "units": "m/s", "frame": "", "axis_order": "x,y
 
 @pytest.fixture
 def backend(tmp_path) -> str:
-    (tmp_path / "space").mkdir()
+    (tmp_path / "space").mkdir(exist_ok=True)
     return url_of(tmp_path / "space")
 
 

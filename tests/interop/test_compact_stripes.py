@@ -60,7 +60,7 @@ class Run:
 
     def __init__(self, root: Path, seed: int):
         self.rng, self.root, self.names, self.anchors = random.Random(seed), root, 0, set()
-        (root / "space").mkdir()
+        (root / "space").mkdir(exist_ok=True)
         self.backend = url_of(root / "space")
         self.manual = self.rng.random() < 0.7
         schema = vd.Schema().add_scalar_int("n").add_scalar_string("s", required=False)

@@ -31,7 +31,7 @@ def left_to_cells(ds) -> bool:
 
 @pytest.mark.parametrize("form", ["raw", "codes"])
 def test_the_sdk_goes_on_where_vectors_are_left_to_cells(tmp_path, form):
-    (tmp_path / "space").mkdir()
+    (tmp_path / "space").mkdir(exist_ok=True)
     backend = url_of(tmp_path / "space")
     ds, want = made(backend, form), {}
 

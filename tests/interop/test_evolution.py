@@ -47,7 +47,7 @@ def _plain(value):
 def space(request, tmp_path):
     """A Space of four rows, made by either side: backend, and a function that opens it with our SDK."""
     backend = url_of(tmp_path / "space")
-    (tmp_path / "space").mkdir()
+    (tmp_path / "space").mkdir(exist_ok=True)
     rows = [{"_anchor": at, "n": at, "im": b"image %d" % at} for at in range(4)]
     if request.param == "theirs":
         schema = dreamdb.Schema().add_scalar_int("n").add_image("im", mime="png", required=False)

@@ -32,7 +32,7 @@ VECTORS, QUERIES = groups(2, N + 2 * MORE), groups(3, 60)
 
 @pytest.fixture
 def backend(tmp_path):
-    (tmp_path / "space").mkdir()
+    (tmp_path / "space").mkdir(exist_ok=True)
     return url_of(tmp_path / "space")
 
 
@@ -87,7 +87,7 @@ def our_recall(backend, count, ref="main"):
 def test_a_graph_of_ours_is_as_good_as_one_of_theirs(tmp_path):  # 0013-R8
     backends = {}
     for module in (vd, dreamdb):
-        (tmp_path / module.__name__).mkdir()
+        (tmp_path / module.__name__).mkdir(exist_ok=True)
         backends[module] = url_of(tmp_path / module.__name__)
         build(module, backends[module])
     found = {module: (their_recall(b, N), our_recall(b, N)) for module, b in backends.items()}
@@ -139,7 +139,7 @@ def test_the_two_write_the_same_objects_but_for_edges(tmp_path):  # 0013-R10
     """Registry, schema and index of a graph of one vector, which has no choice of edges, are the same."""
     seen = []
     for module in (vd, dreamdb):
-        (tmp_path / module.__name__).mkdir()
+        (tmp_path / module.__name__).mkdir(exist_ok=True)
         backend = url_of(tmp_path / module.__name__)
         build_one(module, backend)
         manifest = ours(backend).manifest

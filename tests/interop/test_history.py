@@ -17,7 +17,7 @@ class Mixed:
 
     def __init__(self, root):
         self.backend, self.anchor = url_of(root), 0
-        root.mkdir()
+        root.mkdir(exist_ok=True)
         vd.Dataset.create(
             "main", vd.Schema().add_scalar_int("n"), self.backend, flush="commit", cache_dir=None
         )

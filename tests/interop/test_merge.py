@@ -93,7 +93,7 @@ class Turns:
 
     def __init__(self, place: Path, seed: int):
         self.rng, self.root, self.cache = random.Random(seed), place / "space", place / "cache"
-        self.root.mkdir()
+        self.root.mkdir(exist_ok=True)
         self.backend = f"file://{self.root}"
         maker = self.rng.choice(["theirs", "manual", "commit"])
         self.log: list[tuple] = [(maker,)]
@@ -228,7 +228,7 @@ def test_taking_turns_with_merges_compaction_and_collection(seed, tmp_path):  # 
 def pair(request, tmp_path):
     """A Space with four rows, made by either."""
     backend = url_of(tmp_path / "space")
-    (tmp_path / "space").mkdir()
+    (tmp_path / "space").mkdir(exist_ok=True)
     if request.param == "theirs":
         dreamdb.Dataset.create("main", schema(dreamdb), backend)
     else:
@@ -290,7 +290,7 @@ def test_both_count_alike_when_they_compact(tmp_path):
     reports = []
     for name, who in (("a", dreamdb), ("b", vd)):
         backend = url_of(tmp_path / name)
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(exist_ok=True)
         theirs = dreamdb.Dataset.create("main", schema(dreamdb), backend)
         for a in range(1, 5):
             theirs.append_many([sample(a, random.Random(a))])

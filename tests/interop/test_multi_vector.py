@@ -34,7 +34,7 @@ def build(module, backend):
 
 @pytest.fixture(params=[vd, dreamdb], ids=["ours", "theirs"])
 def backend(request, tmp_path):
-    (tmp_path / "space").mkdir()
+    (tmp_path / "space").mkdir(exist_ok=True)
     where = url_of(tmp_path / "space")
     build(request.param, where)
     return where
@@ -81,7 +81,7 @@ def test_the_two_say_the_same(tmp_path):  # 0015-R3
     seen = []
     for module in (vd, dreamdb):
         root = tmp_path / module.__name__
-        root.mkdir()
+        root.mkdir(exist_ok=True)
         build(module, url_of(root))
         manifest = vd.Dataset.open("main", backend=root, cache_dir=None).manifest
         (entry,) = (e for e in manifest.tracks.active if e.field == "mv")

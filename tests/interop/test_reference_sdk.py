@@ -96,7 +96,7 @@ def backend(tmp_path) -> str:
 
 @pytest.fixture
 def space(backend, tmp_path) -> vd.Dataset:
-    (tmp_path / "space").mkdir()
+    (tmp_path / "space").mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     index = dreamdb.train_and_publish_ivf_centroids(backend, rng.standard_normal((60, 8)).tolist(), 8, 5)
     ds = vd.Dataset.create("main", schema(index), backend=backend, cache_dir=tmp_path / "cache")
@@ -207,7 +207,7 @@ def test_sql_of_the_reference_agrees(space, backend):
 
 
 def test_a_space_of_theirs_takes_our_rows(backend, tmp_path):  # 0006-R10
-    (tmp_path / "space").mkdir()
+    (tmp_path / "space").mkdir(exist_ok=True)
     made = (
         dreamdb.Schema()
         .add_scalar_int("n")
@@ -275,7 +275,7 @@ def test_branches_merge_whoever_wrote_which_side(writers, tmp_path):
     maker, *hands = writers
     for number, values in enumerate(itertools.product(["c0", None], ["c0", None], ["c1", None])):
         folder = tmp_path / f"space-{number}"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         backend = url_of(folder)
 
         def append(who, ref, rows, backend=backend):

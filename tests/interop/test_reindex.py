@@ -13,7 +13,7 @@ KINDS = ("raw", "rabitq1", "pq")
 
 @pytest.fixture
 def backend(tmp_path):
-    (tmp_path / "space").mkdir()
+    (tmp_path / "space").mkdir(exist_ok=True)
     return url_of(tmp_path / "space")
 
 

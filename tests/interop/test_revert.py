@@ -15,7 +15,7 @@ def their_rows(backend, ref):
 
 def test_the_reference_goes_on_from_a_revert(tmp_path):
     backend = url_of(tmp_path / "space")
-    (tmp_path / "space").mkdir()
+    (tmp_path / "space").mkdir(exist_ok=True)
     theirs = dreamdb.Dataset.create(
         "x", dreamdb.Schema().add_scalar_int("n").add_image("im", required=False), backend
     )

@@ -34,7 +34,7 @@ from tests.places import url_of
 
 @pytest.fixture
 def backend(tmp_path) -> str:
-    (tmp_path / "space").mkdir()
+    (tmp_path / "space").mkdir(exist_ok=True)
     return url_of(tmp_path / "space")
 
 

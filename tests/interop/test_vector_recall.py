@@ -86,7 +86,7 @@ def options_of(kind, rerank):
 def test_the_reference_finds_in_our_space_what_it_finds_in_its_own(tmp_path, kind, rerank):
     # 0004-R6, 0004-R8, 0004-R10, 0004-R12, 0007-R9, 0007-R11, 0010-R4
     backend = url_of(tmp_path / "space")
-    (tmp_path / "space").mkdir()
+    (tmp_path / "space").mkdir(exist_ok=True)
     options = published(kind, backend, vd) | {"rerank": rerank}
     ours = write(vd, "ours", backend, options, vectors_of(kind), cache_dir=tmp_path / "c")
     ours.flush()
@@ -111,7 +111,7 @@ def test_what_we_train_is_as_good_as_what_the_reference_trains(tmp_path, kind):
     found = {}
     for module in (vd, dreamdb):
         name = module.__name__
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(exist_ok=True)
         backend = url_of(tmp_path / name)
         options = published(kind, backend, module) | {"rerank": kind == "pq"}
         how = {"cache_dir": tmp_path / "c"} if module is vd else {}

@@ -17,10 +17,12 @@ from dreamdb_arrow.errors import (
     ObjectNotFoundError,
     RefNotFoundError,
 )
+from dreamdb_arrow.history import transfer
 from dreamdb_arrow.history.marking import mark
 from dreamdb_arrow.store.bucket import BucketStore
 from dreamdb_arrow.store.interface import Absent
 from dreamdb_arrow.testing import check_objects
+from tests.places import make_old
 
 T0 = 1_700_000_000_000_000_000
 
@@ -137,6 +139,28 @@ def test_chunked_media_and_dropped_fields_arrive(tmp_path):
     check_newest(tmp_path / "late")
     late = vd.Dataset.open("hello", backend=tmp_path / "late", cache_dir=None)
     assert late.to_arrow()["a"].to_pylist() == [blob, blob, b"x"]
+
+
+def test_a_collector_between_copy_and_ref_takes_nothing(space, tmp_path, monkeypatch):  # 0005-R15
+    """What the target has, and no Ref of it leads to any more, becomes as young as what is copied."""
+    copy = tmp_path / "copy"
+    vd.clone(space, copy, cache_dir=None)
+    dataset_at(copy, "hello").delete_ref("side")
+    make_old(vd.open_store(copy))
+    swap = transfer.swap_settled
+
+    def collect_first(*arguments):
+        vd.gc(copy, 0, dry_run=False)
+        return swap(*arguments)
+
+    monkeypatch.setattr(transfer, "swap_settled", collect_first)
+    vd.push(space, copy, ["side"], cache_dir=None)
+    check_newest(copy)
+    assert dataset_at(copy, "side").count() == 30
+
+
+def dataset_at(place, ref):
+    return vd.Dataset.open(ref, backend=place, cache_dir=None)
 
 
 def test_with_a_depth_older_versions_stay_behind(space, tmp_path):
