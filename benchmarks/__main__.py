@@ -15,6 +15,7 @@ from typing import Final
 
 from benchmarks.jobs import (
     access,
+    branches,
     deletes,
     far,
     growth,
@@ -42,6 +43,7 @@ JOBS: Final[dict[str, Callable[[Setup], Iterator[Figure]]]] = {
         versions,
         deletes,
         history,
+        branches,
         access,
         reference,
         memory,
