@@ -20,7 +20,6 @@ from benchmarks.sizes import Setup
 
 JOB: Final = "branches"
 BRANCHES: Final = tuple(f"worker-{nth}" for nth in range(16))
-SDK_BATCH_ROWS: Final = 1000
 WRITTEN_BY: Final = ("ours", "half each", SDK)
 
 
@@ -62,10 +61,7 @@ def write(path: str, rows: int, who: str) -> None:
 
 
 def _write_by_sdk(path: str, name: str, nth: int, rows: int) -> None:
-    theirs = import_module(SDK).Dataset.open_ref(name, f"file://{path}")
-    every = samples(nth, rows)
-    for start in range(0, rows, SDK_BATCH_ROWS):
-        theirs.append_many(every[start : start + SDK_BATCH_ROWS])
+    import_module(SDK).Dataset.open_ref(name, f"file://{path}").append_many(samples(nth, rows))
 
 
 def merge(path: str) -> float:

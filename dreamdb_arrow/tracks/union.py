@@ -1,14 +1,15 @@
-"""Unions: one Track out of two that branches made of the same one. Specs 0007 and 0008.
+"""Unions: one Track out of several that branches made of the same one. Specs 0007 and 0008.
 
-The entries of the index are united (0008-R7); payloads stay as they are. What both sides have is there once. Entries of
+The entries of the index are united (0008-R7); payloads stay as they are. What several have is there once. Entries of
 scalars and media only ever add up. A cell of vectors may have been rewritten on one side: then the entries that it had
-before are left out, or its rows would be there twice.
+before are left out, or its rows would be there twice. Each union is made in one go: an index of many branches is written once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -31,45 +32,50 @@ from dreamdb_arrow.tracks.categories import read_list
 from dreamdb_arrow.tracks.cell_overlaps import leave_out_shared
 from dreamdb_arrow.tracks.cells import check_keys
 from dreamdb_arrow.tracks.kinds import TrackForm, form_of, scalar_type_of
-from dreamdb_arrow.tracks.leaves import entries_only_in, join_distinct
+from dreamdb_arrow.tracks.leaves import distinct_entries, entries_only_in, join_distinct
 from dreamdb_arrow.tracks.pages import read_index
 from dreamdb_arrow.tracks.placing import place_entries
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The Tracks of one field: ours, theirs, and the one that both come from, if it is known."""
+    """The Tracks of one field, ours first, and the one that all come from, if it is known."""
 
     field: str
-    ours: Track
-    theirs: Track
+    tracks: tuple[Track, ...]
     base: Track | None = None
+
+    @property
+    def ours(self) -> Track:
+        """The first one, into which the others are united."""
+        return self.tracks[0]
 
 
 def unite_tracks(store: Store, batch: Batch, sides: Sides) -> Track:
-    """Return the Track of a field that both sides changed, and add its pages to the batch.
+    """Return the Track of a field that several sides changed, and add its pages to the batch.
 
     Raises:
-        MergeError: both cannot hold, such as two values of a constant.
+        MergeError: all cannot hold, such as two values of a constant.
         UnsupportedError: a kind of Track that cannot be united.
         CorruptDataError: a page cannot be read.
     """
-    ours, theirs = sides.ours, sides.theirs
-    if (ours.modality, ours.timeline) != (theirs.modality, theirs.timeline):
-        raise MergeError(
-            f"field {sides.field!r} is {ours.modality} on one side, {theirs.modality} on the other"
-        )
-    if ours.init_segment != theirs.init_segment:
-        raise MergeError(f"field {sides.field!r}: both sides ingested video with different init segments")
-    for track in (ours, theirs):
+    for track in sides.tracks:
+        _refuse_unlike(sides.field, sides.ours, track)
         _refuse_hot(sides.field, track)
-    if theirs.object_index == []:
-        return ours
-    if ours.object_index == []:
-        return theirs
-    index = _UNITE[form_of(ours)](store, batch, sides)
-    first, stop = min(ours.coverage[0], theirs.coverage[0]), max(ours.coverage[1], theirs.coverage[1])
-    return replace(ours, coverage=(first, stop), object_index=index)
+    filled = tuple(track for track in sides.tracks if track.object_index != [])
+    if len(filled) < 2:
+        return (*filled, sides.ours)[0]
+    held = replace(sides, tracks=filled)
+    index = _UNITE[form_of(held.ours)](store, batch, held)
+    first, stop = min(t.coverage[0] for t in filled), max(t.coverage[1] for t in filled)
+    return replace(held.ours, coverage=(first, stop), object_index=index)
+
+
+def _refuse_unlike(field: str, ours: Track, theirs: Track) -> None:
+    if (ours.modality, ours.timeline) != (theirs.modality, theirs.timeline):
+        raise MergeError(f"field {field!r} is {ours.modality} on one side, {theirs.modality} on the other")
+    if ours.init_segment != theirs.init_segment:
+        raise MergeError(f"field {field!r}: both sides ingested video with different init segments")
 
 
 def _refuse_hot(field: str, track: Track) -> None:
@@ -83,9 +89,10 @@ def _refuse_hot(field: str, track: Track) -> None:
 
 
 def _unite_btrees(store: Store, batch: Batch, sides: Sides) -> dict[str, Any]:
-    """Insert the entries that only they have into our tree; pages that both have are not read."""
+    """Insert the entries that only the others have into our tree; pages that it shares with another are not read."""
     kind = value_type_of(scalar_type_of(sides.ours.modality))
-    new = entries_only_in(store, kind, sides.theirs, sides.ours)
+    found = [entries_only_in(store, kind, track, sides.ours) for track in sides.tracks[1:]]
+    new = distinct_entries(kind, [entries for entries in found if entries is not None])
     if new is None:
         return dict(sides.ours.object_index)
     return insert_entries(store, batch, sides.ours, kind, new, kind.encode(new.values))
@@ -93,19 +100,18 @@ def _unite_btrees(store: Store, batch: Batch, sides: Sides) -> dict[str, Any]:
 
 def _unite_lists(_: Store, __: Batch, sides: Sides) -> list[Any]:
     kind = value_type_of(scalar_type_of(sides.ours.modality))
-    for track in (sides.ours, sides.theirs):
+    for track in sides.tracks:
         read_list(track, kind)
-    known = {tuple(row) for row in sides.ours.object_index}
-    added = [row for row in sides.theirs.object_index if tuple(row) not in known]
-    return sorted([*sides.ours.object_index, *added], key=lambda row: (row[0], row[1]))
+    rows = {tuple(row): row for track in reversed(sides.tracks) for row in track.object_index}
+    return sorted(rows.values(), key=lambda row: (row[0], row[1]))
 
 
 # --- fragments, cells, arrays, constants --------------------------------------------------------------------
 
 
 def _unite_fragments(store: Store, batch: Batch, sides: Sides) -> Any:
-    """Unite by time; of two at one anchor theirs come last, so that a reader shows them (0001-R17)."""
-    entries = join_distinct([read_index(store, track) for track in (sides.ours, sides.theirs)])
+    """Unite by time; of several at one anchor the last side's come last, so that a reader shows them (0001-R17)."""
+    entries = join_distinct([read_index(store, track) for track in sides.tracks])
     return place_entries(batch, sides.ours, entries)
 
 
@@ -118,16 +124,21 @@ def have_rivals(store: Store, ours: Track, theirs: Track) -> bool:
 
 
 def _unite_cells(store: Store, batch: Batch, sides: Sides) -> Any:
-    """Unite three ways: what one side took out of a cell, to write it anew, stays out."""
-    ours, theirs = (check_keys(read_index(store, track)) for track in (sides.ours, sides.theirs))
+    """Unite against the base: what one side took out of a cell, to write it anew, stays out."""
+    tables = [check_keys(read_index(store, track)) for track in sides.tracks]
     base = set() if sides.base is None else _names(read_index(store, sides.base))
-    held = _names(ours), _names(theirs)
-    _refuse_both(sides.field, base, *held)
-    kept = _only(ours, held[0] - (base - held[1]))
-    added = _only(theirs, held[1] - held[0] - base)
-    fresh = _only(ours, held[0] - held[1] - base)
-    added = leave_out_shared(store, batch, sides.ours, fresh, added)
-    return place_entries(batch, sides.ours, join_index_entries(CELLS, [kept, added]))
+    held = [_names(table) for table in tables]
+    for ours, theirs in combinations(held, 2):
+        _refuse_both(sides.field, base, ours, theirs)
+    gone = set[Any]().union(*(base - names for names in held))
+    kept = _only(tables[0], held[0] - gone)
+    fresh, known = _only(tables[0], held[0] - base), held[0] | base
+    for table, names in zip(tables[1:], held[1:], strict=True):
+        rivals = _only(fresh, _names(fresh) - names)
+        added = leave_out_shared(store, batch, sides.ours, rivals, _only(table, names - known))
+        kept, fresh = (join_index_entries(CELLS, [entries, added]) for entries in (kept, fresh))
+        known |= names
+    return place_entries(batch, sides.ours, kept)
 
 
 def _only(entries: IndexEntries, names: set[Any]) -> IndexEntries:
@@ -160,11 +171,11 @@ def _name_list(entries: IndexEntries) -> list[Any]:
 
 
 def _unite_arrays(store: Store, batch: Batch, sides: Sides) -> Any:
-    return unite_arrays(store, batch, sides.ours, sides.theirs)
+    return unite_arrays(store, batch, sides.tracks)
 
 
 def _equal_constants(_: Store, __: Batch, sides: Sides) -> Any:
-    if sides.ours.object_index != sides.theirs.object_index:
+    if any(track.object_index != sides.ours.object_index for track in sides.tracks):
         raise MergeError(
             f"constant {sides.field!r} has another value on each side; make them equal, then merge"
         )
