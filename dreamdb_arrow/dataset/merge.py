@@ -17,6 +17,7 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
 from dreamdb_arrow.columnar.notes import add_note, read_notes
 from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
+from dreamdb_arrow.dataset.apart import lie_apart
 from dreamdb_arrow.dataset.conflicts import find_conflicts, refuse_conflicts, shared_rows
 from dreamdb_arrow.dataset.settle import Settled, settle
 from dreamdb_arrow.dataset.space import Space
@@ -141,9 +142,14 @@ def _told(names: Sequence[str], nth: int, error: Exception) -> str:
 
 def _clear_versions(space: Space, tip: Address, targets: Sequence[Address]) -> set[Address]:
     """Return the tip if no row of it and of the targets is in two of them: then none of the merges has a conflict."""
-    bases = {merge_base(space.store, tip, target) for target in targets}
+    store, versions = space.store, list(dict.fromkeys((tip, *targets)))
+    bases = {merge_base(store, tip, target) for target in targets}
     base = bases.pop() if len(bases) == 1 else None
-    rows = [space.rows(version) for version in dict.fromkeys((tip, *targets))]
+    if base is not None and lie_apart(
+        store, load_manifest(store, base), [load_manifest(store, v) for v in versions]
+    ):
+        return {tip}
+    rows = [space.rows(version) for version in versions]
     shared = shared_rows(None if base is None else space.rows(base), rows)
     return {tip} if next(shared, None) is None else set()
 

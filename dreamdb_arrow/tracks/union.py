@@ -7,7 +7,7 @@ before are left out, or its rows would be there twice. Each union is made in one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from types import MappingProxyType
@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from dreamdb_arrow.codec.ragged import Ints
 from dreamdb_arrow.errors import MergeError, UnsupportedError
 from dreamdb_arrow.objects.index_entries import (
     CELLS,
     IndexEntries,
     join_index_entries,
-    lists_of_entries,
 )
 from dreamdb_arrow.objects.scalar_values import value_type_of
 from dreamdb_arrow.objects.track import Track
@@ -32,9 +32,10 @@ from dreamdb_arrow.tracks.categories import read_list
 from dreamdb_arrow.tracks.cell_overlaps import leave_out_shared
 from dreamdb_arrow.tracks.cells import check_keys
 from dreamdb_arrow.tracks.kinds import TrackForm, form_of, scalar_type_of
-from dreamdb_arrow.tracks.leaves import distinct_entries, entries_only_in, join_distinct
+from dreamdb_arrow.tracks.leaves import distinct_entries, entries_only_in, first_of_each, join_distinct
 from dreamdb_arrow.tracks.pages import read_index
 from dreamdb_arrow.tracks.placing import place_entries
+from dreamdb_arrow.tracks.scalars import number_addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,49 +126,58 @@ def have_rivals(store: Store, ours: Track, theirs: Track) -> bool:
 
 def _unite_cells(store: Store, batch: Batch, sides: Sides) -> Any:
     """Unite against the base: what one side took out of a cell, to write it anew, stays out."""
-    tables = [check_keys(read_index(store, track)) for track in sides.tracks]
-    base = set() if sides.base is None else _names(read_index(store, sides.base))
-    held = [_names(table) for table in tables]
-    for ours, theirs in combinations(held, 2):
-        _refuse_both(sides.field, base, ours, theirs)
-    gone = set[Any]().union(*(base - names for names in held))
-    kept = _only(tables[0], held[0] - gone)
-    fresh, known = _only(tables[0], held[0] - base), held[0] | base
-    for table, names in zip(tables[1:], held[1:], strict=True):
-        rivals = _only(fresh, _names(fresh) - names)
-        added = leave_out_shared(store, batch, sides.ours, rivals, _only(table, names - known))
-        kept, fresh = (join_index_entries(CELLS, [entries, added]) for entries in (kept, fresh))
-        known |= names
-    return place_entries(batch, sides.ours, kept)
+    tracks = sides.tracks if sides.base is None else (*sides.tracks, sides.base)
+    tables = [check_keys(read_index(store, track)) for track in tracks]
+    names, cells = _number_entries(tables)
+    held, base = names[: len(sides.tracks)], names[-1] if sides.base is not None else names[0][:0]
+    _refuse_several(sides.field, tables, held, base, cells)
+    gone = np.concatenate([np.setdiff1d(base, side) for side in held])
+    kept = np.flatnonzero(~np.isin(held[0], gone))
+    parts, known = [tables[0].take(kept)], np.union1d(held[0], base)
+    fresh = tables[0].take(np.flatnonzero(~np.isin(held[0], base)))
+    numbers = held[0][~np.isin(held[0], base)]
+    for table, side in zip(tables[1:], held[1:], strict=False):
+        rivals = fresh.take(np.flatnonzero(~np.isin(numbers, side)))
+        new = np.flatnonzero(~np.isin(side, known))
+        added = leave_out_shared(store, batch, sides.ours, rivals, table.take(new))
+        parts.append(added)
+        fresh = join_index_entries(CELLS, [fresh, added])
+        numbers = np.r_[numbers, np.full(len(added), -1)]
+        known = np.union1d(known, side)
+    return place_entries(batch, sides.ours, join_index_entries(CELLS, parts))
 
 
-def _only(entries: IndexEntries, names: set[Any]) -> IndexEntries:
-    return entries.take(
-        np.array([at for at, name in enumerate(_name_list(entries)) if name in names], np.int64)
-    )
+def _number_entries(tables: Sequence[IndexEntries]) -> tuple[list[Ints], Ints]:
+    """Return the entries of each table as numbers, equal for equal ones, and by number the cell that it is of, a number too."""
+    joined = join_index_entries(CELLS, tables)
+    keys, codes = np.unique(np.array(joined.keys or [""]), return_inverse=True)
+    table = joined.columns[CELLS.first + 4].astype(np.int64)
+    cell = np.unique(table * len(keys) + codes[: len(joined)], return_inverse=True)[1]
+    times = (column.view(np.int64) for column in (joined.firsts, joined.stops, joined.sizes))
+    columns = [cell, number_addresses(joined.addresses)[1], *times]
+    order = np.lexsort(columns)
+    names = np.empty(len(joined), np.int64)
+    names[order] = np.cumsum(first_of_each(columns)[order]) - 1
+    cells = np.empty(len(joined), np.int64)
+    cells[names] = cell
+    return np.split(names, np.cumsum([len(each) for each in tables])[:-1]), cells
 
 
-def _refuse_both(field: str, base: set[Any], ours: set[Any], theirs: set[Any]) -> None:
-    """Refuse cells that both sides compacted, each for itself: both new buckets have the old rows."""
-    both = _cells(base - ours) & _cells(base - theirs)
-    if lost := both - _cells((ours & theirs) - base):
-        raise MergeError(
-            f"field {field!r}: both sides compacted cell {min(lost)[0]!r} since they parted; merge before you compact"
-        )
-
-
-def _cells(names: set[Any]) -> set[tuple[str, int]]:
-    return {(name[0], name[5]) for name in names}
-
-
-def _names(entries: IndexEntries) -> set[Any]:
-    return set(_name_list(entries))
-
-
-def _name_list(entries: IndexEntries) -> list[Any]:
-    rows = lists_of_entries(entries)
-    tables = entries.columns[CELLS.first + 4].tolist()
-    return [(row[0], row[1], row[2], row[3], row[4], table) for row, table in zip(rows, tables, strict=True)]
+def _refuse_several(
+    field: str, tables: Sequence[IndexEntries], held: Sequence[Ints], base: Ints, cells: Ints
+) -> None:
+    """Refuse cells that two sides compacted, each for itself: both new buckets have the old rows."""
+    gone = [np.setdiff1d(base, side) for side in held]
+    changed = [nth for nth, names in enumerate(gone) if len(names)]
+    for one, two in combinations(changed, 2):
+        alike = np.setdiff1d(np.intersect1d(held[one], held[two]), base)
+        both = np.intersect1d(cells[gone[one]], cells[gone[two]])
+        if len(lost := np.setdiff1d(both, cells[alike])):
+            keys = {int(cells[n]): key for n, key in zip(base, tables[-1].keys, strict=True)}
+            cell = min(keys[int(each)] for each in lost)
+            raise MergeError(
+                f"field {field!r}: both sides compacted cell {cell!r} since they parted; merge before you compact"
+            )
 
 
 def _unite_arrays(store: Store, batch: Batch, sides: Sides) -> Any:
