@@ -15,6 +15,7 @@ from typing import Final
 
 from benchmarks.jobs import (
     access,
+    branches,
     bucket,
     deletes,
     far,
@@ -43,6 +44,7 @@ JOBS: Final[dict[str, Callable[[Setup], Iterator[Figure]]]] = {
         versions,
         deletes,
         history,
+        branches,
         access,
         reference,
         memory,

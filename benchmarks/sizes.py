@@ -33,6 +33,8 @@ class Sizes:
     search_queries: int = 1000
     growth: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     growth_appends: int = 100
+    branch_rows: int = 10_000  # a branch, of 16
+    merges: int = 5
 
 
 SIZES: Final = {
@@ -52,6 +54,7 @@ SIZES: Final = {
         search_queries=300,
         growth=(100_000, 400_000),
         growth_appends=20,
+        merges=3,
     ),
     "smoke": Sizes(
         rows=2000,
@@ -71,6 +74,8 @@ SIZES: Final = {
         search_queries=20,
         growth=(1000, 2000),
         growth_appends=2,
+        branch_rows=60,
+        merges=1,
     ),
 }
 

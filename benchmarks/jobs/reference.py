@@ -67,10 +67,11 @@ def write(path: str, rows: int) -> None:
     Path(path).mkdir(parents=True)
     dataset = sdk.Dataset.create(REF, schema, backend=f"file://{path}")
     for nth in range(max(1, rows // BATCH_ROWS)):
-        dataset.append_many(_samples(nth, min(rows, BATCH_ROWS)))
+        dataset.append_many(samples(nth, min(rows, BATCH_ROWS)))
 
 
-def _samples(nth: int, size: int) -> list[dict[str, Any]]:
+def samples(nth: int, size: int) -> list[dict[str, Any]]:
+    """Return batch `nth` of the made table as the SDK takes it."""
     batch = make_batch(nth, size)
     vectors = np.asarray(batch["vec"].combine_chunks().flatten()).reshape(-1, DIM)
     return [row | {"vec": v} for row, v in zip(batch.drop(["vec"]).to_pylist(), vectors, strict=True)]

@@ -1,7 +1,8 @@
 """Merge: another Ref's rows into this one, by fast-forward or by union. Specs 0006, 0008 and 0021.
 
-Of the columnar layer, the fragments of both sides are united like all others; what is known of both sides' Tracks, a
-cover note says of the united ones, so that nothing is projected anew.
+Of the columnar layer, the fragments of all sides are united like all others; what is known of the sides' Tracks, a
+cover note says of the united ones, so that nothing is projected anew. Branches that share no row become one version at once
+(ADR 0028), others one after another.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
 from dreamdb_arrow.columnar.notes import add_note, read_notes
 from dreamdb_arrow.columnar.vendor import has_columnar_layer, read_track
+from dreamdb_arrow.dataset.apart import lie_apart
 from dreamdb_arrow.dataset.conflicts import find_conflicts, refuse_conflicts, shared_rows
 from dreamdb_arrow.dataset.settle import Settled, settle
 from dreamdb_arrow.dataset.space import Space
@@ -23,10 +25,11 @@ from dreamdb_arrow.errors import InvalidInputError, MergeError, UnsupportedError
 from dreamdb_arrow.history.ancestry import merge_base
 from dreamdb_arrow.history.commit import Change, Clock, Joined, commit
 from dreamdb_arrow.history.manifests import load_manifest, manifest_path
-from dreamdb_arrow.history.merge import Union, check_alike, fast_forward, tracks_of_both, unite
+from dreamdb_arrow.history.merge import Union, check_alike, fast_forward, tracks_of_all, unite
 from dreamdb_arrow.history.refs import resolve_ref
 from dreamdb_arrow.history.registries import ERROR, OURS, POLICIES, Parting
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, find_entry
+from dreamdb_arrow.objects.tombstones import TOMBSTONES_KEY
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.arrays import have_rival_arrays
@@ -73,18 +76,25 @@ def check_policy(conflicts: str) -> str:
 def merge_refs(
     space: Space, name: str, branches: Iterable[str], conflicts: str = ERROR, clock: Clock = time.time_ns
 ) -> Address:
-    """Merge several Refs, one after another, each with a commit of its own; return the last version.
+    """Merge several Refs; return the last version.
 
-    Raises as merge_ref does. What was merged before a failure stays, and merging the same Refs again goes on from there.
+    Branches that left the Ref at one version and share no row become one version with all of them as parents. Others are
+    merged one after another, with a version each: what was merged before a failure stays, and merging the same Refs again goes
+    on from there.
+
+    Raises as merge_ref does.
     """
     store = space.store
     check_policy(conflicts)
     names = [branches] if isinstance(branches, str) else list(branches)
     if not names:
         raise InvalidInputError("name at least one branch to merge")
-    targets = [resolve_ref(store, each) for each in names]
+    named = {resolve_ref(store, each): each for each in names}
+    targets, names = list(named), list(named.values())
     done = resolve_ref(store, name)
     clear = _clear_versions(space, done, targets)
+    if clear and (version := _merge_together(space, name, targets, clock, clear)) is not None:
+        return version
     for nth, target in enumerate(targets):
         try:
             done = _merge_version(space, name, target, conflicts, clock, clear)
@@ -97,6 +107,34 @@ def merge_refs(
     return done
 
 
+def _merge_together(
+    space: Space, name: str, targets: Sequence[Address], clock: Clock, clear: Collection[Address]
+) -> Address | None:
+    """Merge versions into a Ref at once; None, and nothing is written, where they only fit together one after another."""
+    store = space.store
+    theirs = [load_manifest(store, target) for target in targets]
+
+    def build(parent: Manifest, tip: Address, batch: Batch) -> Change:
+        bases = {merge_base(store, tip, target) for target in targets}
+        alike = all(_says_the_same(parent, each) for each in theirs)
+        if tip not in clear or not alike or len(bases) > 1 or not bases.isdisjoint(targets):
+            return Change(OPERATION)  # 0008-R24
+        (base,) = bases
+        known = None if base is None else load_manifest(store, base)
+        batch.hold([manifest_path(target) for target in targets])  # their Refs may move on before ours does
+        parting = Parting(parent, theirs[0], known, more=tuple(theirs[1:]))
+        return union_change(store, batch, parting, targets, clock())
+
+    version, manifest = commit(store, name, build, clock=clock)
+    return version if set(targets) <= set(manifest.parents) else None
+
+
+def _says_the_same(ours: Manifest, theirs: Manifest) -> bool:
+    """Whether two versions differ in nothing but rows and deletions."""
+    said = [{k: v for k, v in side.registry.items() if k != TOMBSTONES_KEY} for side in (ours, theirs)]
+    return said[0] == said[1] and (ours.timelines, ours.extra) == (theirs.timelines, theirs.extra)
+
+
 def _told(names: Sequence[str], nth: int, error: Exception) -> str:
     before = f"; merged before: {', '.join(names[:nth])}" if nth else ""
     return f"branch {names[nth]!r}: {error}{before}"
@@ -104,9 +142,14 @@ def _told(names: Sequence[str], nth: int, error: Exception) -> str:
 
 def _clear_versions(space: Space, tip: Address, targets: Sequence[Address]) -> set[Address]:
     """Return the tip if no row of it and of the targets is in two of them: then none of the merges has a conflict."""
-    bases = {merge_base(space.store, tip, target) for target in targets}
+    store, versions = space.store, list(dict.fromkeys((tip, *targets)))
+    bases = {merge_base(store, tip, target) for target in targets}
     base = bases.pop() if len(bases) == 1 else None
-    rows = [space.rows(version) for version in dict.fromkeys((tip, *targets))]
+    if base is not None and lie_apart(
+        store, load_manifest(store, base), [load_manifest(store, v) for v in versions]
+    ):
+        return {tip}
+    rows = [space.rows(version) for version in versions]
     shared = shared_rows(None if base is None else space.rows(base), rows)
     return {tip} if next(shared, None) is None else set()
 
@@ -132,7 +175,7 @@ def _merge_version(
         parting = Parting(parent, theirs, known, conflicts)
         check_alike(parting)
         settled = NOTHING if tip in clear else settle_sides(space, batch, parting, (tip, target, base))
-        return union_change(store, batch, parting, target, clock(), settled)
+        return union_change(store, batch, parting, [target], clock(), settled)
 
     return commit(store, name, build, clock=clock)[0]
 
@@ -172,26 +215,28 @@ def union_change(
     store: Store,
     batch: Batch,
     parting: Parting,
-    target: Address,
+    targets: Sequence[Address],
     now_ns: int,
     settled: SettledSides = NOTHING,
 ) -> Change:
-    """Return the change that makes of our version the union of both."""
-    if parting.theirs.tracks.read_only:
-        raise UnsupportedError(f"tracks of form {parting.theirs.tracks.form!r} can be read but not merged")
+    """Return the change that makes of our version the union of all, whose addresses are the targets."""
+    for side in parting.others:
+        if side.tracks.read_only:
+            raise UnsupportedError(f"tracks of form {side.tracks.form!r} can be read but not merged")
     before = parting.ours
     parting = replace(
         parting,
         ours=parting.ours if settled.ours is None else settled.ours.version,
         theirs=parting.theirs if settled.theirs is None else settled.theirs.version,
     )
-    union = unite(store, batch, parting, max(now_ns, parting.ours.ts, parting.theirs.ts) // 1_000_000)
+    latest = max(side.ts for side in parting.others)
+    union = unite(store, batch, parting, max(now_ns, parting.ours.ts, latest) // 1_000_000)
     if has_columnar_layer(parting.ours):
-        note = _note_of_both(store, batch, parting, union, settled)
+        note = _note_of_all(store, batch, parting, union, settled)
         union = replace(union, entries=(*(e for e in union.entries if e.field != note.field), note))
     named = {entry.field for entry in union.entries} | union.removed
     ours = [e for e in parting.ours.tracks.active if e not in before.tracks.active and e.field not in named]
-    joined = Joined(target, parting.theirs.ts, tracks_of_both(parting, union))
+    joined = Joined(tuple(targets), latest, tracks_of_all(parting, union))
     return Change(
         OPERATION,
         (*union.entries, *ours),
@@ -205,20 +250,20 @@ def union_change(
 # --- cover notes --------------------------------------------------------------------------------------------
 
 
-def _note_of_both(
+def _note_of_all(
     store: Store, batch: Batch, parting: Parting, union: Union, settled: SettledSides
 ) -> TrackEntry:
-    """Write which Tracks of the union hold only rows of stripes, after the notes of both sides."""
-    ours, theirs = parting.ours, parting.theirs
-    before = [merge_notes(read_notes(store, side)) for side in (ours, theirs)]
-    after = {entry.field: entry for entry in (*ours.tracks.active, *union.entries)}
+    """Write which Tracks of the union hold only rows of stripes, after the notes of all sides."""
+    sides = (parting.ours, *parting.others)
+    before = [merge_notes(read_notes(store, side)) for side in sides]
+    after = {entry.field: entry for entry in (*parting.ours.tracks.active, *union.entries)}
     covered = {
         name: address
         for name, entry in after.items()
-        if name not in union.removed and (address := _covered(store, entry, parting, before)) is not None
+        if name not in union.removed and (address := _covered(store, entry, sides, before)) is not None
     }
     note = CoverNote(covered, {}, _flushed_anew(settled, before), merge_notes(before).dropped)
-    return add_note(store, batch, (ours, theirs), note, max(ours.ts, theirs.ts))
+    return add_note(store, batch, sides, note, max(side.ts for side in sides))
 
 
 def _flushed_anew(settled: SettledSides, notes: Sequence[CoverNote]) -> frozenset[Address]:
@@ -228,13 +273,15 @@ def _flushed_anew(settled: SettledSides, notes: Sequence[CoverNote]) -> frozense
     return frozenset(new for pairs in anew for old, new in pairs if old in flushed)
 
 
-def _covered(store: Store, entry: TrackEntry, parting: Parting, notes: Sequence[CoverNote]) -> Address | None:
+def _covered(
+    store: Store, entry: TrackEntry, versions: Sequence[Manifest], notes: Sequence[CoverNote]
+) -> Address | None:
     """Return a Track of a field whose rows are all in stripes, if there is one.
 
-    That is the Track itself when it was taken over from a side where it was covered, or unites two that were. Where it
-    has different media or arrays at one anchor, it is ours: readers then ask the united Track which of them is to be seen.
+    That is the Track itself when it was taken over from a side where it was covered, or unites covered ones. Where these
+    have different media or arrays at one anchor, it is ours: readers then ask the united Track which of them is to be seen.
     """
-    sides = [find_entry(side.tracks, entry.field) for side in (parting.ours, parting.theirs)]
+    sides = [find_entry(version.tracks, entry.field) for version in versions]
     held = [
         side is not None and note.tracks.get(entry.field) == side.address
         for side, note in zip(sides, notes, strict=True)
@@ -244,10 +291,11 @@ def _covered(store: Store, entry: TrackEntry, parting: Parting, notes: Sequence[
         return entry.address if any(map(operator.and_, same, held)) else None
     if not all(held):
         return None
-    tracks = [(side.address, read_track(store, side)) for side in sides if side is not None]
-    (ours, first), (_, second) = tracks
-    rivals = _RIVALS.get(form_of(first))
-    return ours if rivals is not None and rivals(store, first, second) else entry.address
+    tracks = {side.address: read_track(store, side) for side in sides if side is not None}
+    ours, *others = tracks
+    rivals = _RIVALS.get(form_of(tracks[ours]))
+    unlike = rivals is not None and any(rivals(store, tracks[ours], tracks[other]) for other in others)
+    return ours if unlike else entry.address
 
 
 _RIVALS: Final = {TrackForm.FRAGMENTS: have_rivals, TrackForm.ARRAY: have_rival_arrays}

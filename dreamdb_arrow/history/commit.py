@@ -38,9 +38,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A second parent: its address, its time, and the Tracks of both parents that lineage is taken from."""
+    """Further parents: their addresses, the latest of their times, and the Tracks of all parents that lineage is taken from."""
 
-    address: Address
+    addresses: tuple[Address, ...]
     ts: int
     tracks: Tracks
 
@@ -54,7 +54,7 @@ class Change:
     registry      keys that are set
     removed       fields whose entries go, with their lineage
     unregistered  registry keys that go
-    joined        the version that a merge brings in
+    joined        the versions that a merge brings in
     restored      a version whose Tracks, registry and foreign keys take the place of the parent's, before all else
     """
 
@@ -159,7 +159,7 @@ def apply_change(
     return replace(
         start,
         ts=max(now_ns, parent.ts + 1, 0 if other is None else other.ts + 1),  # 0001-R3, 0008-R6
-        parents=(address,) if other is None else (address, other.address),  # 0008-R4
+        parents=(address,) if other is None else (address, *other.addresses),  # 0008-R4
         writer=writer_tag(change.operation, place),
         registry={key: value for key, value in registry.items() if key not in change.unregistered},
         repeated={},

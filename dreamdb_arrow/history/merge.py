@@ -1,12 +1,12 @@
-"""Merges: two versions that have parted become one. Spec 0008.
+"""Merges: versions that have parted become one. Spec 0008.
 
 A fast-forward moves the Ref and writes nothing. A union is decided field by field against the merge base: what only one
-side changed is taken from it, what both changed is united (`tracks.union`). So is the registry (`history.registries`).
+side changed is taken from it, what several changed is united (`tracks.union`). So is the registry (`history.registries`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,19 +66,21 @@ def fast_forward(store: Store, name: str, target: Address) -> Address:
 
 
 def unite(store: Store, batch: Batch, parting: Parting, issued_at_ms: int) -> Union:
-    """Return the union of two versions, and add its Tracks, pages and tombstone index to the batch.
+    """Return the union of versions, and add its Tracks, pages and tombstone index to the batch.
 
     Raises:
         MergeError: they differ in what cannot be united.
-        UnsupportedError: a field changed on both sides, and its kind of Track cannot be united.
+        UnsupportedError: a field changed on several sides, and its kind of Track cannot be united.
         CorruptDataError: an object on the way is damaged.
     """
     said = unite_registries(parting)
     entries: list[TrackEntry] = []
     removed: set[str] = set()
-    ours, theirs, base = (_by_field(side) for side in (parting.ours, parting.theirs, parting.base))
-    for field in sorted(ours.keys() | theirs.keys()):
-        chosen = _unite_field(store, batch, parting, ours.get(field), theirs.get(field), base.get(field))
+    ours, base = _by_field(parting.ours), _by_field(parting.base)
+    others = [_by_field(side) for side in parting.others]
+    for field in sorted(ours.keys() | set[str]().union(*others)):
+        sides = [side.get(field) for side in (ours, *others)]
+        chosen = _unite_field(store, batch, parting, sides, base.get(field))
         if chosen is None:
             removed |= {field} & ours.keys()
         elif chosen != ours.get(field):
@@ -88,7 +90,7 @@ def unite(store: Store, batch: Batch, parting: Parting, issued_at_ms: int) -> Un
 
 
 def check_alike(parting: Parting) -> None:
-    """Raise MergeError unless both versions say the same of everything that no rule unites."""
+    """Raise MergeError unless two versions say the same of everything that no rule unites."""
     ours, theirs, base = parting.ours, parting.theirs, parting.base
     if ours.timelines != theirs.timelines:
         raise MergeError("the two versions have other timelines: they are not branches of one dataset")
@@ -117,47 +119,37 @@ def _by_field(manifest: Manifest | None) -> dict[str, TrackEntry]:
 
 
 def _unite_field(
-    store: Store,
-    batch: Batch,
-    parting: Parting,
-    ours: TrackEntry | None,
-    theirs: TrackEntry | None,
-    base: TrackEntry | None,
+    store: Store, batch: Batch, parting: Parting, sides: Sequence[TrackEntry | None], base: TrackEntry | None
 ) -> TrackEntry | None:
-    """Return the entry of one field after the merge; None when it has none."""
-    if ours is None or theirs is None:
-        alone = ours or theirs
-        return None if base is not None and alone is not None and alone.address == base.address else alone
-    if ours.address == theirs.address or (base is not None and theirs.address == base.address):
-        return ours
-    if base is not None and ours.address == base.address:
-        return theirs
-    return _unite_both(store, batch, parting, ours, theirs, base)
+    """Return the entry of one field after the merge, given that of each side; None when it has none."""
+    before = None if base is None else base.address
+    changed = {side.address: side for side in sides if side is not None and side.address != before}
+    if len(changed) > 1:
+        return _unite_changed(store, batch, parting, list(changed.values()), base)
+    if changed:
+        return next(iter(changed.values()))
+    return None if None in sides else sides[0]
 
 
-def _unite_both(
-    store: Store,
-    batch: Batch,
-    parting: Parting,
-    ours: TrackEntry,
-    theirs: TrackEntry,
-    base: TrackEntry | None,
+def _unite_changed(
+    store: Store, batch: Batch, parting: Parting, sides: Sequence[TrackEntry], base: TrackEntry | None
 ) -> TrackEntry:
-    """Return the entry of a field that both sides changed."""
-    if ours.kind == theirs.kind == "constant" and parting.conflicts != ERROR:
-        return theirs if parting.conflicts == THEIRS else ours
-    if (ours.kind, ours.modality, ours.timeline) != (theirs.kind, theirs.modality, theirs.timeline):
-        raise MergeError(
-            f"field {ours.field!r} is {ours.modality} on one side, {theirs.modality} on the other"
-        )
+    """Return the entry of a field that several sides changed; the first of them is ours if we did."""
+    ours = sides[0]
+    if all(side.kind == "constant" for side in sides) and parting.conflicts != ERROR:
+        return sides[-1] if parting.conflicts == THEIRS else ours
+    for theirs in sides:
+        if (ours.kind, ours.modality, ours.timeline) != (theirs.kind, theirs.modality, theirs.timeline):
+            raise MergeError(
+                f"field {ours.field!r} is {ours.modality} on one side, {theirs.modality} on the other"
+            )
     if ours.modality in VENDOR_MODALITIES:
         return _unite_vendor(store, batch, parting, ours)  # 0008-R10
-    tracks = [None if entry is None else read_track(store, entry) for entry in (ours, theirs, base)]
-    assert tracks[0] is not None
-    assert tracks[1] is not None
-    track = unite_tracks(store, batch, Sides(ours.field, tracks[0], tracks[1], tracks[2]))  # 0008-R7
-    if track in tracks[:2]:
-        return ours if track == tracks[0] else theirs
+    tracks = tuple(read_track(store, side) for side in sides)
+    before = None if base is None else read_track(store, base)
+    track = unite_tracks(store, batch, Sides(ours.field, tracks, before))  # 0008-R7
+    if track in tracks:
+        return sides[tracks.index(track)]
     return replace(ours, address=add_track(batch, track), coverage=track.coverage)
 
 
@@ -168,36 +160,45 @@ def _unite_vendor(store: Store, batch: Batch, parting: Parting, entry: TrackEntr
     """
     field = entry.field.partition(":")[2]
     ours = VendorTrack(store, parting.ours, entry.modality, field)
-    held, theirs = set(ours.fragments()), read_fragments(store, parting.theirs, entry.modality, field)
-    base = parting.base
+    held, base = set(ours.fragments()), parting.base
     before = set() if base is None else set(read_fragments(store, base, entry.modality, field))
-    added = [f for f in theirs if f not in held and f not in before]
-    return ours.swap(batch, added, (before & held) - set(theirs))
+    others = [read_fragments(store, side, entry.modality, field) for side in parting.others]
+    added = dict.fromkeys(f for side in others for f in side if f not in held and f not in before)
+    return ours.swap(batch, added, (before & held) - before.intersection(*others))
 
 
 def _unite_tombstones(batch: Batch, parting: Parting, issued_at_ms: int) -> dict[str, Any]:
     """Return what the registry is to say of tombstones, if it is not what ours says."""
-    sides = (parting.ours, parting.theirs, parting.base)
-    ours, theirs, base = (None if side is None else side.registry.get(TOMBSTONES_KEY) for side in sides)
-    if theirs is None or theirs == ours or (base is not None and theirs == base):
-        return {}
-    if ours is None or (base is not None and ours == base):
-        return {TOMBSTONES_KEY: theirs}
-    heads = tuple(sorted(as_address(side["head"]) for side in (ours, theirs)))
-    index = TombstoneIndex(parting.ours.timeline, issued_at_ms, None, heads)  # 0008-R8, 0020-R7
-    return {TOMBSTONES_KEY: {**ours, "head": bytes(batch.add(TOMBSTONES, encode_index(index)))}}
+    ours, base, *others = (
+        None if side is None else side.registry.get(TOMBSTONES_KEY)
+        for side in (parting.ours, parting.base, *parting.others)
+    )
+    sides = {as_address(side["head"]): side for side in (ours, *others) if side is not None and side != base}
+    if len(sides) < 2:
+        changed = next(iter(sides.values()), ours)
+        return {} if changed == ours else {TOMBSTONES_KEY: changed}
+    index = TombstoneIndex(
+        parting.ours.timeline, issued_at_ms, None, tuple(sorted(sides))
+    )  # 0008-R8, 0020-R7
+    first = next(iter(sides.values()))
+    return {TOMBSTONES_KEY: {**first, "head": bytes(batch.add(TOMBSTONES, encode_index(index)))}}
 
 
-def tracks_of_both(parting: Parting, union: Union) -> Tracks:
-    """Return the Tracks of both sides, with the lineage that stays: of each field that of the side it was taken from.
+def tracks_of_all(parting: Parting, union: Union) -> Tracks:
+    """Return the Tracks of all sides, with the lineage that stays: of each field that of the side it was taken from.
 
     A field that was united begins without lineage (ADR 0009).
     """
-    ours, theirs = parting.ours.tracks, parting.theirs.tracks
-    from_theirs = {entry.field for entry in union.entries if entry in theirs.active}
-    united = {entry.field for entry in union.entries} - from_theirs
-    lineage = [e for e in ours.lineage if e.field not in from_theirs or e.field in united]
-    lineage += [e for e in theirs.lineage if e.field in from_theirs and e not in lineage]
-    edges: dict[Edge, None] = dict.fromkeys((*ours.edges, *theirs.edges))
-    active = dict.fromkeys((*ours.active, *theirs.active))
+    ours, others = parting.ours.tracks, [side.tracks for side in parting.others]
+    lineage = [e for e in ours.lineage if e.field not in _taken(union, [t.active for t in others])]
+    for theirs in others:
+        taken = _taken(union, [theirs.active])
+        lineage += [e for e in theirs.lineage if e.field in taken and e not in lineage]
+    edges: dict[Edge, None] = dict.fromkeys(e for side in (ours, *others) for e in side.edges)
+    active = dict.fromkeys(e for side in (ours, *others) for e in side.active)
     return Tracks(active=tuple(active), lineage=tuple(lineage), edges=tuple(edges))
+
+
+def _taken(union: Union, sides: Sequence[Sequence[TrackEntry]]) -> set[str]:
+    """Return the fields whose entry in the union is one of these."""
+    return {entry.field for entry in union.entries if any(entry in side for side in sides)}

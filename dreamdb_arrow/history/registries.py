@@ -25,15 +25,22 @@ _ABSENT: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Parting:
-    """Two versions and where they parted: ours, into which theirs is merged, and the base if it is still known.
+    """Versions and where they parted: ours, into which theirs is merged, and the base if it is still known.
 
-    `conflicts` says what happens where both changed one thing: `error`, or whose counts, `ours` or `theirs`.
+    `conflicts` says what happens where both changed one thing: `error`, or whose counts, `ours` or `theirs`. `more` are
+    versions that are merged in the same go; they parted at the same base, and their registries are as ours.
     """
 
     ours: Manifest
     theirs: Manifest
     base: Manifest | None = None
     conflicts: str = ERROR
+    more: tuple[Manifest, ...] = ()
+
+    @property
+    def others(self) -> tuple[Manifest, ...]:
+        """All that is merged into ours."""
+        return (self.theirs, *self.more)
 
     def sides(self, key: str) -> tuple[Any, Any, Any]:
         """Return what ours, theirs and the base say under a key of the registry."""

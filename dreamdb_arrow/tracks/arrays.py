@@ -6,8 +6,9 @@ index of an array of kind `event` has a form of its own, that of kind `continuou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from math import prod
 from typing import Any, Final, TypeAlias
 
@@ -198,13 +199,13 @@ def write_arrays(
     return Written(joined, tuple(dict.fromkeys(added)))
 
 
-def unite_arrays(store: Store, batch: Batch, ours: Track, theirs: Track) -> Any:
-    """Return the object_index of both, and add its pages to the batch; of two items at one anchor theirs stays.
+def unite_arrays(store: Store, batch: Batch, tracks: Sequence[Track]) -> Any:
+    """Return the object_index of several, and add its pages to the batch; of items at one anchor the last one's stays.
 
-    One of them must go: the reference refuses a Track that has both.
+    The others must go: the reference refuses a Track that has two.
     """
-    joined = _joined(read_array_entries(store, ours), read_array_entries(store, theirs))
-    return place_array_entries(batch, ours, *joined).object_index
+    joined = reduce(_joined, (read_array_entries(store, track) for track in tracks))
+    return place_array_entries(batch, tracks[0], *joined).object_index
 
 
 def _joined(old: Placed, new: Placed) -> Placed:

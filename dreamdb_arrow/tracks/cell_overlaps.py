@@ -27,6 +27,8 @@ def leave_out_shared(
     Rows with one anchor and different vectors stay. Only buckets of one cell whose times meet are read. Raises
     CorruptDataError.
     """
+    if not _meet_in_time(ours, theirs):
+        return theirs
     held = _by_cell(ours)
     made: list[list[object]] = []
     gone: list[int] = []
@@ -46,6 +48,14 @@ def leave_out_shared(
                 )
     kept = np.setdiff1d(np.arange(len(theirs)), np.array(gone, np.int64))
     return join_index_entries(CELLS, [theirs.take(kept), entries_of_lists(CELLS, made)]) if gone else theirs
+
+
+def _meet_in_time(ours: IndexEntries, theirs: IndexEntries) -> bool:
+    """Whether some bucket of ours may hold a time that theirs lie around: what branches by time never do."""
+    if not len(theirs):
+        return False
+    first, stop = theirs.firsts.min(), theirs.stops.max()
+    return bool(np.any((ours.firsts < stop) & (first < ours.stops)))
 
 
 def _by_cell(entries: IndexEntries) -> dict[Cell, list[int]]:

@@ -40,9 +40,20 @@ def entries_only_in(store: Store, kind: ValueType, track: Track, other: Track) -
     if held is None:
         return None
     known = _read_leaves(store, kind, other, theirs - ours)
-    fresh = held if known is None else _without(kind, held, known)
-    _, codes = kind.distinct(fresh.values)
-    return fresh.take(np.lexsort((fresh.firsts, codes))) if len(fresh) else None
+    return _in_order(kind, held if known is None else _without(kind, held, known))
+
+
+def distinct_entries(kind: ValueType, parts: Sequence[ScalarEntries]) -> ScalarEntries | None:
+    """Return the entries of several parts, each once, in order; None when there is none."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    joined = join_entries(parts)
+    return _in_order(kind, joined.take(np.flatnonzero(_first_of_each_entry(kind, joined))))
+
+
+def _in_order(kind: ValueType, entries: ScalarEntries) -> ScalarEntries | None:
+    _, codes = kind.distinct(entries.values)
+    return entries.take(np.lexsort((entries.firsts, codes))) if len(entries) else None
 
 
 def _leaf_addresses(store: Store, kind: ValueType, track: Track) -> set[Address]:
@@ -79,10 +90,14 @@ def _pages(store: Store, kind: ValueType, directory: str, addresses: Iterable[Ad
 def _without(kind: ValueType, held: ScalarEntries, known: ScalarEntries) -> ScalarEntries:
     """Return the entries that `known` does not have."""
     joined = join_entries([known, held])
-    _, values = kind.distinct(joined.values)
-    columns = [values, number_addresses(joined.buckets)[1], joined.offsets, joined.lengths]
-    fresh = first_of_each([*columns, joined.firsts.view(np.int64), joined.stops.view(np.int64)])
+    fresh = _first_of_each_entry(kind, joined)
     return joined.take(np.flatnonzero(fresh & (np.arange(len(joined)) >= len(known))))
+
+
+def _first_of_each_entry(kind: ValueType, entries: ScalarEntries) -> NDArray[np.bool_]:
+    _, values = kind.distinct(entries.values)
+    columns = [values, number_addresses(entries.buckets)[1], entries.offsets, entries.lengths]
+    return first_of_each([*columns, entries.firsts.view(np.int64), entries.stops.view(np.int64)])
 
 
 def join_distinct(parts: Sequence[IndexEntries]) -> IndexEntries:

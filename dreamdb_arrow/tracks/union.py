@@ -1,25 +1,26 @@
-"""Unions: one Track out of two that branches made of the same one. Specs 0007 and 0008.
+"""Unions: one Track out of several that branches made of the same one. Specs 0007 and 0008.
 
-The entries of the index are united (0008-R7); payloads stay as they are. What both sides have is there once. Entries of
+The entries of the index are united (0008-R7); payloads stay as they are. What several have is there once. Entries of
 scalars and media only ever add up. A cell of vectors may have been rewritten on one side: then the entries that it had
-before are left out, or its rows would be there twice.
+before are left out, or its rows would be there twice. Each union is made in one go: an index of many branches is written once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
+from dreamdb_arrow.codec.ragged import Ints
 from dreamdb_arrow.errors import MergeError, UnsupportedError
 from dreamdb_arrow.objects.index_entries import (
     CELLS,
     IndexEntries,
     join_index_entries,
-    lists_of_entries,
 )
 from dreamdb_arrow.objects.scalar_values import value_type_of
 from dreamdb_arrow.objects.track import Track
@@ -31,45 +32,51 @@ from dreamdb_arrow.tracks.categories import read_list
 from dreamdb_arrow.tracks.cell_overlaps import leave_out_shared
 from dreamdb_arrow.tracks.cells import check_keys
 from dreamdb_arrow.tracks.kinds import TrackForm, form_of, scalar_type_of
-from dreamdb_arrow.tracks.leaves import entries_only_in, join_distinct
+from dreamdb_arrow.tracks.leaves import distinct_entries, entries_only_in, first_of_each, join_distinct
 from dreamdb_arrow.tracks.pages import read_index
 from dreamdb_arrow.tracks.placing import place_entries
+from dreamdb_arrow.tracks.scalars import number_addresses
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The Tracks of one field: ours, theirs, and the one that both come from, if it is known."""
+    """The Tracks of one field, ours first, and the one that all come from, if it is known."""
 
     field: str
-    ours: Track
-    theirs: Track
+    tracks: tuple[Track, ...]
     base: Track | None = None
+
+    @property
+    def ours(self) -> Track:
+        """The first one, into which the others are united."""
+        return self.tracks[0]
 
 
 def unite_tracks(store: Store, batch: Batch, sides: Sides) -> Track:
-    """Return the Track of a field that both sides changed, and add its pages to the batch.
+    """Return the Track of a field that several sides changed, and add its pages to the batch.
 
     Raises:
-        MergeError: both cannot hold, such as two values of a constant.
+        MergeError: all cannot hold, such as two values of a constant.
         UnsupportedError: a kind of Track that cannot be united.
         CorruptDataError: a page cannot be read.
     """
-    ours, theirs = sides.ours, sides.theirs
-    if (ours.modality, ours.timeline) != (theirs.modality, theirs.timeline):
-        raise MergeError(
-            f"field {sides.field!r} is {ours.modality} on one side, {theirs.modality} on the other"
-        )
-    if ours.init_segment != theirs.init_segment:
-        raise MergeError(f"field {sides.field!r}: both sides ingested video with different init segments")
-    for track in (ours, theirs):
+    for track in sides.tracks:
+        _refuse_unlike(sides.field, sides.ours, track)
         _refuse_hot(sides.field, track)
-    if theirs.object_index == []:
-        return ours
-    if ours.object_index == []:
-        return theirs
-    index = _UNITE[form_of(ours)](store, batch, sides)
-    first, stop = min(ours.coverage[0], theirs.coverage[0]), max(ours.coverage[1], theirs.coverage[1])
-    return replace(ours, coverage=(first, stop), object_index=index)
+    filled = tuple(track for track in sides.tracks if track.object_index != [])
+    if len(filled) < 2:
+        return (*filled, sides.ours)[0]
+    held = replace(sides, tracks=filled)
+    index = _UNITE[form_of(held.ours)](store, batch, held)
+    first, stop = min(t.coverage[0] for t in filled), max(t.coverage[1] for t in filled)
+    return replace(held.ours, coverage=(first, stop), object_index=index)
+
+
+def _refuse_unlike(field: str, ours: Track, theirs: Track) -> None:
+    if (ours.modality, ours.timeline) != (theirs.modality, theirs.timeline):
+        raise MergeError(f"field {field!r} is {ours.modality} on one side, {theirs.modality} on the other")
+    if ours.init_segment != theirs.init_segment:
+        raise MergeError(f"field {field!r}: both sides ingested video with different init segments")
 
 
 def _refuse_hot(field: str, track: Track) -> None:
@@ -83,9 +90,10 @@ def _refuse_hot(field: str, track: Track) -> None:
 
 
 def _unite_btrees(store: Store, batch: Batch, sides: Sides) -> dict[str, Any]:
-    """Insert the entries that only they have into our tree; pages that both have are not read."""
+    """Insert the entries that only the others have into our tree; pages that it shares with another are not read."""
     kind = value_type_of(scalar_type_of(sides.ours.modality))
-    new = entries_only_in(store, kind, sides.theirs, sides.ours)
+    found = [entries_only_in(store, kind, track, sides.ours) for track in sides.tracks[1:]]
+    new = distinct_entries(kind, [entries for entries in found if entries is not None])
     if new is None:
         return dict(sides.ours.object_index)
     return insert_entries(store, batch, sides.ours, kind, new, kind.encode(new.values))
@@ -93,19 +101,18 @@ def _unite_btrees(store: Store, batch: Batch, sides: Sides) -> dict[str, Any]:
 
 def _unite_lists(_: Store, __: Batch, sides: Sides) -> list[Any]:
     kind = value_type_of(scalar_type_of(sides.ours.modality))
-    for track in (sides.ours, sides.theirs):
+    for track in sides.tracks:
         read_list(track, kind)
-    known = {tuple(row) for row in sides.ours.object_index}
-    added = [row for row in sides.theirs.object_index if tuple(row) not in known]
-    return sorted([*sides.ours.object_index, *added], key=lambda row: (row[0], row[1]))
+    rows = {tuple(row): row for track in reversed(sides.tracks) for row in track.object_index}
+    return sorted(rows.values(), key=lambda row: (row[0], row[1]))
 
 
 # --- fragments, cells, arrays, constants --------------------------------------------------------------------
 
 
 def _unite_fragments(store: Store, batch: Batch, sides: Sides) -> Any:
-    """Unite by time; of two at one anchor theirs come last, so that a reader shows them (0001-R17)."""
-    entries = join_distinct([read_index(store, track) for track in (sides.ours, sides.theirs)])
+    """Unite by time; of several at one anchor the last side's come last, so that a reader shows them (0001-R17)."""
+    entries = join_distinct([read_index(store, track) for track in sides.tracks])
     return place_entries(batch, sides.ours, entries)
 
 
@@ -118,53 +125,67 @@ def have_rivals(store: Store, ours: Track, theirs: Track) -> bool:
 
 
 def _unite_cells(store: Store, batch: Batch, sides: Sides) -> Any:
-    """Unite three ways: what one side took out of a cell, to write it anew, stays out."""
-    ours, theirs = (check_keys(read_index(store, track)) for track in (sides.ours, sides.theirs))
-    base = set() if sides.base is None else _names(read_index(store, sides.base))
-    held = _names(ours), _names(theirs)
-    _refuse_both(sides.field, base, *held)
-    kept = _only(ours, held[0] - (base - held[1]))
-    added = _only(theirs, held[1] - held[0] - base)
-    fresh = _only(ours, held[0] - held[1] - base)
-    added = leave_out_shared(store, batch, sides.ours, fresh, added)
-    return place_entries(batch, sides.ours, join_index_entries(CELLS, [kept, added]))
+    """Unite against the base: what one side took out of a cell, to write it anew, stays out."""
+    tracks = sides.tracks if sides.base is None else (*sides.tracks, sides.base)
+    tables = [check_keys(read_index(store, track)) for track in tracks]
+    names, cells = _number_entries(tables)
+    held, base = names[: len(sides.tracks)], names[-1] if sides.base is not None else names[0][:0]
+    _refuse_several(sides.field, tables, held, base, cells)
+    gone = np.concatenate([np.setdiff1d(base, side) for side in held])
+    kept = np.flatnonzero(~np.isin(held[0], gone))
+    parts, known = [tables[0].take(kept)], np.union1d(held[0], base)
+    fresh = tables[0].take(np.flatnonzero(~np.isin(held[0], base)))
+    numbers = held[0][~np.isin(held[0], base)]
+    for table, side in zip(tables[1:], held[1:], strict=False):
+        rivals = fresh.take(np.flatnonzero(~np.isin(numbers, side)))
+        new = np.flatnonzero(~np.isin(side, known))
+        added = leave_out_shared(store, batch, sides.ours, rivals, table.take(new))
+        parts.append(added)
+        fresh = join_index_entries(CELLS, [fresh, added])
+        numbers = np.r_[numbers, np.full(len(added), -1)]
+        known = np.union1d(known, side)
+    return place_entries(batch, sides.ours, join_index_entries(CELLS, parts))
 
 
-def _only(entries: IndexEntries, names: set[Any]) -> IndexEntries:
-    return entries.take(
-        np.array([at for at, name in enumerate(_name_list(entries)) if name in names], np.int64)
-    )
+def _number_entries(tables: Sequence[IndexEntries]) -> tuple[list[Ints], Ints]:
+    """Return the entries of each table as numbers, equal for equal ones, and by number the cell that it is of, a number too."""
+    joined = join_index_entries(CELLS, tables)
+    keys, codes = np.unique(np.array(joined.keys or [""]), return_inverse=True)
+    table = joined.columns[CELLS.first + 4].astype(np.int64)
+    cell = np.unique(table * len(keys) + codes[: len(joined)], return_inverse=True)[1]
+    times = (column.view(np.int64) for column in (joined.firsts, joined.stops, joined.sizes))
+    columns = [cell, number_addresses(joined.addresses)[1], *times]
+    order = np.lexsort(columns)
+    names = np.empty(len(joined), np.int64)
+    names[order] = np.cumsum(first_of_each(columns)[order]) - 1
+    cells = np.empty(len(joined), np.int64)
+    cells[names] = cell
+    return np.split(names, np.cumsum([len(each) for each in tables])[:-1]), cells
 
 
-def _refuse_both(field: str, base: set[Any], ours: set[Any], theirs: set[Any]) -> None:
-    """Refuse cells that both sides compacted, each for itself: both new buckets have the old rows."""
-    both = _cells(base - ours) & _cells(base - theirs)
-    if lost := both - _cells((ours & theirs) - base):
-        raise MergeError(
-            f"field {field!r}: both sides compacted cell {min(lost)[0]!r} since they parted; merge before you compact"
-        )
-
-
-def _cells(names: set[Any]) -> set[tuple[str, int]]:
-    return {(name[0], name[5]) for name in names}
-
-
-def _names(entries: IndexEntries) -> set[Any]:
-    return set(_name_list(entries))
-
-
-def _name_list(entries: IndexEntries) -> list[Any]:
-    rows = lists_of_entries(entries)
-    tables = entries.columns[CELLS.first + 4].tolist()
-    return [(row[0], row[1], row[2], row[3], row[4], table) for row, table in zip(rows, tables, strict=True)]
+def _refuse_several(
+    field: str, tables: Sequence[IndexEntries], held: Sequence[Ints], base: Ints, cells: Ints
+) -> None:
+    """Refuse cells that two sides compacted, each for itself: both new buckets have the old rows."""
+    gone = [np.setdiff1d(base, side) for side in held]
+    changed = [nth for nth, names in enumerate(gone) if len(names)]
+    for one, two in combinations(changed, 2):
+        alike = np.setdiff1d(np.intersect1d(held[one], held[two]), base)
+        both = np.intersect1d(cells[gone[one]], cells[gone[two]])
+        if len(lost := np.setdiff1d(both, cells[alike])):
+            keys = {int(cells[n]): key for n, key in zip(base, tables[-1].keys, strict=True)}
+            cell = min(keys[int(each)] for each in lost)
+            raise MergeError(
+                f"field {field!r}: both sides compacted cell {cell!r} since they parted; merge before you compact"
+            )
 
 
 def _unite_arrays(store: Store, batch: Batch, sides: Sides) -> Any:
-    return unite_arrays(store, batch, sides.ours, sides.theirs)
+    return unite_arrays(store, batch, sides.tracks)
 
 
 def _equal_constants(_: Store, __: Batch, sides: Sides) -> Any:
-    if sides.ours.object_index != sides.theirs.object_index:
+    if any(track.object_index != sides.ours.object_index for track in sides.tracks):
         raise MergeError(
             f"constant {sides.field!r} has another value on each side; make them equal, then merge"
         )

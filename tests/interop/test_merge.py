@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import dreamdb_arrow as vd
+from dreamdb_arrow.columnar.vendor import has_columnar_layer
 from dreamdb_arrow.dataset.merge import union_change
 from dreamdb_arrow.history.ancestry import merge_base
 from dreamdb_arrow.history.commit import commit
@@ -306,7 +307,7 @@ def unite_unasked(ds, side):
     base = load_manifest(store, merge_base(store, ds.version, side.version))
 
     def build(parent, _, batch):
-        return union_change(store, batch, Parting(parent, side.manifest, base), side.version, parent.ts)
+        return union_change(store, batch, Parting(parent, side.manifest, base), [side.version], parent.ts)
 
     commit(store, ds.ref_name(), build)
 
@@ -351,20 +352,38 @@ def their_rows_by_arrow(backend):
     return {row["_anchor"]: plain(row) for batch in batches for row in batch.to_pylist()}
 
 
-def test_many_branches_of_either_become_one(pair):
+def test_many_branches_of_either_become_one(pair):  # 0008-R24
     ds, backend = pair
-    for nth in range(6):
-        name = f"b{nth}"
+    names = [f"b{nth}" for nth in range(6)]
+    for nth, name in enumerate(names):
         branch = ds.branch(name)
         if nth % 2:
-            add(branch, 100 + nth)
+            add(branch, 100 + nth, 200 + nth)
         else:
-            dreamdb.Dataset.open_ref(name, backend).append_many([sample(100 + nth, random.Random(nth))])
-    ds.merge_many([f"b{nth}" for nth in range(6)])
-    assert set(their_rows(backend, "main")) == {1, 2, 3, 4, *range(100, 106)}
+            branch = dreamdb.Dataset.open_ref(name, backend)
+            branch.append_many([sample(a, random.Random(a)) for a in (100 + nth, 200 + nth)])
+        branch.delete([200 + nth, 1 + nth % 3])
+    ds.merge_many(names)
+    wanted = {4, *range(100, 106)}
+    assert set(their_rows(backend, "main")) == wanted
     assert our_rows(backend, "main", None) == their_rows(backend, "main")
     theirs = dreamdb.Dataset.open("main", backend=backend)
-    assert [v["parents_count"] for v in theirs.history()][:6] == [2] * 6
+    alone = not has_columnar_layer(
+        ds.manifest
+    )  # then all rows of a version are projected as one, the base's too
+    assert theirs.history()[0]["parents_count"] == (2 if alone else 7)
+    theirs.append_many([sample(300, random.Random(300))])
+    assert theirs.query_scalar("n", "==", sample(100, random.Random(100))["n"])
+    late = dreamdb.Dataset.open_ref("b2", backend)
+    late.append_many([sample(301, random.Random(301))])
+    theirs.merge("b2", UNION)
+    theirs.delete([105])
+    theirs.compact()
+    rows = their_rows(backend, "main")
+    assert set(rows) == wanted - {105} | {300, 301}
+    assert our_rows(backend, "main", None) == rows
+    nearest = next(iter(theirs.iter_vector("w", [2.0, -3.0], 3)))["_time_anchors"]
+    assert set(nearest) <= set(rows)
 
 
 def test_what_both_changed_in_the_registry_is_refused_by_both(pair):

@@ -286,7 +286,7 @@ def unite_as_others_do(ds, ref):
     base = load_manifest(store, merge_base(store, ds.space.resolve(ds.ref_name()), target))
 
     def build(parent, _, batch):
-        return union_change(store, batch, Parting(parent, load_manifest(store, target), base), target, T0)
+        return union_change(store, batch, Parting(parent, load_manifest(store, target), base), [target], T0)
 
     commit(store, ds.ref_name(), build)
 

@@ -10,7 +10,7 @@ from dreamdb_arrow.codec.address import as_address
 from dreamdb_arrow.columnar.vendor import COVER, add_track, read_fragments, read_track
 from dreamdb_arrow.dataset.merge import union_change
 from dreamdb_arrow.errors import InvalidInputError, MergeError, RefNotFoundError, UnsupportedError
-from dreamdb_arrow.history.ancestry import is_ancestor, merge_base
+from dreamdb_arrow.history.ancestry import first_parents, is_ancestor, merge_base
 from dreamdb_arrow.history.commit import Change, commit
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.history.merge import unite
@@ -192,7 +192,7 @@ def test_of_two_values_at_one_anchor_the_larger_shows_and_of_media_theirs(nth): 
 
     def build(parent, _, batch):  # as others do, who do not ask whether values differ
         parting = Parting(parent, side.manifest, base)
-        return union_change(ds.space.store, batch, parting, side.version, ds.manifest.ts)
+        return union_change(ds.space.store, batch, parting, [side.version], ds.manifest.ts)
 
     commit(ds.space.store, "trunk", build)
     ds.refresh()
@@ -227,17 +227,72 @@ def test_a_branch_can_be_merged_again_and_again(trunk):
             assert set(shown(side)) == wanted
 
 
-def test_merge_many_makes_a_version_for_each(trunk):
+def test_merge_many_makes_one_version_of_branches_that_share_no_row(trunk):  # 0008-R24
+    tips = [trunk.current_manifest()]
     for nth in range(3):
-        trunk.branch(f"b{nth}").append_many([row(10 + nth)])
+        branch = trunk.branch(f"b{nth}")
+        branch.append_many([row(10 + nth), row(30 + nth)])
+        branch.delete([1 + nth, 30 + nth])
+        tips.append(branch.current_manifest())
     trunk.append_many([row(20)])
+    tips[0] = trunk.current_manifest()
     count = len(trunk.history(None))
-    last = trunk.merge_many(["b0", "b1", "b2"])
-    operations = [v["operation"] for v in trunk.history(None)]
-    assert operations[:3] == ["union-merge"] * 3
-    assert len(operations) == count + 3
-    assert set(shown(trunk)) == {1, 2, 3, 4, 10, 11, 12, 20}
+    last = trunk.merge_many(["b0", "b1", "b1", "b2"])
+    assert list(map(str, trunk.manifest.parents)) == tips
+    assert len(trunk.history(None)) == count + 1
+    assert set(shown(trunk)) == {4, 10, 11, 12, 20}
+    assert trunk.tombstone_set() == [1, 2, 3, 30, 31, 32]
     assert trunk.merge_many(["b0", "b1", "b2"]) == last
+    assert trunk.branch("after").merge("b1", "union") == last
+    trunk.flush()
+    assert set(shown(trunk)) == {4, 10, 11, 12, 20}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_merge_many_goes_one_after_another_where_rows_or_schemas_meet(trunk, shared):  # 0008-R24
+    for nth in range(3):
+        branch = trunk.branch(f"b{nth}")
+        branch.append_many([row(10 + nth), *([row(40)] if shared else [])])
+        if not shared:
+            branch.add_scalar_int(f"extra{nth}", required=False)
+    trunk.merge_many(["b0", "b1", "b2"])
+    assert [len(load_manifest(trunk.space.store, v).parents) for v in _line(trunk)[:3]] == [2, 2, 2]
+    assert set(shown(trunk)) == {1, 2, 3, 4, 10, 11, 12, *([40] if shared else [])}
+
+
+def _line(ds):
+    return [address for address, _ in first_parents(ds.space.store, ds.version)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_merge_many_shows_what_merges_one_after_another_show(trunk, seed):  # 0008-R24
+    rng = np.random.default_rng(seed)
+    names = [f"b{nth}" for nth in range(5)]
+    for nth, name in enumerate(names):
+        branch = trunk.branch(name)
+        for step in range(int(rng.integers(0, 3))):
+            kept = rng.choice(["n", "c", "s", "img", "part", "v", "w"], 5, replace=False)
+            branch.append_many(
+                [
+                    {
+                        k: v
+                        for k, v in row(100 + 10 * k + 2 * nth + step).items()
+                        if k in {*kept, "n", "_anchor"}
+                    }
+                    for k in range(3)
+                ]
+            )
+            branch.flush() if rng.random() < 0.4 else None
+        branch.delete(rng.choice(5, 1)) if rng.random() < 0.5 else None
+        branch.compact() if rng.random() < 0.2 else None
+    other = trunk.branch("other")
+    for name in names:
+        other.merge(name, "union")
+    trunk.merge_many(names)
+    for ds in (trunk, other):
+        ds.flush()
+    assert shown(trunk) == shown(other)
+    assert trunk.tombstone_set() == other.tombstone_set()
 
 
 def test_merge_many_keeps_what_went_before_a_failure(trunk):

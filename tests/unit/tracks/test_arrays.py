@@ -94,14 +94,14 @@ def test_unions_have_one_item_an_anchor(modality):  # 0008-R7
     assert have_rival_arrays(store, ours, theirs)
     assert not have_rival_arrays(store, ours, extend(store, empty(modality), [5, 8], [[1, 2], [8, 8]]))
     assert not have_rival_arrays(store, ours, extend(store, empty(modality), [8], [[8, 8]]))
-    united = replace(ours, object_index=unite_arrays(store, Batch(store), ours, theirs))
+    united = replace(ours, object_index=unite_arrays(store, Batch(store), (ours, theirs)))
     assert shown(store, united) == {1: [1, 1], 5: [3, 4], 7: [7, 7], 9: [9, 9]}
 
 
 def test_big_unions_are_paged():
     store, track, _ = many(EVENT, 27_000)
     batch = Batch(store)
-    index = unite_arrays(store, batch, track, extend(store, empty(EVENT), [5], [[1, 2]]))
+    index = unite_arrays(store, batch, (track, extend(store, empty(EVENT), [5], [[1, 2]])))
     batch.flush()
     assert index["total_items"] == 27_001
     assert read_array_items(store, replace(track, object_index=index)).anchors[0] == 5

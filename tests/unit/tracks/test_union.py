@@ -38,7 +38,7 @@ def saved(store, write):
 
 def united(store, ours, theirs, base=None):
     batch = Batch(store)
-    track = unite_tracks(store, batch, Sides("x", ours, theirs, base))
+    track = unite_tracks(store, batch, Sides("x", (ours, theirs), base))
     batch.flush()
     return track
 
