@@ -25,7 +25,7 @@ def keep_both(ds: Dataset, other: str) -> None:
         base = merge_base(store, tip, target)
         known = None if base is None else load_manifest(store, base)
         parting = Parting(parent, load_manifest(store, target), known, OURS)
-        return union_change(store, batch, parting, target, time.time_ns())
+        return union_change(store, batch, parting, [target], time.time_ns())
 
     commit(store, ds.ref_name(), build)
     ds.refresh()
