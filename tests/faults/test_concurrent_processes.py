@@ -74,7 +74,7 @@ def run_all(root: Path, appends: int) -> tuple[set[int], set[int], float]:
         process.stdin.flush()
     said = [process.communicate() for process in running]
     seconds = time.perf_counter() - began
-    assert [err for _, err in said] == [""] * len(running)
+    assert "\n".join(err[-500:] for _, err in said).strip() == ""
     done = [{int(word) for word in out.split()} for out, _ in said]
     assert [len(found) for found in done[:-1]] == [2 * appends] * APPENDERS + [2 * MERGES] * MERGERS
     return set(range(appends)).union(*done[:-1]), done[-1], seconds
