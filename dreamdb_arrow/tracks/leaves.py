@@ -41,7 +41,7 @@ def entries_only_in(
     held = _read_leaves(store, kind, other, set[Address]().union(*ours) - theirs)
     if held is None:
         return None
-    known = _read_leaves(store, kind, other, theirs.difference(set.intersection(*ours)))
+    known = _read_leaves(store, kind, other, theirs.difference(set(theirs).intersection(*ours)))
     if known is None and len(tracks) == 1:
         return _in_order(kind, held)
     return _in_order(kind, _without(kind, held, known))
