@@ -54,6 +54,7 @@ SIZES: Final = {
         search_queries=300,
         growth=(100_000, 400_000),
         growth_appends=20,
+        branch_rows=1000,
         merges=3,
     ),
     "smoke": Sizes(

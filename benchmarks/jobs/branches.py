@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import dreamdb_arrow as vd
 from benchmarks.jobs.reference import SDK, samples
 from benchmarks.measure import Figure, fresh, in_child, median, milliseconds
-from benchmarks.ours import REF, Ours
-from benchmarks.rows import make_batch
+from benchmarks.ours import REF, Ours, our_schema
+from benchmarks.rows import SCHEMA, make_batch
 from benchmarks.sizes import Setup
 
 JOB: Final = "branches"
@@ -24,28 +24,34 @@ WRITTEN_BY: Final = ("ours", "half each", SDK)
 
 
 def run(setup: Setup) -> Iterator[Figure]:
-    """Yield the milliseconds of one append, and of merges of branches that either SDK wrote; rows are compared."""
+    """Yield the milliseconds of one append, and of merges of branches that either SDK wrote; rows are compared.
+
+    Beside the append of rows alone stands one that also brings the Tracks up to date, as each commit of the SDK does.
+    """
     rows, times = setup.sizes.branch_rows, setup.sizes.merges
     one = setup.work / JOB / "one-append"
-    setup.say(f"{JOB}: one append")
-    appends = [in_child("benchmarks.jobs.branches:append", str(fresh(one)), rows) for _ in range(times)]
     what = f"{len(BRANCHES)} x {rows:,} rows"
-    yield Figure(JOB, f"one append of {what}", "ours", median(appends), "ms")
+    for flush, who, often in (("manual", "ours", times), ("commit", "ours, Tracks too", 1)):
+        setup.say(f"{JOB}: one append, {who}")
+        path = one if flush == "manual" else one.with_name("one-append-flushed")
+        taken = [
+            in_child("benchmarks.jobs.branches:append", str(fresh(path)), rows, flush) for _ in range(often)
+        ]
+        yield Figure(JOB, f"one append of {what}", who, median(taken), "ms")
     for who in WRITTEN_BY if find_spec(SDK) else WRITTEN_BY[:1]:
-        place, taken = setup.work / JOB / who.replace(" ", "-"), []
-        for nth in range(times):
-            setup.say(f"{JOB}: branches written by {who}, {nth + 1} of {times}")
-            in_child("benchmarks.jobs.branches:write", str(fresh(place)), rows, who)
-            taken.append(in_child("benchmarks.jobs.branches:merge", str(place)))
-        in_child("benchmarks.jobs.branches:compare", str(place), str(one), who != "ours")
+        place = setup.work / JOB / who.replace(" ", "-")
+        setup.say(f"{JOB}: branches written by {who}")
+        in_child("benchmarks.jobs.branches:write", str(fresh(place)), rows, who)
+        taken = [in_child("benchmarks.jobs.branches:merge", str(place), f"m{nth}") for nth in range(times)]
+        in_child("benchmarks.jobs.branches:compare", str(place), str(one), who != WRITTEN_BY[0])
         yield Figure(JOB, f"merge_many of {what}", f"branches written by {who}", median(taken), "ms")
 
 
-def append(path: str, rows: int) -> float:
-    """Return the milliseconds of one append of all rows, opening included."""
-    Ours(Path(path)).create()
+def append(path: str, rows: int, flush: str) -> float:
+    """Return the milliseconds of one append of all rows."""
     table = pa.concat_tables([make_batch(nth, rows) for nth in range(len(BRANCHES))])
-    return milliseconds(lambda: Ours(Path(path)).dataset_at().append(table))
+    dataset = vd.Dataset.create(REF, our_schema(SCHEMA.names), flush=flush, **Ours(Path(path)).options())
+    return milliseconds(lambda: dataset.append(table))
 
 
 def write(path: str, rows: int, who: str) -> None:
@@ -64,18 +70,21 @@ def _write_by_sdk(path: str, name: str, nth: int, rows: int) -> None:
     import_module(SDK).Dataset.open_ref(name, f"file://{path}").append_many(samples(nth, rows))
 
 
-def merge(path: str) -> float:
-    """Return the milliseconds of a merge of all branches, opening included."""
-    return milliseconds(lambda: Ours(Path(path)).dataset_at().merge_many(list(BRANCHES)))
+def merge(path: str, name: str) -> float:
+    """Return the milliseconds of a merge of all branches into a new one."""
+    trunk = Ours(Path(path)).dataset_at().branch(name)
+    return milliseconds(lambda: trunk.merge_many(list(BRANCHES)))
 
 
 def compare(path: str, other: str, read_by_sdk: bool) -> None:
-    """Fail unless two Spaces show the same rows, and the SDK, where it is asked, as many."""
-    tables = [_content(Ours(Path(each)).dataset_at()) for each in (path, other)]
+    """Fail unless a merge shows the rows of the one append, and the SDK, where it is asked, counts as many."""
+    here = Ours(Path(path)).dataset_at()
+    here.merge_many(list(BRANCHES))
+    tables = [_content(dataset) for dataset in (here, Ours(Path(other)).dataset_at())]
     if not tables[0].equals(tables[1]):
         raise RuntimeError(f"the merge shows {len(tables[0])} rows, not those {len(tables[1])} that went in")
     if read_by_sdk:
-        Ours(Path(path)).dataset_at().flush()
+        here.flush()
         count = import_module(SDK).Dataset.open(REF, backend=f"file://{path}").count()
         if count != len(tables[0]):
             raise RuntimeError(f"the SDK counts {count} rows of {len(tables[0])}")

@@ -14,7 +14,7 @@ def run(args: Namespace) -> int:
     """Run the verb and return the exit code."""
     ds = open_for_writing(args)
     before = ds.current_manifest()
-    after = ds.merge(args.branch, args.strategy)
+    after = ds.merge(args.branch, args.strategy, args.conflicts)
     report = {"ref": args.ref, "branch": args.branch, "strategy": args.strategy, "manifest": after}
     text = (
         f"{args.ref} is {after}, with {args.branch}"

@@ -17,6 +17,9 @@ ARGUMENTS: Final = MappingProxyType(
         "label": "the snapshot's name; it becomes REF@LABEL",
         "query": "SQL; each argument may hold several statements, separated by ';'",
         "branch": "the ref whose rows are wanted, a branch of the same dataset",
+        "new_ref": "the new ref's name, such as night or teams/night",
+        "version": "a snapshot's label, a version's address or a time of the ref",
+        "gone": "the branch or snapshot to delete, such as side or hello@first",
         "branches": "the refs whose rows are wanted, in this order",
         "question": "status",
         "field": "an embedding field",
@@ -127,6 +130,20 @@ def _merge(parser: ArgumentParser) -> None:
         choices=("fast-forward", "union-tracks"),
         default="fast-forward",
         help=strategy,
+    )
+    parser.add_argument(
+        "--conflicts",
+        metavar="P",
+        choices=("error", "ours", "theirs"),
+        default="error",
+        help="where both changed one value: error (unless told), or whose counts, ours (REF's) or theirs (BRANCH's)",
+    )
+    _json(parser)
+
+
+def _branch(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--as-of", metavar="V", help="begin at this snapshot's label, version or time of REF, not at its tip"
     )
     _json(parser)
 
@@ -303,6 +320,33 @@ VERBS: Final = MappingProxyType(
             3,
             _json,
         ),
+        "branch": Verb(
+            "BACKEND REF NEW_REF [--as-of V] [--json]",
+            "make a ref that goes on from another one",
+            "Nothing is copied. Writes to one of the two refs leave the other alone.",
+            ("dreamdb branch space hello draft", "dreamdb branch space hello old --as-of first"),
+            ("backend", "ref", "new_ref"),
+            3,
+            _branch,
+        ),
+        "revert": Verb(
+            "BACKEND REF VERSION [--json]",
+            "make a new version that is as an old one was",
+            "Nothing is undone: the versions since stay in the history. Rows that were deleted since come back.",
+            ("dreamdb revert space hello first",),
+            ("backend", "ref", "version"),
+            3,
+            _json,
+        ),
+        "delete-ref": Verb(
+            "BACKEND REF GONE [--json]",
+            "delete a branch or a snapshot",
+            "REF is another ref of the Space, which stays. What only the deleted ref named can then be collected by gc.",
+            ("dreamdb delete-ref space hello draft",),
+            ("backend", "ref", "gone"),
+            3,
+            _json,
+        ),
         "delete": Verb(
             "BACKEND REF (--anchor A ... | --anchors-file F | [--where CONDITION] [--t0 A] [--t1 A]) [--reason TEXT] [--yes] [--dry-run]",
             "hide rows from all later reads of a ref",
@@ -330,13 +374,14 @@ VERBS: Final = MappingProxyType(
             _json,
         ),
         "merge": Verb(
-            "BACKEND REF BRANCH [--strategy S] [--json]",
+            "BACKEND REF BRANCH [--strategy S] [--conflicts P] [--json]",
             "bring the rows of another ref into this one",
             "A fast-forward moves REF to BRANCH's version. A union writes a version that has the rows of both; what is\n"
             "deleted on either side stays deleted. Refs whose schema or metadata differ are not united.",
             (
                 "dreamdb merge space side hello",
                 "dreamdb merge space hello night --strategy union-tracks",
+                "dreamdb merge space hello side --strategy union-tracks --conflicts theirs",
             ),
             ("backend", "ref", "branch"),
             3,
@@ -345,8 +390,8 @@ VERBS: Final = MappingProxyType(
         "merge-many": Verb(
             "BACKEND REF BRANCHES ... [--json]",
             "bring the rows of several branches into one ref",
-            "One union after another, each a version of its own. If one cannot be made, those before it stay; the same\n"
-            "command goes on from there.",
+            "Branches that share no row become one version. Others are united one after another, each a version of its\n"
+            "own: if one cannot be made, those before it stay, and the same command goes on from there.",
             ("dreamdb merge-many space hello night side",),
             ("backend", "ref", "branches"),
             3,

@@ -40,9 +40,10 @@ class Branching(Handle):
         return str(self._version)
 
     def merge_many(self, branches: Iterable[str], conflicts: str = ERROR) -> str:
-        """Bring the rows of several branches into this one by unions, one commit each; return the last version.
+        """Bring the rows of several branches into this one by unions; return the last version.
 
-        What was merged before a failure stays; calling again with the same branches goes on from there.
+        Branches that left this Ref at one version and share no row become one commit, with all of them as parents. Others become
+        one commit each: what was merged before a failure stays; calling again with the same branches goes on from there.
         """
         try:
             self._version = merge_refs(self.space, self._ref, branches, conflicts, self._clock)

@@ -32,23 +32,19 @@ from dreamdb_arrow.tracks.scalars import number_addresses
 _FETCHED_TOGETHER: Final = 256
 
 
-def entries_only_in(store: Store, kind: ValueType, track: Track, other: Track) -> ScalarEntries | None:
-    """Return the entries of a B-tree that another one of the same column has not, in order; None when there is none."""
+def entries_only_in(
+    store: Store, kind: ValueType, tracks: Sequence[Track], other: Track
+) -> ScalarEntries | None:
+    """Return the entries of B-trees that another one of the same column has not, each once, in order; None when there is none."""
     theirs = _leaf_addresses(store, kind, other)
-    ours = _leaf_addresses(store, kind, track)
-    held = _read_leaves(store, kind, track, ours - theirs)
+    ours = [_leaf_addresses(store, kind, track) for track in tracks]
+    held = _read_leaves(store, kind, other, set[Address]().union(*ours) - theirs)
     if held is None:
         return None
-    known = _read_leaves(store, kind, other, theirs - ours)
-    return _in_order(kind, held if known is None else _without(kind, held, known))
-
-
-def distinct_entries(kind: ValueType, parts: Sequence[ScalarEntries]) -> ScalarEntries | None:
-    """Return the entries of several parts, each once, in order; None when there is none."""
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    joined = join_entries(parts)
-    return _in_order(kind, joined.take(np.flatnonzero(_first_of_each_entry(kind, joined))))
+    known = _read_leaves(store, kind, other, theirs.difference(set(theirs).intersection(*ours)))
+    if known is None and len(tracks) == 1:
+        return _in_order(kind, held)
+    return _in_order(kind, _without(kind, held, known))
 
 
 def _in_order(kind: ValueType, entries: ScalarEntries) -> ScalarEntries | None:
@@ -87,17 +83,14 @@ def _pages(store: Store, kind: ValueType, directory: str, addresses: Iterable[Ad
     return [page for pages in fetched for page in decode_btree_pages(pages, kind)]
 
 
-def _without(kind: ValueType, held: ScalarEntries, known: ScalarEntries) -> ScalarEntries:
-    """Return the entries that `known` does not have."""
-    joined = join_entries([known, held])
-    fresh = _first_of_each_entry(kind, joined)
-    return joined.take(np.flatnonzero(fresh & (np.arange(len(joined)) >= len(known))))
-
-
-def _first_of_each_entry(kind: ValueType, entries: ScalarEntries) -> NDArray[np.bool_]:
-    _, values = kind.distinct(entries.values)
-    columns = [values, number_addresses(entries.buckets)[1], entries.offsets, entries.lengths]
-    return first_of_each([*columns, entries.firsts.view(np.int64), entries.stops.view(np.int64)])
+def _without(kind: ValueType, held: ScalarEntries, known: ScalarEntries | None) -> ScalarEntries:
+    """Return the entries that `known` does not have, each once."""
+    before = 0 if known is None else len(known)
+    joined = held if known is None else join_entries([known, held])
+    _, values = kind.distinct(joined.values)
+    columns = [values, number_addresses(joined.buckets)[1], joined.offsets, joined.lengths]
+    fresh = first_of_each([*columns, joined.firsts.view(np.int64), joined.stops.view(np.int64)])
+    return joined.take(np.flatnonzero(fresh & (np.arange(len(joined)) >= before)))
 
 
 def join_distinct(parts: Sequence[IndexEntries]) -> IndexEntries:

@@ -32,7 +32,7 @@ from dreamdb_arrow.tracks.categories import read_list
 from dreamdb_arrow.tracks.cell_overlaps import leave_out_shared
 from dreamdb_arrow.tracks.cells import check_keys
 from dreamdb_arrow.tracks.kinds import TrackForm, form_of, scalar_type_of
-from dreamdb_arrow.tracks.leaves import distinct_entries, entries_only_in, first_of_each, join_distinct
+from dreamdb_arrow.tracks.leaves import entries_only_in, first_of_each, join_distinct
 from dreamdb_arrow.tracks.pages import read_index
 from dreamdb_arrow.tracks.placing import place_entries
 from dreamdb_arrow.tracks.scalars import number_addresses
@@ -92,8 +92,7 @@ def _refuse_hot(field: str, track: Track) -> None:
 def _unite_btrees(store: Store, batch: Batch, sides: Sides) -> dict[str, Any]:
     """Insert the entries that only the others have into our tree; pages that it shares with another are not read."""
     kind = value_type_of(scalar_type_of(sides.ours.modality))
-    found = [entries_only_in(store, kind, track, sides.ours) for track in sides.tracks[1:]]
-    new = distinct_entries(kind, [entries for entries in found if entries is not None])
+    new = entries_only_in(store, kind, sides.tracks[1:], sides.ours)
     if new is None:
         return dict(sides.ours.object_index)
     return insert_entries(store, batch, sides.ours, kind, new, kind.encode(new.values))

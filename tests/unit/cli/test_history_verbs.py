@@ -61,6 +61,59 @@ def test_merge_unites_what_has_parted(ok, space):
     assert ds.count() == 17
 
 
+@pytest.fixture
+def failing(cli):
+    """Return a function that runs a command line, which must fail with one line on stderr, and gives that."""
+
+    def run(*words):
+        code, out, err = cli(*words)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        return err
+
+    return run
+
+
+def test_a_policy_decides_where_both_have_a_row(ok, failing, space):
+    for ref, n in (("night", 500), ("day", 600)):
+        opened(space, ref).append_many([{"_anchor": T0 + 50, "label": "a", "n": n, "v": [1.0, 1.0]}])
+    union = ("merge", space, "day", "night", "--strategy", "union-tracks")
+    assert "500 there" in failing(*union)
+    ok(*union, "--conflicts", "theirs")
+    assert opened(space, "day").get_by_anchor(T0 + 50)["n"] == 500
+
+
+def test_a_branch_begins_at_the_tip_or_at_an_older_version(ok, space):
+    opened(space).snapshot("first")
+    opened(space).append_many(rows(60, 61))
+    made = json.loads(ok("branch", space, "hello", "draft", "--json"))
+    assert made == {"ref": "draft", "branch_of": "hello", "manifest": opened(space).current_manifest()}
+    assert ok("branch", space, "hello", "old", "--as-of", "first").startswith("old is d")
+    assert (opened(space, "draft").count(), opened(space, "old").count()) == (16, 15)
+
+
+def test_revert_brings_back_what_an_older_version_had(ok, space):
+    ds = opened(space)
+    ds.snapshot("first")
+    ds.delete([T0])
+    made = json.loads(ok("revert", space, "hello", "first", "--json"))
+    assert made == {"ref": "hello", "version": "first", "manifest": opened(space).current_manifest()}
+    assert opened(space).count() == 15
+    assert ok("revert", space, "hello", "first").endswith("as first was\n")
+
+
+def test_delete_ref_takes_a_branch_away_and_not_the_one_it_stands_on(ok, failing, space):
+    assert json.loads(ok("delete-ref", space, "hello", "night", "--json")) == {
+        "ref": "hello",
+        "deleted": "night",
+    }
+    assert "night" not in opened(space).list_refs()
+    assert ok("delete-ref", space, "hello", "day") == "day is deleted\n"
+    before = contents(space)
+    assert "open another ref" in failing("delete-ref", space, "hello", "hello")
+    assert "night" in failing("delete-ref", space, "hello", "night")
+    assert contents(space) == before
+
+
 def test_merge_many_takes_all_refs_that_are_named(ok, space):
     out = ok("merge-many", space, "hello", "night", "day")
     ds = opened(space)

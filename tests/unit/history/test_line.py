@@ -167,7 +167,7 @@ def test_history_loads_what_it_tells_and_refs_load_nothing(long):
 STEPS = st.lists(
     st.tuples(
         st.sampled_from([0, 0, 0, 1, 2]),  # the branch
-        st.sampled_from(["ours", "ours", "ours", "theirs", "merge", "their merge", "branch"]),
+        st.sampled_from(["ours", "ours", "ours", "theirs", "merge", "their merge", "merge many", "branch"]),
         st.integers(-3, 3),  # how far the clock of others goes
         st.integers(0, 3),  # the other branch
     ),
@@ -184,7 +184,8 @@ def played(steps, *, steady):
         if kind == "branch":
             tips.append(tip)
             continue
-        parents = (tip, other) if "merge" in kind and other not in histories.behind(tip) else (tip,)
+        joined = tips if kind == "merge many" else [other] if "merge" in kind else []
+        parents = (tip, *(each for each in dict.fromkeys(joined) if each not in histories.behind(tip)))
         newest = max(histories.versions[p][0] for p in parents)
         ours = "their" not in kind
         ts = newest + (abs(by) + 1 if steady or ours else by)
@@ -238,6 +239,20 @@ def test_a_merge_may_bring_the_base_nearer_than_the_lines_meet():
     later, further = histories.add(500, merged), histories.add(501, side)
     assert merge_base(histories.store, later, further) == side
     assert is_ancestor(histories.store, side, later)
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_after_merges_both_ways_and_of_many_the_base_is_a_newest_one(placed):  # 0008-R24
+    histories = Histories()
+    start = histories.add(1)
+    one, two, three = (histories.add(10 + nth, start, placed=placed) for nth in range(3))
+    left, right = histories.add(20, one, two, placed=placed), histories.add(21, two, one, placed=placed)
+    assert merge_base(histories.store, left, right) in (one, two)
+    many = histories.add(30, left, right, three, placed=placed)
+    further = histories.add(40, three, placed=placed)
+    assert merge_base(histories.store, many, further) == three
+    assert merge_base(histories.store, histories.add(50, many, placed=placed), right) == right
+    assert is_ancestor(histories.store, three, many)
 
 
 # --- pointers that do not hold ------------------------------------------------------------------------------
