@@ -7,6 +7,7 @@ bytes, so writing twice is harmless and nothing is ever overwritten. Refs are th
     MemoryStore     store.memory     tests, and Spaces that need not outlive the process
     LocalStore      store.local      a directory
     BucketStore     store.bucket     S3 and its like
+    FsspecStore     store.fsspec_store   what else fsspec opens, to be read only
     CachedStore     store.cached     a bucket, read through a folder nearby
     FaultyStore     testing.faulty   any of them, with the n-th call failing
     FarStore        testing.far      any of them, behind a network

@@ -25,6 +25,7 @@ def open_store(
         file:///data/space       a directory; `file://data/space` is relative, as in the reference SDK
         data/space, ~/space      a directory
         s3://bucket/prefix       a bucket; so are http://host:9000/bucket, gs:// and az:// (`store.clients`)
+        zip://::/data/space.zip  whatever else fsspec opens, to be read only (`store.fsspec_store`)
 
     create      make the directory when it is missing
     durability  `fsync`: what was written is on the disk before it counts as done. `os`: it was handed to the
@@ -47,9 +48,23 @@ def open_store(
         found: Store = import_module(_BUCKETS).open_bucket(url)
         return found
     if scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in (*SCHEMES, *BUCKET_SCHEMES))
-        raise InvalidInputError(f"unknown scheme in {url!r}; use one of {known} or a plain path")
+        return _open_readable(url)
     return SCHEMES[scheme](rest, create, sync)
+
+
+def _open_readable(url: str) -> Store:
+    """Return what fsspec opens, to be read only."""
+    try:
+        opener = import_module(_FSSPEC).open_fsspec
+    except ModuleNotFoundError:
+        opener = None
+    found = None if opener is None else opener(url)
+    if found is None:
+        known = ", ".join(f"{name}://" for name in (*SCHEMES, *BUCKET_SCHEMES))
+        more = ", or with dreamdb-arrow[fsspec] what fsspec knows" if opener is None else ""
+        raise InvalidInputError(f"unknown scheme in {url!r}; use one of {known} or a plain path{more}")
+    readable: Store = found
+    return readable
 
 
 def is_far(store: Store) -> bool:
@@ -94,6 +109,7 @@ def _open_memory(name: str, _create: bool, _sync: bool) -> Store:
 
 
 _BUCKETS: Final = "dreamdb_arrow.store.clients"  # its client takes longer to load than a small Space to open
+_FSSPEC: Final = "dreamdb_arrow.store.fsspec_store"  # of which the same is true
 _CACHED: Final = "dreamdb_arrow.store.cached"
 BUCKET_SCHEMES: Final = ("s3", "http", "https", "gs", "az")
 DURABILITIES: Final = ("fsync", "os")

@@ -95,7 +95,7 @@ def test_no_bucket(url, said):
         open_store(url)
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "FILE://x", "://", "duckdb://x"])
+@pytest.mark.parametrize("url", ["ftpx://x", "FILE://x", "://", "duckdb://x"])
 def test_unknown_schemes(url):
     with pytest.raises(InvalidInputError, match=r"unknown scheme in .*; use one of file://, memory://, "):
         open_store(url, create=True)
