@@ -73,7 +73,7 @@ class Sandbox:
         self._parser = self.con.cursor()
         folders = ", ".join(literal(str(place)) for place in places_of(space))
         self.con.execute(
-            f"SET allowed_directories = [{folders}]; SET enable_external_access = false; SET temp_directory = '';"
+            f"SET allowed_directories = [{folders}]; SET temp_directory = ''; SET enable_external_access = false;"
             "SET python_enable_replacements = false; SET lock_configuration = true"
         )
 
