@@ -102,7 +102,7 @@ def read_users(file: Path) -> Access:
     for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        name, right, password = (line.split(":", 2) + ["", ""])[:3]
+        name, right, password = [*line.split(":", 2), "", ""][:3]
         if not name or right not in RIGHTS or not password or name in accounts:
             raise InvalidInputError(
                 f"{file}, line {number}: a user is name:read:password or name:write:password, each name once"

@@ -22,10 +22,31 @@ from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
 WRITING: Final = frozenset(f"dreamdb_{kind}" for kind in EFFECTS)
 # Table functions that read no file; DuckDB's own catalog among them, for clients that ask it.
 HARMLESS: Final = frozenset(
-    "range generate_series unnest repeat json_each json_tree duckdb_tables duckdb_views duckdb_columns duckdb_schemas".split()
+    [
+        "range",
+        "generate_series",
+        "unnest",
+        "repeat",
+        "json_each",
+        "json_tree",
+        "duckdb_tables",
+        "duckdb_views",
+        "duckdb_columns",
+        "duckdb_schemas",
+    ]
 )
 HIDDEN: Final = frozenset(
-    "current_setting getenv getvariable query query_table write_log read_text read_blob glob".split()
+    [
+        "current_setting",
+        "getenv",
+        "getvariable",
+        "query",
+        "query_table",
+        "write_log",
+        "read_text",
+        "read_blob",
+        "glob",
+    ]
 )
 OWN_PREFIX: Final = "__"  # of functions that macros call; a statement has no business with them
 SCHEMAS: Final = frozenset({"main", "information_schema"})
@@ -106,7 +127,9 @@ class Sandbox:
                 raise UnsupportedError(
                     "only queries run here (SELECT, FROM, WITH, VALUES, DESCRIBE, SHOW TABLES); rows come in by ingest"
                 )
-            raise InvalidInputError(f"{parsed['error_type']} error: {parsed['error_message'].splitlines()[0]}")
+            raise InvalidInputError(
+                f"{parsed['error_type']} error: {parsed['error_message'].splitlines()[0]}"
+            )
         if len(parsed["statements"]) != 1:
             raise InvalidInputError(f"one statement at a time, not {len(parsed['statements'])}")
         return parsed["statements"][0]
@@ -177,9 +200,9 @@ def _check_functions(node: dict[str, Any], *, may_write: bool) -> None:
 
 
 def _check_table(node: dict[str, Any], tables: frozenset[str]) -> None:
-    if node.get("type") == "SHOW_REF" and node.get("query") is None:
-        if node["table_name"].strip('"').lower() not in SPECIAL:
-            raise UnsupportedError(f"SHOW {node['table_name'][:100]} is not available here")
+    shown = node["table_name"].strip('"').lower() if node.get("type") == "SHOW_REF" else ""
+    if shown and node.get("query") is None and shown not in SPECIAL:
+        raise UnsupportedError(f"SHOW {shown[:100]} is not available here")
     if node.get("type") != "BASE_TABLE":
         return
     schema, catalog, name = (node[k].lower() for k in ("schema_name", "catalog_name", "table_name"))
@@ -192,4 +215,3 @@ def _check_table(node: dict[str, Any], tables: frozenset[str]) -> None:
 def one_line(error: BaseException) -> str:
     """Return what went wrong in one line, without the place in the program."""
     return " ".join(str(error).split())[:1000]
-

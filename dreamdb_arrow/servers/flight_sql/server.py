@@ -46,7 +46,7 @@ class Settings:
 
 
 class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
-    """A Space over Flight SQL and Flight. `serve` waits, `shutdown` ends it, then `close` takes it apart.
+    """A Space over Flight SQL and Flight. `serve` waits, `stop` ends it, then `close` takes it apart.
 
     Args:
         space: the Space. Its cache should hold nothing of other Spaces.
@@ -66,9 +66,13 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
         super().__init__(location, auth_handler=AnyHandshake(), middleware={MIDDLEWARE: who}, **secure)
         self._watch.start()
 
-    def close(self) -> None:
-        """Stop what runs and take the database apart; after `shutdown`."""
+    def stop(self) -> None:
+        """Stop the statements that run, and let `serve` return."""
         self._watch.close()
+        self.shutdown()
+
+    def close(self) -> None:
+        """Take the database apart, after `stop`."""
         self._sandbox.close()
 
     @property
@@ -259,4 +263,3 @@ def _ref_of(descriptor: fl.FlightDescriptor) -> str:
     if len(descriptor.path) != 1:
         raise InvalidInputError("a flight is named by a ref alone")
     return bytes(descriptor.path[0]).decode(errors="replace")
-

@@ -110,7 +110,9 @@ class Statements:
         """Begin a transaction. Raises StoreError where there are too many."""
         with self._lock:
             if len(self._transactions) >= TRANSACTIONS_MAX:
-                raise StoreError(f"{TRANSACTIONS_MAX} transactions are open, as many as may be", retryable=True)
+                raise StoreError(
+                    f"{TRANSACTIONS_MAX} transactions are open, as many as may be", retryable=True
+                )
             handle = secrets.token_bytes(HANDLE_BYTES)
             cursor = self.sandbox.cursor()
             cursor.execute("BEGIN")
