@@ -132,7 +132,9 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
         call, data = call_of(context), ticket.ticket
         if is_part(data):
             with told(self._audit, call, "get", data.decode(errors="replace")):
-                statement = self._sandbox.check(part_of(data).sql(), may_write=False)
+                part = part_of(data)
+                self._space.resolve(part.ref)  # whose version it is said to be
+                statement = self._sandbox.check(part.sql(), may_write=False)
                 return self._stream(call, Handle(call.user, statement))
         with told(self._audit, call, "get", "ticket"):
             name, message = unpack(data)
