@@ -102,17 +102,22 @@ def drain(reader: Any) -> int:
 
 def throughput(place: str, rows: int) -> None:
     """Compare both servers, in turns."""
-    with serving("plain", place) as (plain, _), serving("sql", place) as (ours, _):
-        with fl.connect(plain) as client, adbc.connect(ours, autocommit=True) as con, con.cursor() as cursor:
+    with (
+        serving("plain", place) as (plain, _),
+        serving("sql", place) as (ours, _),
+        fl.connect(plain) as client,
+        adbc.connect(ours, autocommit=True) as con,
+        con.cursor() as cursor,
+    ):
 
-            def by_flight() -> int:
-                return drain(client.do_get(fl.Ticket(b"")).to_reader())
+        def by_flight() -> int:
+            return drain(client.do_get(fl.Ticket(b"")).to_reader())
 
-            def by_sql() -> int:
-                cursor.execute(SQL)
-                return drain(cursor.fetch_record_batch())
+        def by_sql() -> int:
+            cursor.execute(SQL)
+            return drain(cursor.fetch_record_batch())
 
-            both = [(seconds_of(by_flight, rows), seconds_of(by_sql, rows)) for _ in range(ROUNDS + 1)][1:]
+        both = [(seconds_of(by_flight, rows), seconds_of(by_sql, rows)) for _ in range(ROUNDS + 1)][1:]
     flight, sql = (statistics.median(one) for one in zip(*both, strict=True))
     print(
         f"plain Flight {rows / flight / 1e6:.1f} Mrows/s, Flight SQL {rows / sql / 1e6:.1f}: ratio {flight / sql:.2f}"

@@ -21,7 +21,7 @@ from dreamdb_arrow.servers.sandbox import Limits
 
 PLAIN, SECURE = "grpc", "grpc+tls"
 EVERY_S: Final = 0.2
-GRACE_S: Final = 5.0  # how long streams may take to end
+GRACE_S: Final = 3.0  # how long statements may take to end
 EXTRA: Final = "Flight SQL needs protobuf: pip install 'dreamdb-arrow[flight]'"
 
 
@@ -87,8 +87,7 @@ def serve_until_told(server: Any) -> None:
     Thread(target=server.serve, name="dreamdb-serve", daemon=True).start()
     while not told.wait(EVERY_S):  # a wait without end would not let Python's handlers run everywhere
         pass
-    ending = Thread(target=server.stop, name="dreamdb-stop", daemon=True)
-    ending.start()
-    ending.join(GRACE_S)
-    if ending.is_alive():  # a client has stopped reading, and gRPC waits for it
+    if not server.halt(GRACE_S):  # a client has stopped reading, and to shut down would wait for it
+        server.discard()
         os._exit(OK)
+    server.shutdown()

@@ -51,7 +51,15 @@ class Watch:
             self._thread.join()
         with self._lock:
             for one in self._running.values():
+                one.why = "stopped, since the server ends"
                 one.stop()
+
+    def wait_idle(self, seconds: float) -> bool:
+        """Wait until nothing runs; return whether that is so within a time."""
+        end = time.monotonic() + seconds
+        while self._running and time.monotonic() < end:
+            time.sleep(EVERY_S / 10)
+        return not self._running
 
     def __len__(self) -> int:
         return len(self._running)

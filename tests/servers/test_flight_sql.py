@@ -56,7 +56,8 @@ def serving(folder, scheme="grpc", **settings):
     try:
         yield made
     finally:
-        made.stop()
+        assert made.halt(5)
+        made.shutdown()
         thread.join()
         made.close()
 

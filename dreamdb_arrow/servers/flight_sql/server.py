@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,7 @@ class Settings:
 
 
 class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
-    """A Space over Flight SQL and Flight. `serve` waits, `stop` ends it, then `close` takes it apart.
+    """A Space over Flight SQL and Flight. `serve` waits; `halt` and `shutdown` end it, then `close` takes it apart.
 
     Args:
         space: the Space. Its cache should hold nothing of other Spaces.
@@ -66,14 +67,22 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
         super().__init__(location, auth_handler=AnyHandshake(), middleware={MIDDLEWARE: who}, **secure)
         self._watch.start()
 
-    def stop(self) -> None:
-        """Stop the statements that run, and let `serve` return."""
+    def halt(self, seconds: float) -> bool:
+        """Stop the statements that run; return whether all of them have ended within a time.
+
+        One whose client does not read cannot end, and `shutdown` would wait for it.
+        """
         self._watch.close()
-        self.shutdown()
+        return self._watch.wait_idle(seconds)
 
     def close(self) -> None:
-        """Take the database apart, after `stop`."""
+        """Take the database apart, after `shutdown`."""
         self._sandbox.close()
+
+    def discard(self) -> None:
+        """Remove a temporary cache, where the process is to end at once."""
+        if self._space.cache.is_temporary:
+            shutil.rmtree(self._space.cache.root, ignore_errors=True)
 
     @property
     def running(self) -> int:
