@@ -9,7 +9,7 @@ from argparse import Namespace
 from importlib import import_module
 from importlib.util import find_spec
 from ipaddress import ip_address
-from threading import Event, Thread
+from threading import Event
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -80,11 +80,13 @@ def _is_this_machine(host: str) -> bool:
 
 
 def serve_until_told(server: Any) -> None:
-    """Serve until the process is interrupted or told to end; statements that run are stopped."""
+    """Wait until the process is interrupted or told to end; statements that run are stopped.
+
+    The server listens since it was made. Its own `serve` would take the signals, and wait for clients that do not read.
+    """
     told = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
-    Thread(target=server.serve, name="dreamdb-serve", daemon=True).start()
     while not told.wait(EVERY_S):  # a wait without end would not let Python's handlers run everywhere
         pass
     if not server.halt(GRACE_S):  # a client has stopped reading, and to shut down would wait for it

@@ -47,7 +47,7 @@ class Settings:
 
 
 class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
-    """A Space over Flight SQL and Flight. `serve` waits; `halt` and `shutdown` end it, then `close` takes it apart.
+    """A Space over Flight SQL and Flight. It listens once made; `halt` and `shutdown` end it, then `close` takes it apart.
 
     Args:
         space: the Space. Its cache should hold nothing of other Spaces.
