@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 from dreamdb_arrow.dataset.space import Space
@@ -91,7 +92,7 @@ class Sandbox:
         self.space, self.limits = space, limits
         self.con = open_database(memory_limit=limits.memory)
         self.session = attach(self.con, space, guard=self._check_condition)
-        self._parser = self.con.cursor()
+        self._parser, self._refreshing = self.con.cursor(), Lock()
         folders = ", ".join(literal(str(place)) for place in places_of(space))
         self.con.execute(
             f"SET allowed_directories = [{folders}]; SET temp_directory = ''; SET enable_external_access = false;"
@@ -147,9 +148,14 @@ class Sandbox:
         asked = {n["table_name"].lower() for n in nodes_of(tree) if n.get("type") == "BASE_TABLE"} - own
         views = self.views()
         if not asked <= views:
-            self.session.refresh()
+            self.refresh()
             views = self.views()
         return frozenset(own | views)
+
+    def refresh(self) -> None:
+        """Make views for the Refs there are now; by one caller at a time, as all share its connection."""
+        with self._refreshing:
+            self.session.refresh()
 
     def views(self) -> set[str]:
         """Return the names of the tables there are, in lower case, as DuckDB compares them."""

@@ -155,7 +155,7 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
             return self._stream(call, self._statements.get(call.user, handle))
 
     def _answer(self, name: str, message: Any) -> fl.RecordBatchStream:
-        self._sandbox.session.refresh()
+        self._sandbox.refresh()
         with self._sandbox.cursor() as cursor:
             table = ANSWERS[name][1](cursor, message)
         return fl.RecordBatchStream(table)
