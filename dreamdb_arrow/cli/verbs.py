@@ -273,6 +273,24 @@ def _demo(parser: ArgumentParser) -> None:
     parser.add_argument("--query", metavar="SENTENCE", help="what the semantic search looks for")
 
 
+def _serve(parser: ArgumentParser) -> None:
+    where = "where to listen, such as grpc://127.0.0.1:31337; grpc+tls:// with a certificate; port 0 takes a free one"
+    parser.add_argument("--flight-sql", metavar="URL", help=where)
+    users = "a file of users, a line each: name:read:password or name:write:password (all may come and write)"
+    parser.add_argument("--users", metavar="FILE", type=Path, help=users)
+    parser.add_argument("--tls-cert", metavar="FILE", type=Path, help="the certificate, in PEM")
+    parser.add_argument("--tls-key", metavar="FILE", type=Path, help="its private key, in PEM")
+    parser.add_argument(
+        "--audit-log", metavar="FILE", type=Path, help="note each request there as a line of JSON"
+    )
+    memory = "what all statements together may use (4GB)"
+    parser.add_argument("--memory", metavar="SIZE", type=byte_count, default=4_000_000_000, help=memory)
+    seconds = "how long one statement may take (300)"
+    parser.add_argument("--max-seconds", metavar="S", type=some_number, default=300.0, help=seconds)
+    rows = "how many rows one statement may give (any number)"
+    parser.add_argument("--max-rows", metavar="N", type=whole_number, help=rows)
+
+
 VERBS: Final = MappingProxyType(
     {
         "sql": Verb(
@@ -555,6 +573,22 @@ VERBS: Final = MappingProxyType(
             (),
             0,
             _cache,
+        ),
+        "serve": Verb(
+            "BACKEND --flight-sql URL [--users FILE] [--tls-cert FILE --tls-key FILE] [--audit-log FILE] [--memory SIZE] "
+            "[--max-seconds S] [--max-rows N]",
+            "serve a Space to ADBC, JDBC, ODBC and Arrow Flight clients",
+            "Needs the extra: pip install 'dreamdb-arrow[flight]'. Clients query the refs as tables, with all table functions,\n"
+            "and append rows by bulk ingest. Their SQL reads this Space and nothing else. Without --users anybody who reaches\n"
+            "the port may read and write, so that is for this machine only; elsewhere TLS is asked for, too. What is cached\n"
+            "goes to a folder of the server's own, unless --cache-dir is given. Ctrl-C ends it.",
+            (
+                "dreamdb serve space --flight-sql grpc://127.0.0.1:31337",
+                "dreamdb serve space --flight-sql grpc+tls://0.0.0.0:31337 --users users --tls-cert a.crt --tls-key a.key",
+            ),
+            ("backend",),
+            1,
+            _serve,
         ),
         "demo": Verb(
             "[--dir DIR] [--query SENTENCE]",

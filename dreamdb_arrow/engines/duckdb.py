@@ -36,6 +36,7 @@ from dreamdb_arrow.engines.plans_take import VALUE_TYPES, value_function
 from dreamdb_arrow.errors import InvalidInputError
 
 DuckDBError: TypeAlias = duckdb.Error
+Guard: TypeAlias = Callable[[str], None]
 SETTINGS: Final = {"parquet_metadata_cache": "true", "read_ahead_depth": "2"}  # of connections that we make
 IN_MEMORY: Final = ":memory:"
 PREFIX: Final = "__dreamdb_"  # of the names of functions; those of a schema have a number more
@@ -80,7 +81,12 @@ def open_database(database: str = IN_MEMORY, **config: Any) -> duckdb.DuckDBPyCo
 
 
 def attach(
-    con: duckdb.DuckDBPyConnection, backend: Backend | Space, as_: str | None = None, **options: Any
+    con: duckdb.DuckDBPyConnection,
+    backend: Backend | Space,
+    as_: str | None = None,
+    *,
+    guard: Guard | None = None,
+    **options: Any,
 ) -> Session:
     """Give a connection that is there already the table functions and views of a Space.
 
@@ -88,10 +94,11 @@ def attach(
         con: the connection.
         backend: the Space.
         as_: a schema to put them in, so that `FROM d.hello` and `FROM d.dreamdb_scan('hello')` work.
+        guard: looks at each `filter` first, and raises where it must not run; for servers.
         options: as for `connect`.
     """
     space = backend if isinstance(backend, Space) else Space(backend, **options)
-    return Session(con, space, as_, outlines=outline_refs(space))
+    return Session(con, space, as_, outlines=outline_refs(space), guard=guard)
 
 
 def bare_function(function: Callable[..., Any], count: int) -> Callable[..., Any]:
@@ -130,6 +137,7 @@ class Session:
         outlines: of the Refs that get a view each.
         kept: a file that holds the macros, or will; for a new database in memory.
         planner: one that has looked ahead, where there is one, for functions in `main`.
+        guard: as for `attach`.
     """
 
     def __init__(
@@ -141,8 +149,9 @@ class Session:
         outlines: Outlines = NO_REFS,
         kept: Path | None = None,
         planner: Planner | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        self.space, self.schema = space, schema
+        self.space, self.schema, self._guard = space, schema, guard
         self._aux = con.cursor()  # a callback may not use the connection that it is called from
         prefix = PREFIX if schema is None else f"{PREFIX}{next(_NAMES)}_"
         self._planner = planner or Planner(space, prefix)
@@ -300,6 +309,8 @@ class Session:
 
     def matching(self, ref: str, version: Address, condition: str, t0: int, t1: int) -> I64:
         """Return the anchors that satisfy a condition, ascending. It is parsed as one expression, never pasted."""
+        if self._guard is not None:
+            self._guard(condition)
         call = f"{self._qualified('dreamdb_scan')}({literal(ref)}, as_of := {literal(str(version))}, t0 := {t0}, t1 := {t1})"
         try:
             with self._aux.cursor() as cursor:

@@ -41,6 +41,11 @@ class Recent(Generic[K, V]):
             self._trim(key)
         return kept
 
+    def drop(self, key: K) -> None:
+        """Forget a key, if it is there."""
+        with self._lock:
+            self._held.pop(key, None)
+
     def _trim(self, key: K) -> None:
         self._held.move_to_end(key)
         while len(self._held) > self._most:

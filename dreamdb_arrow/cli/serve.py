@@ -1,0 +1,95 @@
+"""`dreamdb serve`: a Space over Flight SQL, until it is told to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from argparse import Namespace
+from importlib import import_module
+from importlib.util import find_spec
+from ipaddress import ip_address
+from threading import Event
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from dreamdb_arrow.cli.failures import OK, UsageError
+from dreamdb_arrow.dataset.space import Space
+from dreamdb_arrow.errors import UnsupportedError
+from dreamdb_arrow.servers.access import Access, Audit, read_users
+from dreamdb_arrow.servers.sandbox import Limits
+
+PLAIN, SECURE = "grpc", "grpc+tls"
+EVERY_S: Final = 0.2
+GRACE_S: Final = 3.0  # how long statements may take to end
+EXTRA: Final = "Flight SQL needs protobuf: pip install 'dreamdb-arrow[flight]'"
+
+
+def run(args: Namespace) -> int:
+    """Run the verb and return the exit code."""
+    where = _place(args)
+    if find_spec("google.protobuf") is None:
+        raise UnsupportedError(EXTRA)
+    space = Space(args.backend, cache_dir=args.cache_dir, offline=args.offline)
+    module: Any = import_module("dreamdb_arrow.servers.flight_sql.server")  # loads protobuf
+    settings = module.Settings(
+        access=read_users(args.users) if args.users else Access(),
+        audit=Audit(args.audit_log),
+        limits=Limits(f"{args.memory}B", args.max_seconds, args.max_rows),
+        certificate=args.tls_cert,
+        key=args.tls_key,
+    )
+    server = module.FlightSqlServer(space, args.flight_sql, settings)
+    try:
+        sys.stdout.write(f"serving {args.backend} at {where.scheme}://{where.hostname}:{server.port}\n")
+        sys.stdout.flush()
+        serve_until_told(server)
+    finally:
+        server.close()
+    return OK
+
+
+def _place(args: Namespace) -> SplitResult:
+    """Return where to listen. Raises UsageError where the line leaves a door open that it should not."""
+    if not args.flight_sql:
+        raise UsageError("name where to listen: --flight-sql grpc://127.0.0.1:31337", "serve")
+    where: SplitResult = urlsplit(args.flight_sql)
+    if where.scheme not in {PLAIN, SECURE} or not where.hostname or _port(where) is None:
+        raise UsageError(f"{args.flight_sql!r} is no place such as grpc://127.0.0.1:31337", "serve")
+    if bool(args.tls_cert) != bool(args.tls_key):
+        raise UsageError("--tls-cert and --tls-key come together", "serve")
+    if (where.scheme == SECURE) != bool(args.tls_cert):
+        raise UsageError("grpc+tls:// and --tls-cert with --tls-key come together", "serve")
+    if not _is_this_machine(where.hostname) and not (args.users and args.tls_cert):
+        raise UsageError("other machines are served with --users and TLS only", "serve")
+    return where
+
+
+def _port(where: SplitResult) -> int | None:
+    try:
+        return where.port
+    except ValueError:
+        return None
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def serve_until_told(server: Any) -> None:
+    """Wait until the process is interrupted or told to end; statements that run are stopped.
+
+    The server listens since it was made. Its own `serve` would take the signals, and wait for clients that do not read.
+    """
+    told = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
+    while not told.wait(EVERY_S):  # a wait without end would not let Python's handlers run everywhere
+        pass
+    if not server.halt(GRACE_S):  # a client has stopped reading, and to shut down would wait for it
+        server.discard()
+        os._exit(OK)
+    server.shutdown()

@@ -1,0 +1,82 @@
+"""`dreamdb serve`: what it refuses, and that it serves until it is told to end. ADR 0041, 0042."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import adbc_driver_flightsql.dbapi as adbc
+import pyarrow.flight as fl
+import pytest
+
+import dreamdb_arrow as vd
+from dreamdb_arrow.cli import main
+from dreamdb_arrow.servers.flight_sql.messages import pack
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def space(tmp_path):
+    ds = vd.Dataset.create("hello", vd.Schema().add_scalar_int("n"), tmp_path / "s", cache_dir=tmp_path / "c")
+    ds.append({"n": [1, 2, 3]})
+    return tmp_path / "s"
+
+
+REFUSED = [
+    ([], "name where to listen"),
+    (["--flight-sql", "http://127.0.0.1:1"], "no place such as"),
+    (["--flight-sql", "grpc://127.0.0.1"], "no place such as"),
+    (["--flight-sql", "grpc://127.0.0.1:99999"], "no place such as"),
+    (["--flight-sql", "grpc+tls://127.0.0.1:0"], "come together"),
+    (["--flight-sql", "grpc://127.0.0.1:0", "--tls-cert", "x"], "come together"),
+    (["--flight-sql", "grpc://127.0.0.1:0", "--tls-cert", "x", "--tls-key", "y"], "come together"),
+    (["--flight-sql", "grpc://0.0.0.0:0"], "--users and TLS"),
+    (["--flight-sql", "grpc://[::]:0", "--users", "u"], "--users and TLS"),
+    (["--flight-sql", "grpc+tls://example.org:0", "--tls-cert", "x", "--tls-key", "y"], "--users and TLS"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), REFUSED)
+def test_doors_that_would_stay_open_are_refused(space, options, said, capsys):
+    assert main(["serve", str(space), *options]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
+LONG = "FROM range(10_000_000_000)"
+
+
+@pytest.mark.parametrize(("number", "paused"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_serves_until_it_is_told_to_end(space, number, paused, tmp_path):
+    words = [
+        sys.executable,
+        "-m",
+        "dreamdb_arrow.cli",
+        "serve",
+        str(space),
+        "--flight-sql",
+        "grpc://127.0.0.1:0",
+    ]
+    log = tmp_path / "log"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [*words, "--audit-log", str(log)], stdout=subprocess.PIPE, text=True, env=env
+    ) as process:
+        try:
+            url = process.stdout.readline().split()[-1]
+            with adbc.connect(url, autocommit=True) as con, con.cursor() as cursor:
+                cursor.execute("SELECT sum(n) FROM hello")
+                assert cursor.fetchall() == [(6,)]
+            with fl.connect(url) as client:
+                if paused:
+                    asked = fl.FlightDescriptor.for_command(pack("CommandStatementQuery", query=LONG))
+                    reader = client.do_get(client.get_flight_info(asked).endpoints[0].ticket)
+                    assert reader.read_chunk().data.num_rows
+                process.send_signal(number)
+                assert process.wait(20) == 0
+        finally:
+            process.kill()
+    assert "SELECT sum(n) FROM hello" in log.read_text()
