@@ -26,11 +26,12 @@ from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.names import check_ref_name
 
-ATTEMPTS: Final = 100
+ATTEMPTS: Final = 1000
 PAUSE_SECONDS: Final = (
     0.002  # doubled with each race lost, at random below that, so that many writers do not march in step
 )
 PAUSE_SECONDS_MAX: Final = 0.25
+PATIENT_RACES: Final = 10
 
 Clock = Callable[[], int]
 T = TypeVar("T")
@@ -121,12 +122,20 @@ def move_ref(store: Store, name: str, propose: Callable[[Address], tuple[Address
     check_movable(name)
     for attempt in range(ATTEMPTS):  # 0005-R12, 0006-R8
         if attempt:
-            time.sleep(random.random() * min(PAUSE_SECONDS * 2**attempt, PAUSE_SECONDS_MAX))  # noqa: S311 - no secret
+            time.sleep(random.random() * _longest_pause(attempt))  # noqa: S311 - no secret
         tip = read_tip(store, name)
         address, told = propose(tip.address)
         if address == tip.address or swap_settled(store, name, tip, address):
             return address, told
     raise CommitError(name, ATTEMPTS)
+
+
+def _longest_pause(attempt: int) -> float:
+    """Return how long to wait at most after so many lost races, in seconds.
+
+    Who has lost many waits less: a merge that takes longer than others' appends would else never get its turn.
+    """
+    return min(PAUSE_SECONDS * 2 ** min(attempt, 16), PAUSE_SECONDS_MAX) * min(1.0, PATIENT_RACES / attempt)
 
 
 def check_movable(name: str) -> str:
