@@ -36,7 +36,7 @@ from dreamdb_arrow.engines.plans import (
 )
 from dreamdb_arrow.engines.plans_take import search_sql, take_sql
 from dreamdb_arrow.engines.recent import Recent
-from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, index_table
+from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, diff_table, index_table
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.objects.schema import decode_schema
@@ -268,4 +268,5 @@ def _items(space: Space, version: Address, name: str | None) -> pa.Table:
 OF_FIELDS: Final[Mapping[str, Callable[[Space, Address, str | None], pa.Table]]] = {
     "items": _items,
     "index_status": index_table,
+    "diff": diff_table,
 }

@@ -11,10 +11,12 @@ import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.deleted import read_tombstone_list
+from dreamdb_arrow.dataset.diff import diff_rows
 from dreamdb_arrow.dataset.index_status import index_status
 from dreamdb_arrow.dataset.inspect import constants, history, objects, refs, schema_rows, tracks
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.dataset.stats import BYTES, REQUESTS, space_stats
+from dreamdb_arrow.errors import InvalidInputError
 
 Tabulate = Callable[[Space, Address], pa.Table]
 
@@ -121,6 +123,13 @@ def index_table(space: Space, version: Address, name: str | None) -> pa.Table:
     held = [f.name for f in rows.fields if f.kind == "embedding" and f.name not in rows.unavailable]
     found = [index_status(rows, field) for field in (held if name is None else [name])]
     return table_of(found, INDEX_STATUS)
+
+
+def diff_table(space: Space, version: Address, other: str | None) -> pa.Table:
+    """Return what changed from a version to another one, which is named as `Space.find` takes it."""
+    if other is None:
+        raise InvalidInputError("other must name a version")
+    return diff_rows(space.rows(version), space.rows(space.find(other))).read_all()
 
 
 def _text(value: Any) -> str:
