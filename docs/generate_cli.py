@@ -12,7 +12,10 @@ from dreamdb_arrow.cli.verbs import VERBS
 
 PAGE: Final = Path(__file__).with_name("cli.md")
 WIDTH: Final = "110"
-NOT_RUN: Final = {"demo": "fetches data from the registries"}
+NOT_RUN: Final = {
+    "demo": "fetches data from the registries",
+    "serve": "serves until it is told to end; tests/unit/cli/test_serve.py runs it",
+}
 AFTER: Final = {"sql": f"At the prompt:\n\n```text\n{HELP}```\n"}
 
 HEAD: Final = """\
