@@ -13,11 +13,12 @@ PEERS  := $(VENV)/.peers
 DEMO_ARGS ?=
 TEST_ARGS ?=
 PART ?=
+SERVER    ?= http://127.0.0.1:8333/test
 S3_TESTS := tests/unit/dataset tests/unit/history tests/unit/engines tests/engines tests/faults tests/interop \
 	tests/properties
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush conformance interop soak soak-vectors faults s3 fuzz docs clean
+.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush bench-bucket conformance interop soak soak-vectors faults s3 fuzz docs clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +52,10 @@ bench-docs: $(STAMP)  ## write docs/performance.md again from benchmarks/results
 
 bench-flush: $(STAMP)  ## flush a million rows and then a thousand, field by field, with the limits beside
 	@$(RUN) benchmarks/flush.py
+
+bench-bucket: $(STAMP)  ## scans and clones of a bucket at SERVER beside obstore alone; docs/backends/seaweedfs.md starts one
+	@$(RUN) -m benchmarks.bucket_scan $(SERVER)
+	@$(RUN) -m benchmarks.transfer --server $(SERVER)
 
 conformance: $(STAMP)  ## run the vectors against both adapters, Python and JavaScript, then change bytes of them
 	@$(RUN) conformance/runner.py --strict --adapter "$(RUN) conformance/adapters/python/adapter.py"

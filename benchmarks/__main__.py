@@ -16,7 +16,6 @@ from typing import Final
 from benchmarks.jobs import (
     access,
     branches,
-    bucket,
     deletes,
     far,
     growth,
@@ -53,7 +52,6 @@ JOBS: Final[dict[str, Callable[[Setup], Iterator[Figure]]]] = {
         growth,
         vector_bytes,
         far,
-        bucket,
     )
 }
 PEERS: Final = (*(name for name in STORES if name not in {*OUR_NAMES, Stripes.name}), *INDEXES)
