@@ -577,7 +577,7 @@ VERBS: Final = MappingProxyType(
         "serve": Verb(
             "BACKEND --flight-sql URL [--users FILE] [--tls-cert FILE --tls-key FILE] [--audit-log FILE] [--memory SIZE] "
             "[--max-seconds S] [--max-rows N]",
-            "serve a Space to ADBC, JDBC, ODBC and Arrow Flight clients",
+            "serve a Space to ADBC, Flight SQL and Arrow Flight clients",
             "Needs the extra: pip install 'dreamdb-arrow[flight]'. Clients query the refs as tables, with all table functions,\n"
             "and append rows by bulk ingest. Their SQL reads this Space and nothing else. Without --users anybody who reaches\n"
             "the port may read and write, so that is for this machine only; elsewhere TLS is asked for, too. What is cached\n"

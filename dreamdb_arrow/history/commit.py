@@ -135,7 +135,8 @@ def _longest_pause(attempt: int) -> float:
 
     Who has lost many waits less: a merge that takes longer than others' appends would else never get its turn.
     """
-    return min(PAUSE_SECONDS * 2 ** min(attempt, 16), PAUSE_SECONDS_MAX) * min(1.0, PATIENT_RACES / attempt)
+    doubled: float = min(PAUSE_SECONDS * 2 ** min(attempt, 16), PAUSE_SECONDS_MAX)
+    return doubled * min(1.0, PATIENT_RACES / attempt)
 
 
 def check_movable(name: str) -> str:
