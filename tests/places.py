@@ -195,7 +195,7 @@ def copy_space(source: Store | Path, target: Store | Path) -> Store:
     origin, copied = urls.open_store(source), urls.open_store(target, create=True)
     if isinstance(origin, LocalStore):
         shutil.copytree(source, target, dirs_exist_ok=True)
-    elif isinstance(origin, MemoryStore):
+    elif isinstance(origin, MemoryStore) and isinstance(copied, MemoryStore):
         copied._objects.update(origin._objects)
         copied._refs.update(origin._refs)
     else:

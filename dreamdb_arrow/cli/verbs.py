@@ -18,6 +18,8 @@ ARGUMENTS: Final = MappingProxyType(
         "query": "SQL; each argument may hold several statements, separated by ';'",
         "branch": "the ref whose rows are wanted, a branch of the same dataset",
         "new_ref": "the new ref's name, such as night or teams/night",
+        "other": "the version to compare with: a ref, a snapshot such as hello@first, a time such as hello@2026-11-23, or an address",
+        "shell": "bash, zsh or fish",
         "version": "a snapshot's label, a version's address or a time of the ref",
         "gone": "the branch or snapshot to delete, such as side or hello@first",
         "branches": "the refs whose rows are wanted, in this order",
@@ -207,6 +209,23 @@ def _gc(parser: ArgumentParser) -> None:
     _json(parser)
 
 
+def _nothing(_: ArgumentParser) -> None:
+    """Add no option."""
+
+
+def _log(parser: ArgumentParser) -> None:
+    parser.add_argument("--graph", action="store_true", help="show what was merged, too")
+    depth = "how many versions to list (all)"
+    parser.add_argument("--max-depth", metavar="N", type=whole_number, help=depth)
+    _json(parser)
+
+
+def _diff(parser: ArgumentParser) -> None:
+    most = "how many changes to show (50)"
+    parser.add_argument("--max-rows", metavar="N", type=whole_number, default=50, help=most)
+    _json(parser)
+
+
 def _purge(parser: ArgumentParser) -> None:
     anchor = "the anchor of a deleted row; may be repeated (all deleted rows)"
     parser.add_argument("--anchor", metavar="A", type=whole_number, action="append", default=[], help=anchor)
@@ -346,6 +365,25 @@ VERBS: Final = MappingProxyType(
             ("backend", "ref", "new_ref"),
             3,
             _branch,
+        ),
+        "log": Verb(
+            "BACKEND REF [--graph] [--max-depth N] [--json]",
+            "list the versions of a ref, newest first",
+            "Follows first parents; --graph shows all that the ref descends from: `*` where a version is, `+` where another line\n"
+            "of versions comes to it. Refs that name a version stand behind it.",
+            ("dreamdb log space hello", "dreamdb log space hello --graph --max-depth 30"),
+            ("backend", "ref"),
+            2,
+            _log,
+        ),
+        "diff": Verb(
+            "BACKEND REF OTHER [--max-rows N] [--json]",
+            "tell which rows and fields changed from one version to another",
+            "With --json, a line for each change. What both versions share is not read.",
+            ("dreamdb diff space hello@first hello", "dreamdb diff space hello night --json"),
+            ("backend", "ref", "other"),
+            3,
+            _diff,
         ),
         "revert": Verb(
             "BACKEND REF VERSION [--json]",
@@ -589,6 +627,19 @@ VERBS: Final = MappingProxyType(
             ("backend",),
             1,
             _serve,
+        ),
+        "completions": Verb(
+            "SHELL",
+            "print what a shell needs to complete verbs and options",
+            "For bash, put the line into ~/.bashrc; for zsh, into ~/.zshrc after compinit; for fish, write the output to\n"
+            "~/.config/fish/completions/dreamdb.fish.",
+            (
+                'eval "$(dreamdb completions bash)"',
+                "dreamdb completions fish",
+            ),
+            ("shell",),
+            1,
+            _nothing,
         ),
         "demo": Verb(
             "[--dir DIR] [--query SENTENCE]",

@@ -24,7 +24,7 @@ from dreamdb_arrow.history.bundle import bundled
 from dreamdb_arrow.history.commit import check_writable
 from dreamdb_arrow.history.line import load_version, place_after
 from dreamdb_arrow.history.manifests import MANIFESTS, load_manifest
-from dreamdb_arrow.history.writer import FIRST, operation_of, writer_tag
+from dreamdb_arrow.history.writer import FIRST, own_operation, writer_tag
 from dreamdb_arrow.objects.lineage import LAYER_PREFIX, Edge, EdgeEnd
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, encode_manifest, order_tracks
 from dreamdb_arrow.objects.track import Track
@@ -32,6 +32,7 @@ from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.cuts import Seen
 from dreamdb_arrow.tracks.erasing import erase_hot, erase_rows, see_media
+from dreamdb_arrow.tracks.hot import overlay_of
 from dreamdb_arrow.tracks.kinds import TrackForm, form_of
 
 Progress = Callable[[str, int], None]
@@ -125,7 +126,7 @@ class Eraser:
 
     def _writer(self, manifest: Manifest, parents: tuple[Address, ...]) -> str:
         """Return the writer tag at the new place; that of others tells no place."""
-        operation = operation_of(manifest.writer)
+        operation = own_operation(manifest.writer)
         if operation is None:
             return manifest.writer
         place = FIRST
@@ -180,7 +181,7 @@ class Eraser:
         new = entry
         if erased is not track:
             new = replace(entry, address=add_track(self.batch, erased), coverage=erased.coverage)
-        self._erase_hot(manifest, new, track, unsigned, registry, None if new is entry else new.address)
+        self._erase_hot(manifest, new, track, erased, registry)
         return new
 
     def _erase_hot(
@@ -188,15 +189,19 @@ class Eraser:
         manifest: Manifest,
         entry: TrackEntry,
         track: Track,
-        gone: Any,
+        erased: Track,
         registry: dict[str, Any],
-        moved: Address | None,
     ) -> None:
-        """Put another hot shard beside a Track of vectors, into what the registry says."""
+        """Let the registry name the new hot shard: that of an overlay, or one beside a Track of vectors."""
         named = hot_shard_address(manifest, entry)
         if named is None or entry.field not in {held.field for held in manifest.tracks.active}:
             return
-        shard = erase_hot(self.store, self.batch, track, named, gone, moved)
+        if form_of(track) is TrackForm.HOT:
+            shard = overlay_of(erased)[0] if form_of(erased) is TrackForm.HOT else None
+        else:
+            unsigned = self.gone.astype(np.uint64)
+            moved = None if erased is track else entry.address
+            shard = erase_hot(self.store, self.batch, track, named, unsigned, moved)
         if shard != named:
             said = {k: v for k, v in manifest.registry[entry.modality].items() if k != HOT_SHARD}
             registry[entry.modality] = said if shard is None else {**said, HOT_SHARD: bytes(shard)}

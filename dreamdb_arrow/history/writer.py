@@ -70,7 +70,7 @@ def _skip_text(skip: Skip) -> str:
     return f"{skip.depth}:{skip.low}:{skip.address}"
 
 
-def operation_of(writer: str) -> str | None:
+def own_operation(writer: str) -> str | None:
     """Return the verb that a tag of ours tells; None for any other text."""
     found = _OPERATION.match(writer)
     return None if found is None else found[1]

@@ -62,7 +62,7 @@ def _index(modality: str, ours: list[Any], theirs: list[Any], base: list[Any]) -
     """Return the united index of three that stand inline in their Tracks."""
     tracks = [Track((0, 1 << 63), modality, _TIMELINE, index) for index in (ours, theirs, base)]
     store = MemoryStore("conformance")
-    index = unite_tracks(store, Batch(store), Sides("f", *tracks)).object_index
+    index = unite_tracks(store, Batch(store), Sides("f", (tracks[0], tracks[1]), tracks[2])).object_index
     return [list(entry) for entry in index]
 
 

@@ -135,7 +135,7 @@ def test_threads_share_a_dataset(ds):
 def test_a_database_goes_with_its_dataset():
     ds = make()
     ds.sql("SELECT 1")
-    session = ds._sql._open._session
+    session = ds._sql._open.session
     assert duckdb.sql("SELECT 1").fetchall() == [(1,)]
     con = ds._sql._open.con
     del ds
