@@ -181,7 +181,8 @@ class Eraser:
         new = entry
         if erased is not track:
             new = replace(entry, address=add_track(self.batch, erased), coverage=erased.coverage)
-        self._erase_hot(manifest, new, track, erased, registry)
+        if entry in manifest.tracks.active:  # the registry tells nothing of what these descend from
+            self._erase_hot(manifest, new, track, erased, registry)
         return new
 
     def _erase_hot(
@@ -194,7 +195,7 @@ class Eraser:
     ) -> None:
         """Let the registry name the new hot shard: that of an overlay, or one beside a Track of vectors."""
         named = hot_shard_address(manifest, entry)
-        if named is None or entry.field not in {held.field for held in manifest.tracks.active}:
+        if named is None:
             return
         if form_of(track) is TrackForm.HOT:
             shard = overlay_of(erased)[0] if form_of(erased) is TrackForm.HOT else None

@@ -41,6 +41,14 @@ def prepared(name: str) -> MemoryStore:
     return store
 
 
+@pytest.fixture(scope="module", autouse=True)
+def kept_for_one_place(place_of_spaces):
+    """Calls are counted, and a bucket is asked for other things than a store in memory."""
+    yield place_of_spaces
+    prepared.cache_clear()
+    undisturbed.cache_clear()
+
+
 @cache
 def undisturbed(name: str) -> tuple[States, list[str]]:
     """What states a verb goes through, and the calls it makes."""
