@@ -15,10 +15,15 @@ pytest_plugins = ["tests.servers", "tests.places"]
 SPACES = Path(__file__).parents[1] / "conformance" / "spaces" / "reference-0.0.16"
 REFERENCE_NAMES = tuple(sorted(path.name.removesuffix(".tar.gz") for path in SPACES.glob("*.tar.gz")))
 
-settings.register_profile(
-    "quick", deadline=None, max_examples=60, database=None, suppress_health_check=[HealthCheck.too_slow]
+settings.register_profile(  # the same examples every time: what fails in CI failed before it
+    "quick",
+    deadline=None,
+    max_examples=60,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("deep", settings.get_profile("quick"), max_examples=3000)
+settings.register_profile("deep", settings.get_profile("quick"), max_examples=3000, derandomize=False)
 settings.load_profile("quick")
 
 

@@ -2,7 +2,7 @@
 
 What is flushed lies in the Tracks. So a Track that has nothing of what the notes list of its field, and does not descend
 from the Track they list, is that of a new field: what stripes hold under the name is dropped, as if our own
-decommission had said so.
+decommission had said so. A new field's Track may also be the one that an older note lists, as long as both are empty.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.tracks.blobs import read_blobs
 from dreamdb_arrow.tracks.cells import iterate_cells
 from dreamdb_arrow.tracks.hot import base_of
-from dreamdb_arrow.tracks.scalars import holds_any
+from dreamdb_arrow.tracks.scalars import bucket_addresses, holds_any
 
 
 def forget_reborn(store: Store, manifest: Manifest, fields: Iterable[Field], note: CoverNote) -> CoverNote:
-    """Return what notes say, united, without what they say of earlier fields of the same names."""
+    """Return what notes say, united, without what they say of earlier fields of the same names.
+
+    The fields are some of those whose Tracks the newest note does not list.
+    """
     reborn = [f.name for f in fields if _is_reborn(store, manifest, f, note)]
     for name in reborn:  # 0021-R13
         note = drop_field(note, name, note.stripes)
@@ -70,10 +73,12 @@ def drop_field(note: CoverNote, name: str, stripes: frozenset[Address]) -> Cover
 
 def _is_reborn(store: Store, manifest: Manifest, f: Field, note: CoverNote) -> bool:
     entry, base = row_entry(manifest, f.name), note.tracks.get(f.name)
-    if entry is None or entry.address == base or _descends(manifest, f.name, base):
+    if entry is None or _descends(manifest, f.name, base):
         return False
     known = note.payloads.get(f.name, frozenset())
     try:
+        if entry.address == base:
+            return _is_empty(store, f, entry)
         if f.kind in BLOB_KINDS:
             return bool(known) or _has_other_items(store, f, entry, base)
         return bool(known) and not _holds_any(store, f, entry, known)
@@ -83,6 +88,13 @@ def _is_reborn(store: Store, manifest: Manifest, f: Field, note: CoverNote) -> b
 
 def _descends(manifest: Manifest, name: str, base: Address | None) -> bool:
     return any(e.field == name and e.address == base for e in manifest.tracks.lineage)
+
+
+def _is_empty(store: Store, f: Field, entry: TrackEntry) -> bool:
+    track = read_track(store, entry)
+    if f.kind == "scalar":
+        return not bucket_addresses(store, base_of(store, track), str(f.options["value_type"]))
+    return f.kind in BLOB_KINDS and len(read_blobs(store, track, f.kind)) == 0
 
 
 def _holds_any(store: Store, f: Field, entry: TrackEntry, known: frozenset[Address]) -> bool:

@@ -20,7 +20,7 @@ from dreamdb_arrow.columnar.cache import LocalCache
 from dreamdb_arrow.columnar.cell_vectors import cell_vectors
 from dreamdb_arrow.columnar.cover_note import CoverNote, merge_notes
 from dreamdb_arrow.columnar.dropped import drop_columns, dropped_from
-from dreamdb_arrow.columnar.notes import read_notes
+from dreamdb_arrow.columnar.notes import read_notes, still_covered
 from dreamdb_arrow.columnar.overlaps import drop_repeated, fold_tables, shared_anchors, widest_first
 from dreamdb_arrow.columnar.projection import dim_of, project, row_entry
 from dreamdb_arrow.columnar.rebirth import forget_reborn
@@ -53,8 +53,10 @@ class Known:
 
 def read_known(store: Store, parent: Manifest) -> Known:
     """Return what notes say of a version, without what they say of earlier fields of the same names."""
-    before = merge_notes(read_notes(store, parent))
-    note = forget_reborn(store, parent, decode_schema(parent.registry), before)
+    notes = read_notes(store, parent)
+    before, newest = merge_notes(notes), still_covered(parent, merge_notes(notes[-1:]))
+    others = [f for f in decode_schema(parent.registry) if f.name not in newest]
+    note = forget_reborn(store, parent, others, before)
     return Known(note, note != before)
 
 

@@ -246,6 +246,32 @@ def test_the_reference_takes_a_field_away_and_brings_back_its_name(tmp_path, kin
         assert con.sql("SELECT count(*), count(n), count(im) FROM s").fetchall() == [(7, 3, 1)]
 
 
+@pytest.mark.parametrize("name", ["n", "im"])
+def test_the_new_field_has_the_very_track_of_the_old_one_before_its_first_row(tmp_path, name):  # 0021-R13
+    """The reference appends between our append and our flush, so the note of the flush lists no Track of the field."""
+    backend = url_of(tmp_path / "s")
+    schema = (
+        vd.Schema().add_scalar_int("m").add_scalar_int("n").add_image("im", mime="png").add_embedding("v", 2)
+    )
+    ds = vd.Dataset.create("s", schema, backend, flush="manual", cache_dir=tmp_path / "cache")
+    ds.append_many([{"_anchor": at, "m": at, "n": at, "im": b"%d" % at, "v": [1.0, at]} for at in range(4)])
+    theirs = dreamdb.Dataset.open("s", backend=backend)
+    theirs.append_many([{"_anchor": 9, "m": 9, "n": 9, "im": b"nine", "v": np.ones(2, "f4")}])
+    ds.refresh().flush()
+    theirs = dreamdb.Dataset.open("s", backend=backend)
+    theirs.decommission_modality(name)
+    theirs.add_scalar_int("n") if name == "n" else theirs.add_image("im", mime="png")
+    found = our_rows(backend, "s", tmp_path)
+    assert found == their_rows(backend, "s")
+    assert found.keys() == {0, 1, 2, 3, 9}
+    assert not any(name in row for row in found.values())
+    ds.refresh().append_many([{"_anchor": 10, "m": 10, "n": 10, "im": b"ten", "v": [1.0, 10]}])
+    ds.flush()
+    found = our_rows(backend, "s", tmp_path)
+    assert found == their_rows(backend, "s")
+    assert [at for at, row in found.items() if name in row] == [10]
+
+
 @pytest.mark.parametrize("flushed", [False, True])
 def test_a_name_that_comes_back_with_another_type(tmp_path, flushed):
     """Also where no flush had brought the old values into a Track: a column of another type is not the field's."""
