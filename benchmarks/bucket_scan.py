@@ -23,6 +23,7 @@ from dreamdb_arrow.store.urls import open_store
 STRIPES: Final = 24
 ROWS: Final = 20_000
 DIM: Final = 128
+BATCH_ROWS: Final = 1 << 16
 TOGETHER: Final = 48
 RANGE_BYTES: Final = 8 << 20
 ROUNDS: Final = 3
@@ -42,7 +43,7 @@ def scan(url):
     with tempfile.TemporaryDirectory() as folder:
         ds = vd.Dataset.open("main", backend=url, cache_dir=folder)
         began = time.perf_counter()
-        rows = sum(batch.num_rows for batch in ds.iter_arrow_batches())
+        rows = sum(batch.num_rows for batch in ds.iter_arrow_batches(BATCH_ROWS))
         seconds = time.perf_counter() - began
         assert rows == STRIPES * ROWS
         return seconds, ds.space.store.traffic.counts()["bytes_received"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -64,6 +64,27 @@ def address_of(*parts: Buffer) -> Address:
     for view in views:
         hasher.update(view)
     return Address(_PREFIX + hasher.digest())  # 0002-R1
+
+
+class Hashing:
+    """Parts of an object on their way; once all went by, `address` is that of what they were together."""
+
+    __slots__ = ("_hasher", "_parts", "size")
+
+    def __init__(self, parts: Iterable[Buffer]) -> None:
+        self._parts, self._hasher, self.size = parts, blake3.blake3(max_threads=1), 0
+
+    def __iter__(self) -> Iterator[Buffer]:
+        for part in self._parts:
+            view = memoryview(part).cast("B")
+            self._hasher.update(view)
+            self.size += len(view)
+            yield view
+
+    @property
+    def address(self) -> Address:
+        """That of the parts that went by."""
+        return Address(_PREFIX + self._hasher.digest())
 
 
 def address_texts(addresses: Sequence[Address]) -> list[str]:

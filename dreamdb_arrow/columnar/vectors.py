@@ -170,6 +170,13 @@ def gather_vectors(
     return out, found
 
 
+def slice_vectors(stripe: VectorStripe, anchors: I64) -> F32 | None:
+    """Return the vectors of anchors, int64 (n,) ascending, where they lie in a stripe row after row; else None."""
+    low = int(np.searchsorted(stripe.anchors, anchors[0])) if len(anchors) else 0
+    rows = slice(low, low + len(anchors))
+    return stripe.vectors[rows] if np.array_equal(stripe.anchors[rows], anchors) else None
+
+
 def check_ascending(anchors: I64, name: str) -> None:
     """Refuse anchors that are not strictly ascending: every lookup relies on the order."""
     if len(anchors) > 1 and not bool((anchors[1:] > anchors[:-1]).all()):

@@ -8,7 +8,7 @@ import pyarrow as pa
 from dreamdb_arrow.columnar.media_refs import items_of_refs
 from dreamdb_arrow.columnar.projection import dim_of, row_entry
 from dreamdb_arrow.columnar.rowset import RowSet
-from dreamdb_arrow.columnar.vectors import I64, VectorStripe, gather_vectors
+from dreamdb_arrow.columnar.vectors import I64, VectorStripe, gather_vectors, slice_vectors
 from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
 from dreamdb_arrow.objects.schema import Field
 from dreamdb_arrow.tracks.blobs import fetch_blobs
@@ -33,7 +33,10 @@ def vector_column(rows: RowSet, name: str, anchors: I64) -> pa.Array:
     order = None if _ascends(anchors) else np.argsort(anchors, kind="stable")
     wanted = anchors if order is None else anchors[order]
     waits = rows.waits_for_vectors(name)  # those of the newest rows may be had without
-    vectors, found = gather_vectors(_vector_stripes(rows, name, wanted, dim, listed=waits), wanted, dim)
+    held = _vector_stripes(rows, name, wanted, dim, listed=waits)
+    if order is None and len(held) == 1 and (as_is := slice_vectors(held[0], anchors)) is not None:
+        return pa.FixedSizeListArray.from_arrays(pa.array(as_is.reshape(-1)), dim)
+    vectors, found = gather_vectors(held, wanted, dim)
     if waits and not found.all():
         vectors, found = gather_vectors(_vector_stripes(rows, name, wanted, dim), wanted, dim)
     if order is not None:

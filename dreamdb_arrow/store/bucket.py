@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 REQUESTS: Final = 64  # under way together
 WHOLE_BYTES: Final = 64 << 20  # what is larger goes up in parts
 PART_BYTES: Final = 16 << 20
+STREAM_BYTES: Final = 256 << 10  # few enough to be still near the processor when they are hashed and written
 FRESH_NS: Final = 600_000_000_000  # what is older is written again when it is put again: collectors spare an hour, by their clock
 CLOCK: Final = f"{LOCKS}/clock"  # an object whose age tells the server's time
 # The threads of all clients belong to the process that made the first request. A fork takes none along, and a request would
@@ -91,6 +92,20 @@ class BucketStore:
     def get(self, path: str) -> bytes:
         """Return a whole object."""
         return self._get(check_object_path(path))[0]
+
+    def stream(self, path: str) -> Iterator[Buffer]:
+        """Return the parts of an object, which come as they are asked for; that it is there is known on return."""
+        client = self._asked(check_object_path(path))
+        with answers(self._url, path):
+            answer = obstore.get(client, path)
+        self.traffic.add("get")
+        return self._parts(path, answer)
+
+    def _parts(self, path: str, answer: Any) -> Iterator[Buffer]:
+        with answers(self._url, path):
+            for part in answer.stream(min_chunk_size=STREAM_BYTES):
+                self.traffic.receive(len(part))
+                yield part
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         """Return exactly `length` bytes from `start`."""

@@ -7,7 +7,7 @@ asked for each time. With `offline`, nothing is asked for at all: what the folde
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,6 +23,7 @@ from dreamdb_arrow.codec.address import (
 from dreamdb_arrow.errors import CorruptDataError, DigestMismatchError, DreamDBError, LayoutError, StoreError
 from dreamdb_arrow.store import files
 from dreamdb_arrow.store.batch import OUTBOARDS
+from dreamdb_arrow.store.checked import Signature
 from dreamdb_arrow.store.hedge import Hedge
 from dreamdb_arrow.store.interface import Absent, Aged, NewObject, Ref, Store
 from dreamdb_arrow.store.kept import KeptObjects
@@ -184,6 +185,11 @@ class CachedStore:
         self._kept.keep(address, [data])
         return self._kept.find(address)
 
+    def written(self, path: str) -> Signature | None:
+        """Return how a file was when this process wrote it, of bytes that hash to its address; None for any other."""
+        address = _address_in(path)
+        return None if address is None else self._kept.written(address)
+
     def renew(self, path: str) -> bool:
         """Let go of what the folder has at a path."""
         address = _address_in(path)
@@ -203,7 +209,7 @@ class CachedStore:
         What is missing or damaged is yielded, too: who reads it will be told.
         """
         wanted = [path for path in paths if not self.has(path)] if not self._offline else []
-        fetched = self._hedge.in_order(self._try_get, self._keep_whole, wanted, most)
+        fetched = self._hedge.in_order(self._try_open, self._keep_parts, wanted, most)
         left = set(wanted)
         for path in paths:
             if path in left:
@@ -211,17 +217,19 @@ class CachedStore:
                 next(fetched, None)
             yield path
 
-    def _try_get(self, path: str) -> bytes | None:
+    def _try_open(self, path: str) -> Iterable[Buffer]:
+        """Return the parts of an object, none of one that cannot be had; who asks waits for the first answer only."""
         try:
-            return self._store.get(path)
+            stream = getattr(self._store, "stream", None)
+            return (self._store.get(path),) if stream is None else stream(path)
         except DreamDBError:
-            return None
+            return ()
 
-    def _keep_whole(self, path: str, data: bytes | None) -> None:
+    def _keep_parts(self, path: str, parts: Iterable[Buffer]) -> None:
         address = _address_in(path)
-        if data is not None and address is not None and address_of(data) == address:
-            self.traffic.add("ahead")
-            self._kept.keep(address, [data])
+        with suppress(DreamDBError):  # an answer that breaks off
+            if address is not None and self._kept.take_in(address, parts):
+                self.traffic.add("ahead")
 
     def admit(self, objects: Sequence[bytes]) -> None:
         """Keep objects that came together, under what their bytes hash to."""

@@ -8,6 +8,7 @@ believed only when nobody but this user may write them.
 from __future__ import annotations
 
 import fcntl
+import operator
 import os
 import stat
 import time
@@ -27,6 +28,11 @@ RECORDS_MAX: Final = 1 << 16  # of a day
 SETTLED_NS: Final = 2_000_000_000  # a file that changed later than that may change again and not show it
 DAY_NS: Final = 86_400_000_000_000
 _RECORD: Final = Struct("<33s2q3Q")
+
+
+signature_of: Callable[[os.stat_result], Signature] = operator.attrgetter(
+    "st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev"
+)
 
 
 class CheckedFiles:

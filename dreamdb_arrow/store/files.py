@@ -9,7 +9,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -116,7 +116,7 @@ def read_into(fd: int, start: int, buffer: memoryview) -> None:
         buffer, start = buffer[read:], start + read
 
 
-def write_new(path: str, parts: Sequence[Buffer], *, sync: bool, direct: bool = False) -> None:
+def write_new(path: str, parts: Iterable[Buffer], *, sync: bool, direct: bool = False) -> None:
     """Create a file of these parts, flushed to the disk if `sync`. Raises OSError, and then leaves no file.
 
     `direct` is for a large file that is not read again at once: it goes past the page cache, where the system can.

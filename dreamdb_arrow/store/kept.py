@@ -11,14 +11,15 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dreamdb_arrow.codec.address import Address, address_of, is_address_text
+from dreamdb_arrow.codec.address import Address, Hashing, address_of, is_address_text
 from dreamdb_arrow.store import files
+from dreamdb_arrow.store.checked import Signature, signature_of
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -27,6 +28,7 @@ LIMIT_BYTES: Final = 10 << 30
 LIMIT_SHARE: Final = 0.1  # of the disk
 CHECK_SHARE: Final = 0.05
 KEPT_SHARE: Final = 0.9  # of the limit, after removing
+REMEMBERED: Final = 1 << 16  # files that this process wrote
 SPARED_SECONDS: Final = 60.0  # somebody may be about to open what was used so recently
 _USED_AGAIN_SECONDS: Final = 3600.0
 _LOCK: Final = "evict.lock"
@@ -48,11 +50,12 @@ class KeptObjects:
     limit_bytes  how much it may hold; None for 10 GiB, or a tenth of the disk if that is less
     """
 
-    __slots__ = ("_limit_bytes", "_root", "_written")
+    __slots__ = ("_limit_bytes", "_root", "_signatures", "_written")
 
     def __init__(self, root: Path, limit_bytes: int | None = None) -> None:
         self._root, self._limit_bytes = root, limit_bytes
         self._written = 0
+        self._signatures: dict[Address, Signature] = {}
 
     @property
     def limit_bytes(self) -> int:
@@ -93,25 +96,55 @@ class KeptObjects:
 
     def keep(self, address: Address, parts: Sequence[Buffer]) -> None:
         """Keep an object whose bytes were verified. Where that cannot be done (a full disk), it is left."""
-        path = self._file(str(address))
-        temporary = f"{self._root}/{files.temporary_name()}"
         with suppress(OSError):
-            self._place(temporary, path, parts)
-            self._written += sum(memoryview(part).nbytes for part in parts)
-            if self._written > CHECK_SHARE * self.limit_bytes:
-                self._written = 0
-                self.evict()
+            self._place(self._write(parts), address)
+            self._count(sum(memoryview(part).nbytes for part in parts))
 
-    def _place(self, temporary: str, path: str, parts: Sequence[Buffer]) -> None:
-        """Write a file and give it its name; its folder is made when it turns out to be missing."""
+    def take_in(self, address: Address, parts: Iterable[Buffer]) -> bool:
+        """Keep an object, hashed and written as its parts come; return whether it is what its address says and there was room."""
+        hashing = Hashing(parts)
+        try:
+            temporary = self._write(hashing)
+            if hashing.address != address:  # 0002-R3
+                files.remove(temporary)
+                return False
+            self._place(temporary, address)
+        except OSError:
+            return False
+        self._count(hashing.size)
+        return True
+
+    def written(self, address: Address) -> Signature | None:
+        """Return how the file of an object looked when this process wrote it, out of bytes that were verified; or None."""
+        return self._signatures.get(address)
+
+    def _write(self, parts: Iterable[Buffer]) -> str:
+        """Write a file that has no name to last yet, and return the one it has."""
+        temporary = f"{self._root}/{files.temporary_name()}"
         try:
             files.write_new(temporary, parts, sync=False)
+        except FileNotFoundError:  # the folder; nothing was taken of the parts
+            self._root.mkdir(parents=True, exist_ok=True)
+            files.write_new(temporary, parts, sync=False)
+        return temporary
+
+    def _place(self, temporary: str, address: Address) -> None:
+        """Give a file the name of an object; its folder is made when it turns out to be missing."""
+        path = self._file(str(address))
+        try:
             os.replace(temporary, path)  # noqa: PTH105 - strings, as in `files`
         except FileNotFoundError:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                files.write_new(temporary, parts, sync=False)
             os.replace(temporary, path)  # noqa: PTH105
+        if len(self._signatures) >= REMEMBERED:
+            self._signatures.clear()  # they are hashed once, then
+        self._signatures[address] = signature_of(os.stat(path))  # noqa: PTH116
+
+    def _count(self, size: int) -> None:
+        self._written += size
+        if self._written > CHECK_SHARE * self.limit_bytes:
+            self._written = 0
+            self.evict()
 
     def remove(self, address: Address) -> None:
         """Remove an object; no error when there is none."""

@@ -32,6 +32,11 @@ class Traffic:
             self._counts["bytes_received"] += received
             self._counts["bytes_sent"] += sent
 
+    def receive(self, size: int) -> None:
+        """Count bytes that came, of a request that was counted."""
+        with self._lock:
+            self._counts["bytes_received"] += size
+
     def counts(self) -> dict[str, int]:
         """Return what was counted so far, by kind, `bytes_received` and `bytes_sent`."""
         with self._lock:

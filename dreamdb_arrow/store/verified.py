@@ -7,11 +7,11 @@ file once, and remembers that it did by the file's times, size and inode, in `st
 from __future__ import annotations
 
 import mmap
-import operator
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.errors import DigestMismatchError, StoreError
 from dreamdb_arrow.store import files
-from dreamdb_arrow.store.checked import SIZE, CheckedFiles, Signature
+from dreamdb_arrow.store.checked import SIZE, CheckedFiles, Signature, signature_of
 from dreamdb_arrow.store.forks import renew_in_child
 from dreamdb_arrow.store.interface import Store
 
@@ -106,7 +106,7 @@ class Watched:
     def unchanged(self) -> bool:
         """Whether times, size and inode of every file are still what they were; one system call a file."""
         try:
-            found = map(_signature_of, map(os.stat, self.paths))
+            found = map(signature_of, map(os.stat, self.paths))
             return tuple(found) == self.signatures
         except OSError:
             return False
@@ -154,7 +154,7 @@ class Verifier:
         if local is None:
             return None
         name = str(local)
-        if not self._finds_checked(name, address):
+        if not (self._finds_checked(name, address) or self._was_written(store, path, name, address)):
             with files.reading(path), files.opened(name) as fd:
                 self._check_file(path, name, address, fd)
         return local
@@ -162,7 +162,7 @@ class Verifier:
     def _finds_checked(self, name: str, address: Address) -> bool:
         """Whether a file was checked as it is now, by us or by an earlier process; one system call."""
         try:
-            signature = _signature_of(os.stat(name))  # noqa: PTH116 - this is asked for every file of a scan
+            signature = signature_of(os.stat(name))  # noqa: PTH116 - this is asked for every file of a scan
         except OSError:
             return False
         key = name, address
@@ -172,6 +172,16 @@ class Verifier:
             return False
         self._remember(key, signature)
         return True
+
+    def _was_written(self, store: Store, path: str, name: str, address: Address) -> bool:
+        """Whether a file is as this process wrote it when it had verified the bytes."""
+        written = getattr(store, "written", None)  # of a store that is read through a folder
+        signature = None if written is None else written(path)
+        with suppress(OSError):
+            if signature is not None and signature == signature_of(os.stat(name)):  # noqa: PTH116
+                self._remember((name, address), signature)
+                return True
+        return False
 
     def _check_file(self, path: str, name: str, address: Address, fd: int) -> None:
         """Hash a file and remember that. Raises DigestMismatchError."""
@@ -232,7 +242,7 @@ class Verifier:
             status = os.stat(local)  # noqa: PTH116 - this is asked for every file of every query
         except OSError:
             return False
-        return self._seen.get((local, address)) == _signature_of(status)
+        return self._seen.get((local, address)) == signature_of(status)
 
     def watch(self, checked: Sequence[tuple[str, Address]]) -> Watched:
         """Return files (name, address) that were checked as one thing to ask about again."""
@@ -260,12 +270,9 @@ def _check(path: str, address: Address, found: Address) -> None:
 
 
 def _signature(fd: int) -> Signature:
-    return _signature_of(os.fstat(fd))
+    return signature_of(os.fstat(fd))
 
 
-_signature_of: Callable[[os.stat_result], Signature] = operator.attrgetter(
-    "st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_dev"
-)
 _FORGOTTEN: Final[Signature] = (-1, -1, -1, -1, -1)  # what no file has: whoever forgot must check again
 
 
