@@ -51,7 +51,7 @@ def drop_mistyped(rows: RowSet, fields: Iterable[Field], note: CoverNote) -> Cov
             continue
         if not rows.store.exists(track_path(replace(entry, address=base))):
             other = {s.address for s in rows.stripes if _has_other_type(rows, s, f.name, kind)}
-            note = drop_field(note, f.name, frozenset(other))
+            note = drop_field(note, f.name, frozenset(other)) if other else note
     return note
 
 

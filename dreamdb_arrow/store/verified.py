@@ -34,6 +34,7 @@ R = TypeVar("R")
 
 THREADS: Final = 8
 REMEMBERED_FILES: Final = 1 << 16
+CHANGES_MAX: Final = 16  # of the times of a file, while it is read
 _MAPPED_BYTES: Final = 1 << 20
 _PATIENCE_S: Final = 1e-3
 _SLOW_S: Final = 200e-6  # an object; handing one to a thread costs about 50 microseconds
@@ -204,15 +205,17 @@ class Verifier:
         if self._read_known(self._names.get(key, ""), address, cut):
             return True
         path = f"{directory}/{address}"
-        local = self.verified_path(store, path, address)
-        if local is None:
-            return False
-        if len(self._names) >= self._capacity:
-            self._names.clear()  # they are soon found again
-        self._names[key] = str(local)
-        if not self._read_known(self._names[key], address, cut):
-            raise StoreError(f"{path} changes while it is read", retryable=True)
-        return True
+        for _ in range(CHANGES_MAX):
+            local = self.verified_path(store, path, address)
+            if local is None:
+                return False
+            if len(self._names) >= self._capacity:
+                self._names.clear()  # they are soon found again
+            self._names[key] = str(local)
+            if self._read_known(self._names[key], address, cut):
+                return True
+            # it was made young meanwhile, by who writes the same bytes again
+        raise StoreError(f"{path} changes while it is read", retryable=True)
 
     def has_read(self, store: Store, directory: str, address: Address) -> bool:
         """Whether `read_parts` has found the file of an object before, so that it is likely to be quick."""

@@ -293,6 +293,20 @@ def test_a_name_that_comes_back_with_another_type(tmp_path, flushed):
     assert our_rows(backend, "s", tmp_path) == their_rows(backend, "s") == wanted
 
 
+def test_a_text_comes_back_as_a_category(tmp_path):  # 0021-R13
+    """Both are text in stripes; only the Tracks tell that the field is new."""
+    backend = url_of(tmp_path / "s")
+    schema = vd.Schema().add_scalar_int("m").add_scalar_string("n")
+    ds = vd.Dataset.create("s", schema, backend, flush="commit", cache_dir=tmp_path / "cache")
+    ds.append_many([{"_anchor": at, "m": at, "n": str(at)} for at in range(3)])
+    theirs = dreamdb.Dataset.open("s", backend=backend)
+    theirs.append_many([{"_anchor": 5, "m": 5, "n": "5"}])
+    theirs.decommission_modality("n")
+    theirs.add_scalar_categorical("n")
+    wanted = {at: {"m": at} for at in (0, 1, 2, 5)}
+    assert our_rows(backend, "s", tmp_path) == their_rows(backend, "s") == wanted
+
+
 @pytest.mark.parametrize("flush", ["manual", "commit"])
 def test_we_bring_back_a_name_that_the_reference_took_away(tmp_path, flush):
     backend = url_of(tmp_path / "s")

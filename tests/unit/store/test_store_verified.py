@@ -134,3 +134,22 @@ def test_a_store_without_files_reads_no_parts():
     store = MemoryStore()
     path, address = put(store, b"0123456789")
     assert read(Verifier(), store, path, address, (0, 1)) is None
+
+
+def test_a_file_that_is_made_young_while_it_is_read_is_read(tmp_path, monkeypatch):
+    """As an object is that a writer puts again: its times change, its bytes do not."""
+    store, verifier = LocalStore(tmp_path), Verifier()
+    path, address = put(store, b"0123456789")
+    left = [3]
+    real = Verifier.verified_path
+
+    def verified_path(self, *arguments):
+        found = real(self, *arguments)
+        if left[0]:
+            left[0] -= 1
+            os.utime(found, ns=(0, left[0]))
+        return found
+
+    monkeypatch.setattr(Verifier, "verified_path", verified_path)
+    assert read(verifier, store, path, address, (7, 3)) == (10, [b"789"])
+    assert left == [0]
