@@ -53,7 +53,6 @@ STAYS = {
         "test_a_compressed_graph",
         "tests/interop/test_sdk_features.py::test_graphs",
         "test_the_two_say_the_same",
-        "tests/interop/test_alternating_writers.py",
         "test_bit_rot.py",
         "test_corruption.py",
         "tests/faults/test_fsck.py",

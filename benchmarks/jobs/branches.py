@@ -26,7 +26,8 @@ WRITTEN_BY: Final = ("ours", "half each", SDK)
 def run(setup: Setup) -> Iterator[Figure]:
     """Yield the milliseconds of one append, and of merges of branches that either SDK wrote; rows are compared.
 
-    Beside the append of rows alone stands one that also brings the Tracks up to date, as each commit of the SDK does.
+    Beside the append of rows alone stand one that also brings the Tracks up to date, and the SDK's own, which writes nothing
+    but Tracks: what the branches that it wrote hold.
     """
     rows, times = setup.sizes.branch_rows, setup.sizes.merges
     one = setup.work / JOB / "one-append"
@@ -38,6 +39,14 @@ def run(setup: Setup) -> Iterator[Figure]:
             in_child("benchmarks.jobs.branches:append", str(fresh(path)), rows, flush) for _ in range(often)
         ]
         yield Figure(JOB, f"one append of {what}", who, median(taken), "ms")
+    if find_spec(SDK):
+        setup.say(f"{JOB}: one append, the SDK")
+        taken = [
+            in_child(
+                "benchmarks.jobs.branches:append_by_sdk", str(fresh(setup.work / JOB / "sdk-append")), rows
+            )
+        ]
+        yield Figure(JOB, f"one append of {what}", SDK, median(taken), "ms")
     for who in WRITTEN_BY if find_spec(SDK) else WRITTEN_BY[:1]:
         place = setup.work / JOB / who.replace(" ", "-")
         setup.say(f"{JOB}: branches written by {who}")
@@ -52,6 +61,14 @@ def append(path: str, rows: int, flush: str) -> float:
     table = pa.concat_tables([make_batch(nth, rows) for nth in range(len(BRANCHES))])
     dataset = vd.Dataset.create(REF, our_schema(SCHEMA.names), flush=flush, **Ours(Path(path)).options())
     return milliseconds(lambda: dataset.append(table))
+
+
+def append_by_sdk(path: str, rows: int) -> float:
+    """Return the milliseconds of one append of all rows by the SDK."""
+    Ours(Path(path)).create()
+    table = [sample for nth in range(len(BRANCHES)) for sample in samples(nth, rows)]
+    dataset = import_module(SDK).Dataset.open_ref(REF, f"file://{path}")
+    return milliseconds(lambda: dataset.append_many(table))
 
 
 def write(path: str, rows: int, who: str) -> None:

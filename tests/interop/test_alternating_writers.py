@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 import dreamdb_arrow as vd
+from tests.places import url_of
 
 SHARED_MEMORY = Path("/dev/shm")
 MAIN = "main"
@@ -116,7 +117,7 @@ class AlternatingWriters(RuleBasedStateMachine):
         super().__init__()
         self.root = Path(tempfile.mkdtemp(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None))
         (self.root / "space").mkdir(exist_ok=True)
-        self.backend = f"file://{self.root}/space"
+        self.backend = url_of(self.root / "space")
         self.refs, self.known, self.used, self.names = {}, set(), set(), 0
         self.manual, self.changed, self.free = False, True, []
 
@@ -466,6 +467,8 @@ class AlternatingWriters(RuleBasedStateMachine):
     @precondition(lambda self: self.changed)
     @rule(who=WHO)
     def gc(self, who):
+        if who == THEIRS and not self.backend.startswith("file:"):
+            return  # it finds no Refs in a bucket below a prefix
         collect = vd.gc if who == OURS else dreamdb.gc
         with contextlib.redirect_stdout(io.StringIO()):
             collect(self.backend, keep_manifests=1000, dry_run=False, writers_paused=True)
