@@ -167,8 +167,10 @@ def _decode_alike(data: bytes) -> Tombstones | None:
         return None
     count = data[at] & 0x1F if data[at] < 0x98 else data[at + 1]
     head = array_head(count)
-    size, rest = divmod(len(data) - at - len(head), max(count, 1))
-    if rest or size < 2 or count > PAGE_ITEMS_MAX or not data.startswith(head, at):
+    if not 0 < count <= PAGE_ITEMS_MAX or not data.startswith(head, at):
+        return None
+    size, rest = divmod(len(data) - at - len(head), count)
+    if rest or size < 2:
         return None
     at += len(head)
     try:

@@ -1,5 +1,6 @@
 """Pages of tombstones as columns: what is read and written at once is what is read and written one by one."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,3 +56,10 @@ def test_damaged_pages_are_read_as_one_by_one(entries, data):
 def test_a_page_above_is_no_leaf():
     (ref,), _ = build_leaves(tombstones_of([Tombstone(1, 2)]))
     assert decode_leaf(encode_page(TombstonePage(1, children=(ref,)))) is None
+
+
+def test_a_page_that_counts_no_entries_and_has_some_is_refused():
+    page = encode_leaf(tombstones_of([Tombstone(5, 7, None)]))
+    entry = page[page.index(b"\xa2\x66anchor") :]
+    with pytest.raises(CorruptDataError, match="after the end"):
+        decode_leaf(page[: -len(entry) - 1] + b"\x80" + entry)
