@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from benchmarks.jobs.branches import WRITTEN, WRITTEN_BY
 from benchmarks.jobs.growth import APPENDED_TO, BUILT, MEMORY, QUERY
 from benchmarks.jobs.memory import ENGINE_LIMIT_GB, SCAN_PEAKS
+from benchmarks.jobs.reference import SDK
 from benchmarks.jobs.scaling import FIXED_RANGE
 from benchmarks.jobs.vector_bytes import CODES, LAST, RAW
 from benchmarks.measure import Figure
@@ -179,6 +181,18 @@ def within(way: str) -> tuple[str, ...]:
     return tuple(f"{c.format('')}, {way}" for c in CONDITIONS)
 
 
+def merges(figures: Figures) -> Iterator[Found]:
+    """Yield merges to appends of the same rows; of branches that both SDKs wrote, to half of each one's."""
+    for merge, append in zip(
+        figures.names("branches", "merge_many"), figures.names("branches", "one append"), strict=True
+    ):
+        ours, theirs = (figures.value("branches", append, who) for who in ("ours", SDK))
+        for who, one in zip(WRITTEN_BY, (ours, (ours or 0) / 2 + (theirs or 0) / 2, theirs), strict=True):
+            taken = figures.value("branches", merge, WRITTEN + who)
+            if taken and one:
+                yield taken / one, f"{WRITTEN}{who}"
+
+
 CHECKS: Final = (
     Check(
         "A",
@@ -269,6 +283,12 @@ CHECKS: Final = (
         1.0,
         values("memory", SCAN_PEAKS, "ours", less=ENGINE_LIMIT_GB),
         unit="GB",
+    ),
+    Check(
+        "6F",
+        "`merge_many` of 16 branches to one append of their rows by who wrote them",
+        1.5,
+        merges,
     ),
     Check(
         "5B",

@@ -21,6 +21,7 @@ from benchmarks.sizes import Setup
 JOB: Final = "branches"
 BRANCHES: Final = tuple(f"worker-{nth}" for nth in range(16))
 WRITTEN_BY: Final = ("ours", "half each", SDK)
+WRITTEN: Final = "branches written by "
 
 
 def run(setup: Setup) -> Iterator[Figure]:
@@ -53,7 +54,7 @@ def run(setup: Setup) -> Iterator[Figure]:
         in_child("benchmarks.jobs.branches:write", str(fresh(place)), rows, who)
         taken = [in_child("benchmarks.jobs.branches:merge", str(place), f"m{nth}") for nth in range(times)]
         in_child("benchmarks.jobs.branches:compare", str(place), str(one), who != WRITTEN_BY[0])
-        yield Figure(JOB, f"merge_many of {what}", f"branches written by {who}", median(taken), "ms")
+        yield Figure(JOB, f"merge_many of {what}", f"{WRITTEN}{who}", median(taken), "ms")
 
 
 def append(path: str, rows: int, flush: str) -> float:
