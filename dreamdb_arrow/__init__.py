@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from dreamdb_arrow.dataset.schema import Schema
     from dreamdb_arrow.dataset.transfer import clone, mirror, pull, push
+    from dreamdb_arrow.engines.catalog import register
     from dreamdb_arrow.engines.duckdb import attach, connect
     from dreamdb_arrow.engines.federation import Federation
     from dreamdb_arrow.engines.frames import Dataset
@@ -64,6 +65,7 @@ __all__ = [
     "pull",
     "purge",
     "push",
+    "register",
     "train_and_publish_imi_centroids",
     "train_and_publish_ivf_centroids",
     "train_and_publish_pq_compressor",
@@ -86,6 +88,7 @@ _LATE: Final = {
     "pull": "dreamdb_arrow.dataset.transfer",
     "purge": "dreamdb_arrow.dataset.purge",
     "push": "dreamdb_arrow.dataset.transfer",
+    "register": "dreamdb_arrow.engines.catalog",
     "train_and_publish_imi_centroids": "dreamdb_arrow.dataset.publish",
     "train_and_publish_ivf_centroids": "dreamdb_arrow.dataset.publish",
     "train_and_publish_pq_compressor": "dreamdb_arrow.dataset.publish",

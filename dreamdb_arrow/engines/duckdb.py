@@ -12,7 +12,7 @@ import atexit
 import ctypes
 import itertools
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -134,6 +134,7 @@ class Session:
         con: the connection.
         space: the Space.
         schema: where its macros and views go; None for `main`.
+        catalog: the database whose `main` takes the views instead, if any.
         outlines: of the Refs that get a view each.
         kept: a file that holds the macros, or will; for a new database in memory.
         planner: one that has looked ahead, where there is one, for functions in `main`.
@@ -150,9 +151,11 @@ class Session:
         kept: Path | None = None,
         planner: Planner | None = None,
         guard: Guard | None = None,
+        catalog: str | None = None,
     ) -> None:
-        self.space, self.schema, self._guard = space, schema, guard
+        self.space, self.schema, self._guard, self.catalog = space, schema, guard, catalog
         self._aux = con.cursor()  # a callback may not use the connection that it is called from
+        self._home = None if catalog is None else con.execute("SELECT current_database()").fetchall()[0][0]
         prefix = PREFIX if schema is None else f"{PREFIX}{next(_NAMES)}_"
         self._planner = planner or Planner(space, prefix)
         self._late = LateColumns(space)
@@ -216,34 +219,51 @@ class Session:
             con.execute(f"DROP VIEW IF EXISTS {self._view(name)[0]}")
 
     def _make_views(self, con: duckdb.DuckDBPyConnection, outlines: Outlines) -> None:
+        texts = {name: self._view_sql(name, outlines) for name in outlines.plans}
         with self._planner.showing(outlines):
-            for name in outlines.plans:
-                view, call = self._view(name)
-                with suppress(
-                    duckdb.Error
-                ):  # a damaged Ref has no view, nor one named like a table of the user's
-                    con.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {call}")
+            if self.catalog is None or not _execute_together(con, texts.values()):
+                for text in texts.values():
+                    with suppress(
+                        duckdb.Error
+                    ):  # a damaged Ref has no view, nor one named like a table of the user's
+                        con.execute(text)
         self._create_vector_functions(con, outlines.dims)
+
+    def _view_sql(self, name: str, outlines: Outlines) -> str:
+        view, call = self._view(name)
+        made = f"CREATE OR REPLACE VIEW {view} AS FROM {call};"
+        if self.schema is None:
+            return made  # without a comment: `connect` is to be quick
+        return f"{made} COMMENT ON VIEW {view} IS {literal(outlines.comments[name])};"
 
     def _view(self, name: str) -> tuple[str, str]:
         call = f"{self._qualified('dreamdb_scan')}({literal(name)})"
-        return f"{identifier(self._place)}.{identifier(name)}", call
+        return f"{self._place}.{identifier(name)}", call
 
     def _made_views(self, con: duckdb.DuckDBPyConnection) -> set[str]:
         """Return the names of the views that are as `refresh` makes them, in an earlier session perhaps."""
         found = con.execute(
-            "SELECT view_name, sql FROM duckdb_views() WHERE database_name = current_database() AND schema_name = ?",
-            [self._place],
+            "SELECT view_name, sql FROM duckdb_views() WHERE schema_name = ? "
+            "AND database_name = coalesce(?, current_database())",
+            [self._view_schema, self.catalog],
         ).fetchall()
         ends = {name: f" AS SELECT * FROM {self._view(name)[1]};" for name, _ in found}
         return {name for name, text in found if text.replace('"', "").endswith(ends[name].replace('"', ""))}
 
     @property
+    def _view_schema(self) -> str:
+        return "main" if self.schema is None or self.catalog else self.schema
+
+    @property
     def _place(self) -> str:
-        return "main" if self.schema is None else self.schema
+        place = identifier(self._view_schema)
+        return place if self.catalog is None else f"{identifier(self.catalog)}.{place}"
 
     def _qualified(self, macro: str) -> str:
-        return macro if self.schema is None else f"{identifier(self.schema)}.{macro}"
+        if self.schema is None:
+            return macro
+        place = f"{identifier(self.schema)}.{macro}"
+        return place if self._home is None else f"{identifier(self._home)}.{place}"
 
     # ---------------------------------------------------------------- functions and macros
 
@@ -319,6 +339,21 @@ class Session:
         except duckdb.Error as error:
             raise InvalidInputError(f"condition {condition!r}: {str(error).splitlines()[0]}") from None
         return np.sort(np.asarray(table["_anchor"].combine_chunks(), dtype=np.int64))
+
+
+def _execute_together(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> bool:
+    """Execute statements in one transaction, which is quicker in a file; False when one fails, and nothing is done then.
+
+    The connection is ours alone: in an open transaction of the user's, to begin another would break it off.
+    """
+    con.begin()
+    try:
+        con.execute("".join(texts) or "SELECT 1")
+        con.commit()
+    except duckdb.Error:
+        con.rollback()
+        return False
+    return True
 
 
 @atexit.register

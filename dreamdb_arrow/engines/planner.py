@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache, partial
 from threading import get_ident
 from typing import Any, Final
 
@@ -39,7 +40,7 @@ from dreamdb_arrow.engines.recent import Recent
 from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, diff_table, index_table
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest
-from dreamdb_arrow.objects.schema import decode_schema
+from dreamdb_arrow.objects.schema import Field, decode_schema
 
 PINS_MAX: Final = 4096
 PLANS_MAX: Final = 256
@@ -65,29 +66,58 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
-    """For each Ref a plan that has its columns and no rows; which dimensions the embeddings have; the Refs' versions."""
+    """What is known of all Refs from their Manifests alone.
+
+    plans     by Ref, a plan that has its columns and no rows; that of a damaged one cannot be bound
+    comments  by Ref, a line about its fields, or what is wrong
+    dims      of the embeddings
+    versions  of the Refs
+    """
 
     plans: Mapping[str, str] = field(default_factory=dict)
+    comments: Mapping[str, str] = field(default_factory=dict)
     dims: frozenset[int] = frozenset()
     versions: frozenset[Address] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    plan: str
+    comment: str
+    dims: frozenset[int] = frozenset()
+
+
 def outline_refs(space: Space) -> Outlines:
-    """Return the outlines of all Refs, from their Manifests alone; that of a damaged one cannot be bound."""
-    plans: dict[str, str] = {}
-    dims: set[int] = set()
-    versions: set[Address] = set()
+    """Return the outlines of all Refs."""
     names = space.store.list_refs()
-    for name, found in zip(names, space.versions_of(names), strict=True):
+    outline = cache(partial(_outline_of, space))  # branches and snapshots often name one version
+    found: dict[str, _Outline] = {}
+    versions: set[Address] = set()
+    for name, known in zip(names, space.versions_of(names), strict=True):
         try:
-            version = found if found is not None else space.resolve(name)
-            fields = decode_schema(load_manifest(space.store, version).registry)
-            plans[name] = shape_sql(fields)
+            version = known if known is not None else space.resolve(name)
+            found[name] = outline(version)
             versions.add(version)
-            dims.update(dim_of(f) for f in fields if f.kind == "embedding")
         except (DreamDBError, OSError) as error:
-            plans[name] = error_sql(error)
-    return Outlines(plans, frozenset(dims), frozenset(versions))
+            found[name] = _Outline(error_sql(error), str(error))
+    return Outlines(
+        {name: one.plan for name, one in found.items()},
+        {name: one.comment for name, one in found.items()},
+        frozenset().union(*(one.dims for one in found.values())),
+        frozenset(versions),
+    )
+
+
+def _outline_of(space: Space, version: Address) -> _Outline:
+    fields = decode_schema(load_manifest(space.store, version).registry)
+    dims = frozenset(dim_of(f) for f in fields if f.kind == "embedding")
+    return _Outline(shape_sql(fields), ", ".join(map(_told, fields)), dims)
+
+
+def _told(f: Field) -> str:
+    """Return the name of a field, its kind, and what it is of."""
+    of = f.options.get("value_type") or f.options.get("mime") or f.options.get("dim")
+    return f"{f.name}: {f.kind}" if of is None else f"{f.name}: {f.kind} {of}"
 
 
 class Planner:
