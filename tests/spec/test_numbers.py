@@ -197,7 +197,7 @@ LIMITS = {
         "fragments of an inline vendor Track": vendor.INLINE_ENTRIES_MAX,
         "rows of a row group": stripe.ROW_GROUP_ROWS,
         "rows of a row group that is read": stripe.GROUP_ROWS_MAX,
-        "rows of a row group for a byte of their stored anchors": stripe.ROWS_A_BYTE_MAX,
+        "rows of a stripe for each of its bytes": stripe.ROWS_A_BYTE_MAX,
         "items of a pack of media": outgoing.PACK_ITEMS_MAX,
         "bytes of a pack of media": outgoing.PACK_BYTES,
         "cover notes before they are united": notes.NOTES_MAX,
