@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import get_ident
@@ -72,12 +72,12 @@ class Outlines:
     versions: frozenset[Address] = frozenset()
 
 
-def outline_refs(space: Space) -> Outlines:
-    """Return the outlines of all Refs, from their Manifests alone; that of a damaged one cannot be bound."""
+def outline_refs(space: Space, refs: Sequence[str] | None = None) -> Outlines:
+    """Return the outlines of some Refs, all unless told, from their Manifests alone; that of a damaged one cannot be bound."""
     plans: dict[str, str] = {}
     dims: set[int] = set()
     versions: set[Address] = set()
-    names = space.store.list_refs()
+    names = space.store.list_refs() if refs is None else refs
     for name, found in zip(names, space.versions_of(names), strict=True):
         try:
             version = found if found is not None else space.resolve(name)

@@ -1,0 +1,140 @@
+"""COPY ... TO 'dreamdb://ref': the Parquet file that DuckDB writes, as rows of one commit. Spec 0006.
+
+DuckDB is given a filesystem whose files are Refs. A file that is written is kept, in memory or, when it is large, in the local
+cache, and appended when DuckDB closes it: then a footer at its end says that the query went through. A query that fails
+leaves a file without one, and no version.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from io import BytesIO
+from tempfile import TemporaryFile
+from typing import IO, Any, Final, NoReturn
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dreamdb_arrow.dataset.create import create_dataset
+from dreamdb_arrow.dataset.dataset import Dataset
+from dreamdb_arrow.dataset.inferred import infer_schema
+from dreamdb_arrow.dataset.space import Space
+from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
+from dreamdb_arrow.history.refs import delete_ref
+from dreamdb_arrow.store.interface import Absent
+from dreamdb_arrow.store.names import check_ref_name
+
+MEMORY_MAX: Final = 64 << 20  # bytes of a file that wait in memory; more of them go to the disk
+MAGIC: Final = b"PAR1"  # at both ends of a Parquet file
+BATCH_ROWS: Final = 1 << 16
+
+Made = Callable[[str], None]
+
+
+class Refs(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """The Refs of a Space as files that can be written once; `made` is told the name of each Ref that is new."""
+
+    cachable = False
+
+    def __init__(self, space: Space, protocol: str, made: Made) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self._space, self._made = space, made
+
+    def info(self, path: str, **_: Any) -> NoReturn:
+        """Say that nothing is there: DuckDB asks so as to know whether it would write over a file."""
+        raise FileNotFoundError(path)
+
+    def ls(self, *_: Any, **__: Any) -> list[Any]:
+        """Return nothing, which DuckDB asks about the folders of a partitioned COPY; `_open` refuses these."""
+        return []
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> Upload:
+        ref = path.removeprefix(f"{self.protocol}://")
+        if "w" not in mode:
+            raise UnsupportedError(f"{path} is there to be written; read it by FROM dreamdb_scan('{ref}')")
+        return Upload(self._space, check_ref_name(ref), self._made)
+
+
+class Upload:
+    """A Parquet file on its way to a Ref."""
+
+    def __init__(self, space: Space, ref: str, made: Made) -> None:
+        self._space, self._ref, self._made = space, ref, made
+        self._file: IO[bytes] = BytesIO()
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        """Take the next bytes. Raises InvalidInputError for another format than Parquet."""
+        if self._file.tell() == 0 and bytes(data[: len(MAGIC)]) != MAGIC:
+            raise InvalidInputError(
+                "dreamdb:// takes rows as Parquet: COPY ... TO 'dreamdb://ref' (FORMAT parquet)"
+            )
+        if isinstance(self._file, BytesIO) and self._file.tell() + len(data) > MEMORY_MAX:
+            held, self._file = self._file, TemporaryFile(dir=self._space.cache.root)  # noqa: SIM115 - `close` closes it
+            self._file.write(held.getbuffer())
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        """Return how many bytes there are."""
+        return self._file.tell()
+
+    def flush(self) -> None:
+        """Do nothing: the rows are on the disk when the commit is."""
+
+    def close(self) -> None:
+        """Append the rows as one commit, if the file is whole."""
+        if self.closed:
+            return
+        self.closed = True
+        file, self._file = self._file, BytesIO()
+        try:
+            whole = open_whole(file)
+            if whole is not None:
+                append_file(self._space, self._ref, whole, self._made)
+        finally:
+            if not isinstance(file, BytesIO):  # whose bytes may still be looked at
+                file.close()
+
+
+def open_whole(file: IO[bytes]) -> pq.ParquetFile | None:
+    """Return a Parquet file that was written to its end, None for what a failing query left."""
+    size = file.tell()
+    if size < 3 * len(MAGIC):
+        return None
+    file.seek(size - len(MAGIC))
+    if file.read() != MAGIC:
+        return None
+    file.seek(0)
+    with suppress(pa.ArrowInvalid):  # bytes of a row that look like an end
+        return pq.ParquetFile(pa.py_buffer(file.getbuffer()) if isinstance(file, BytesIO) else file)
+    return None
+
+
+def append_file(space: Space, ref: str, file: pq.ParquetFile, made: Made) -> None:
+    """Append a Parquet file to a Ref, which is made, with the columns' types, when there is none.
+
+    Raises what `Dataset.append` raises, and InvalidInputError for columns of types that no field has; no Ref is left then.
+    """
+    columns = pa.schema([_stored(column) for column in file.schema_arrow])
+    batches = (batch.cast(columns) for batch in file.iter_batches(BATCH_ROWS))
+    rows = pa.RecordBatchReader.from_batches(columns, batches)
+    if not isinstance(space.store.read_ref(ref), Absent):
+        Dataset(space, ref, space.resolve(ref)).append(rows)
+        return
+    version = create_dataset(space.store, ref, infer_schema(columns).fields, "manual", time.time_ns)
+    try:
+        Dataset(space, ref, version).append(rows)
+    except BaseException:
+        if space.resolve(ref) == version:
+            delete_ref(space.store, ref)
+        raise
+    made(ref)
+
+
+def _stored(column: pa.Field) -> pa.Field:
+    """Return a column as it is stored: JSON is text."""
+    return column.with_type(column.type.storage_type) if column.type == pa.json_() else column
