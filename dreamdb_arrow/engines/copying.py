@@ -7,7 +7,6 @@ leaves a file without one, and no version.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
@@ -18,18 +17,12 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dreamdb_arrow.dataset.create import create_dataset
-from dreamdb_arrow.dataset.dataset import Dataset
-from dreamdb_arrow.dataset.inferred import infer_schema
+from dreamdb_arrow.dataset.parquet import append_file, check_target
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
-from dreamdb_arrow.history.refs import delete_ref
-from dreamdb_arrow.store.interface import Absent
-from dreamdb_arrow.store.names import check_ref_name
 
 MEMORY_MAX: Final = 64 << 20  # bytes of a file that wait in memory; more of them go to the disk
 MAGIC: Final = b"PAR1"  # at both ends of a Parquet file
-BATCH_ROWS: Final = 1 << 16
 
 Made = Callable[[str], None]
 
@@ -56,7 +49,7 @@ class Refs(fsspec.AbstractFileSystem):  # type: ignore[misc]
         ref = path.removeprefix(f"{self.protocol}://")
         if "w" not in mode:
             raise UnsupportedError(f"{path} is there to be written; read it by FROM dreamdb_scan('{ref}')")
-        return Upload(self._space, check_ref_name(ref), self._made)
+        return Upload(self._space, check_target(ref), self._made)
 
 
 class Upload:
@@ -94,7 +87,8 @@ class Upload:
         try:
             whole = open_whole(file)
             if whole is not None:
-                append_file(self._space, self._ref, whole, self._made)
+                if append_file(self._space, self._ref, whole):
+                    self._made(self._ref)
         finally:
             if not isinstance(file, BytesIO):  # whose bytes may still be looked at
                 file.close()
@@ -112,29 +106,3 @@ def open_whole(file: IO[bytes]) -> pq.ParquetFile | None:
     with suppress(pa.ArrowInvalid):  # bytes of a row that look like an end
         return pq.ParquetFile(pa.py_buffer(file.getbuffer()) if isinstance(file, BytesIO) else file)
     return None
-
-
-def append_file(space: Space, ref: str, file: pq.ParquetFile, made: Made) -> None:
-    """Append a Parquet file to a Ref, which is made, with the columns' types, when there is none.
-
-    Raises what `Dataset.append` raises, and InvalidInputError for columns of types that no field has; no Ref is left then.
-    """
-    columns = pa.schema([_stored(column) for column in file.schema_arrow])
-    batches = (batch.cast(columns) for batch in file.iter_batches(BATCH_ROWS))
-    rows = pa.RecordBatchReader.from_batches(columns, batches)
-    if not isinstance(space.store.read_ref(ref), Absent):
-        Dataset(space, ref, space.resolve(ref)).append(rows)
-        return
-    version = create_dataset(space.store, ref, infer_schema(columns).fields, "manual", time.time_ns)
-    try:
-        Dataset(space, ref, version).append(rows)
-    except BaseException:
-        if space.resolve(ref) == version:
-            delete_ref(space.store, ref)
-        raise
-    made(ref)
-
-
-def _stored(column: pa.Field) -> pa.Field:
-    """Return a column as it is stored: JSON is text."""
-    return column.with_type(column.type.storage_type) if column.type == pa.json_() else column
