@@ -8,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dreamdb_arrow.dataset.adopt import adopt_file
 from dreamdb_arrow.dataset.create import create_dataset
 from dreamdb_arrow.dataset.dataset import Dataset
 from dreamdb_arrow.dataset.inferred import infer_schema
@@ -29,20 +30,19 @@ def check_target(ref: str) -> str:
     return ref
 
 
-def append_file(space: Space, ref: str, file: pq.ParquetFile) -> bool:
+def append_file(space: Space, ref: str, data: pa.Buffer | None, file: pq.ParquetFile) -> bool:
     """Append a Parquet file to a Ref, which is made, with the columns' types, when there is none; return whether it was.
 
-    Raises what `Dataset.append` raises, and InvalidInputError for columns of types that no field has; no Ref is left then.
+    `data` are the file's bytes, where they lie in memory. Raises what `Dataset.append` raises, and InvalidInputError for columns
+    of types that no field has; no Ref is left then.
     """
     columns = pa.schema([_stored(column) for column in file.schema_arrow])
-    batches = (batch.cast(columns) for batch in file.iter_batches(BATCH_ROWS))
-    rows = pa.RecordBatchReader.from_batches(columns, batches)
     if not isinstance(space.store.read_ref(ref), Absent):
-        Dataset(space, ref, space.resolve(ref)).append(rows)
+        _append(Dataset(space, ref, space.resolve(ref)), data, file, columns)
         return False
     version = create_dataset(space.store, ref, infer_schema(columns).fields, "manual", time.time_ns)
     try:
-        Dataset(space, ref, version).append(rows)
+        _append(Dataset(space, ref, version), data, file, columns)
     except BaseException:
         if space.resolve(ref) == version:
             delete_ref(space.store, ref)
@@ -53,3 +53,10 @@ def append_file(space: Space, ref: str, file: pq.ParquetFile) -> bool:
 def _stored(column: pa.Field) -> pa.Field:
     """Return a column as it is stored: JSON is text."""
     return column.with_type(column.type.storage_type) if column.type == pa.json_() else column
+
+
+def _append(ds: Dataset, data: pa.Buffer | None, file: pq.ParquetFile, columns: pa.Schema) -> None:
+    if data is not None and adopt_file(ds, data, file):
+        return
+    batches = (batch.cast(columns) for batch in file.iter_batches(BATCH_ROWS))
+    ds.append(pa.RecordBatchReader.from_batches(columns, batches))

@@ -85,16 +85,16 @@ class Upload:
         self.closed = True
         file, self._file = self._file, BytesIO()
         try:
-            whole = open_whole(file)
-            if whole is not None:
-                if append_file(self._space, self._ref, whole):
-                    self._made(self._ref)
+            held = pa.py_buffer(file.getbuffer()) if isinstance(file, BytesIO) else None
+            whole = open_whole(file, held)
+            if whole is not None and append_file(self._space, self._ref, held, whole):
+                self._made(self._ref)
         finally:
             if not isinstance(file, BytesIO):  # whose bytes may still be looked at
                 file.close()
 
 
-def open_whole(file: IO[bytes]) -> pq.ParquetFile | None:
+def open_whole(file: IO[bytes], held: pa.Buffer | None) -> pq.ParquetFile | None:
     """Return a Parquet file that was written to its end, None for what a failing query left."""
     size = file.tell()
     if size < 3 * len(MAGIC):
@@ -104,5 +104,5 @@ def open_whole(file: IO[bytes]) -> pq.ParquetFile | None:
         return None
     file.seek(0)
     with suppress(pa.ArrowInvalid):  # bytes of a row that look like an end
-        return pq.ParquetFile(pa.py_buffer(file.getbuffer()) if isinstance(file, BytesIO) else file)
+        return pq.ParquetFile(file if held is None else held)
     return None

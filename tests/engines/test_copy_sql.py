@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 import dreamdb_arrow as vd
+from dreamdb_arrow.dataset import parquet
+from dreamdb_arrow.dataset.adopt import adopt_file
+from dreamdb_arrow.engines import copying
 
 
 @pytest.fixture
@@ -206,3 +209,87 @@ def test_statements_on_tables_are_refused_by_duckdb(con, statement):
     copy(con, "SELECT 1 AS n")
     with pytest.raises(duckdb.Error, match=r"(?i)(not an table|not a table|base table|view)"):
         con.execute(statement)
+
+
+# --- files that become stripes as they are, or nearly -------------------------------------------------------
+
+MANY = 70_000
+COLUMNS = {
+    "all kept": "range AS n, random() AS x, 'row ' || range % 50 AS r, range || ' rows' AS t, range % 2 = 0 AS b",
+    "some change": "range::INTEGER AS n, (range / 8)::FLOAT AS x, TIMESTAMP '2026-01-01' + to_seconds(range) AS w, 'a' AS t",
+    "with gaps": "CASE WHEN range % 3 = 0 THEN range END AS n, CASE WHEN range % 5 = 0 THEN 'x' || range END AS t",
+    "with anchors": "range * 7 AS _anchor, range AS n, 'x' AS t",
+    "with times": "make_timestamp_ns(range * 7) AS _time, range AS n",
+    "not in order": "(range * 7919) % 70000 AS _anchor, range AS n",
+}
+
+
+@pytest.fixture
+def adopted(monkeypatch):
+    """Return which files became stripes without being encoded again."""
+    told = []
+
+    def telling(*arguments):
+        told.append(adopt_file(*arguments))
+        return told[-1]
+
+    monkeypatch.setattr(parquet, "adopt_file", telling)
+    return told
+
+
+@pytest.mark.parametrize("columns", COLUMNS)
+def test_a_large_copy_holds_what_the_query_gave(con, tmp_path, adopted, columns):
+    con.execute(f"CREATE TABLE given AS SELECT {COLUMNS[columns]} FROM range({MANY})")
+    con.execute("COPY given TO 'dreamdb://new' (FORMAT parquet)")
+    assert adopted == [columns != "not in order"]
+    names = ", ".join(name for name, *_ in con.sql("DESCRIBE given").fetchall())
+    assert con.sql("SELECT count(*) FROM new").fetchall() == [(MANY,)]
+    assert con.sql(f"(SELECT {names} FROM new) EXCEPT ALL (SELECT {names} FROM given)").fetchall() == []
+    ds = vd.Dataset.open("new", backend=tmp_path / "s", cache_dir=tmp_path / "c")
+    before = ds.count()
+    con.execute("COPY (SELECT 3 AS n) TO 'dreamdb://new' (FORMAT parquet)")
+    ds.refresh().flush()
+    ds.compact()
+    assert ds.refresh().count() == before + 1
+    assert con.sql(f"(SELECT {names} FROM given) EXCEPT ALL (SELECT {names} FROM new)").fetchall() == []
+    assert vd.fsck(tmp_path / "s")["findings"] == []
+
+
+def test_declared_fields_that_are_left_out_are_null(con, adopted):
+    con.execute("FROM dreamdb_create('new', {n: 'int', c: 'categorical?', x: 'float?'})").fetchall()
+    copy(con, f"SELECT range AS n FROM range({MANY})")
+    assert adopted == [True]
+    assert con.sql("SELECT count(n), count(c), count(x) FROM new").fetchall() == [(MANY, 0, 0)]
+
+
+TOO_LONG = "repeat('x', 8193)"
+WRONG = [
+    (
+        f"CASE WHEN range = {MANY - 2} THEN 'nan'::DOUBLE ELSE range END AS f",
+        f"field 'f', row {MANY - 2}: nan",
+    ),
+    ("CASE WHEN range = 69000 THEN 'inf'::DOUBLE ELSE range END AS f", "field 'f', row 69000: inf"),
+    (f"CASE WHEN range = 69000 THEN {TOO_LONG} ELSE 't' || range END AS t", "field 't', row 69000"),
+    (f"CASE WHEN range = 69000 THEN {TOO_LONG} ELSE 't' END AS t", "field 't', row 69000"),
+    ("CASE WHEN range = 69000 THEN NULL ELSE range END AS n", "field 'n' is required, row 69000"),
+    ("range AS n, 1 AS more", "unknown field 'more'"),
+    ("range // 2 AS _anchor, range AS n", "anchor 0 is given twice"),
+    ("range - 1 AS _anchor, range AS n", "'_anchor', row 0: -1 is outside"),
+]
+
+
+@pytest.mark.parametrize(("columns", "told"), WRONG)
+def test_a_large_copy_is_checked_as_any_append(con, columns, told):
+    con.execute("FROM dreamdb_create('new', {f: 'float?', t: 'string?', n: 'int'})").fetchall()
+    before = versions(con, "new")
+    given = columns if " AS n" in columns else f"{columns}, range AS n"
+    with pytest.raises(duckdb.Error, match=told):
+        copy(con, f"SELECT {given} FROM range({MANY})")
+    assert versions(con, "new") == before
+
+
+def test_a_file_larger_than_what_waits_in_memory(con, monkeypatch, adopted):
+    monkeypatch.setattr(copying, "MEMORY_MAX", 1 << 16)
+    copy(con, f"SELECT range AS n, random() AS x FROM range({MANY})")
+    assert adopted == []
+    assert con.sql("SELECT count(*), sum(n) FROM new").fetchall() == [(MANY, MANY * (MANY - 1) // 2)]
