@@ -7,7 +7,7 @@
 -- from the types of its columns. It happens as in dreamdb_branch.
 --
 --   flush    when Tracks, which other SDKs read, are brought up to date: `manual` (dreamdb_flush) or `commit` (always)
--- Example: FROM dreamdb_create('night', {label: 'categorical', n: 'int?', embedding: 'embedding[2]?'});
+-- Example: FROM dreamdb_create('notes', {label: 'categorical', n: 'int?', embedding: 'embedding[2]?'});
 CREATE OR REPLACE MACRO dreamdb_create(ref, schema, flush := 'manual') AS TABLE
   SELECT done.ref AS ref, done.version AS version
   FROM (SELECT unnest(CASE WHEN told.error IS NULL THEN [told] ELSE error(told.error) END) AS done

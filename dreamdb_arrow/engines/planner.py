@@ -24,6 +24,7 @@ from dreamdb_arrow.columnar.stripe import encode_stripe
 from dreamdb_arrow.dataset.items import list_items
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.arguments import time_range
+from dreamdb_arrow.engines.help import help_table
 from dreamdb_arrow.engines.plans import (
     Source,
     error_sql,
@@ -243,6 +244,8 @@ class Planner:
         return pa.array([held[n] for n in named.dictionary.to_pylist()], pa.string()).take(named.indices)
 
     def _table(self, kind: str, version: Any, name: str | None) -> pa.Table:
+        if kind == "help":
+            return help_table(name)
         of_field = OF_FIELDS.get(kind)
         return (
             TABLES[kind](self._space, version) if of_field is None else of_field(self._space, version, name)
