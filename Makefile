@@ -83,8 +83,9 @@ fuzz: $(STAMP)  ## 200,000 damaged inputs for every decoder, in processes of lim
 faults: $(STAMP)  ## all tests with failing stores and killed processes, the long ones too
 	@$(RUN) -m pytest -n 2 -m "slow or not slow" tests/faults $(TEST_ARGS)
 
-docs: $(STAMP)  ## write docs/coverage.md and docs/cli.md again, then run every block of the documents
+docs: $(STAMP)  ## write docs/coverage.md, docs/cli.md and docs/sql.md again, then run every block of the documents
 	@$(RUN) docs/generate_cli.py --write
+	@$(RUN) docs/generate_sql.py --write
 	@$(RUN) conformance/coverage.py --write
 	@$(RUN) -m pytest tests/test_docs.py tests/test_repository.py $(TEST_ARGS)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -33,7 +34,7 @@ from dreamdb_arrow.engines.macros import copy_macros, keep_macros, kept_macros, 
 from dreamdb_arrow.engines.planner import Outlines, Planner, outline_refs
 from dreamdb_arrow.engines.plans import FILES_SQL, MEDIA_REF_SQL, identifier, literal
 from dreamdb_arrow.engines.plans_take import VALUE_TYPES, value_function
-from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 
 DuckDBError: TypeAlias = duckdb.Error
 Guard: TypeAlias = Callable[[str], None]
@@ -101,6 +102,17 @@ def attach(
     return Session(con, space, as_, outlines=outline_refs(space), guard=guard)
 
 
+def refs_as_files(space: Space, protocol: str, made: Callable[[str], None]) -> Any:
+    """Return the Refs as a filesystem of fsspec; None where that is not installed."""
+    try:
+        copying = import_module("dreamdb_arrow.engines.copying")
+    except ModuleNotFoundError as error:
+        if error.name != "fsspec":
+            raise
+        return None
+    return copying.Refs(space, protocol, made)
+
+
 def bare_function(function: Callable[..., Any], count: int) -> Callable[..., Any]:
     """Return a function of that many columns without annotations: DuckDB would evaluate them, which takes 0.1 ms each."""
 
@@ -163,6 +175,7 @@ class Session:
         self._create_functions(con)
         self._create_macros(con, kept)
         self._make_views(con, outlines)
+        self._open_files(con)
         self._con = weakref.ref(con)
         self._finalizer = weakref.finalize(con, self._outlive)
         self._finalizer.atexit = False
@@ -236,6 +249,22 @@ class Session:
             return made  # without a comment: `connect` is to be quick
         return f"{made} COMMENT ON VIEW {view} IS {literal(outlines.comments[name])};"
 
+    def _show(self, ref: str) -> None:
+        """Make the view of a new Ref, for the statements that come next."""
+        with suppress(DreamDBError, OSError), self._aux.cursor() as cursor:
+            self._make_views(cursor, outline_refs(self.space, [ref]))
+
+    def _open_files(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Let COPY write to Refs, as `dreamdb://ref`; in a schema, as `dreamdb+schema://ref`. Strangers' SQL may not."""
+        if self._guard is not None:
+            return
+        protocol = "dreamdb" if self.schema is None else f"dreamdb+{self.schema}"
+        files = refs_as_files(self.space, protocol, self._show)
+        if files is not None:
+            with suppress(duckdb.Error):  # an earlier session of this database goes by that name
+                con.unregister_filesystem(protocol)
+            con.register_filesystem(files)
+
     def _view(self, name: str) -> tuple[str, str]:
         call = f"{self._qualified('dreamdb_scan')}({literal(name)})"
         return f"{self._place}.{identifier(name)}", call
@@ -275,7 +304,13 @@ class Session:
             ("plan", self._planner.plan, [*[TEXT] * 6, "UBIGINT", TEXT], TEXT, volatile),
             ("files", self._planner.files, [TEXT], FILES_SQL, volatile | arrow),
             ("knn", knn.answer, [TEXT, TEXT, "FLOAT[]", TEXT, "UBIGINT", TEXT], FOUND_SQL, volatile | arrow),
-            ("effect", Effects(self.space, self.matching).do, [TEXT, "VARCHAR[]"], DONE_SQL, volatile),
+            (
+                "effect",
+                Effects(self.space, self.matching, self._show).do,
+                [TEXT, "VARCHAR[]"],
+                DONE_SQL,
+                volatile,
+            ),
             ("hits", knn.hits, [TEXT, "FLOAT[]", "BIGINT[]"], HITS_SQL, volatile),
             ("vector", self._late.vectors_of(None), KEYED, "FLOAT[]", arrow),
             ("media", self._late.media, [TEXT, TEXT, MEDIA_REF_SQL], "BLOB", arrow),

@@ -8,14 +8,17 @@ asks for the columns. What was done stays done when the transaction is rolled ba
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.vectors import I64
+from dreamdb_arrow.dataset.create import create_dataset
 from dreamdb_arrow.dataset.dataset import Dataset
 from dreamdb_arrow.dataset.delete import as_anchors
+from dreamdb_arrow.dataset.inferred import declared_schema
 from dreamdb_arrow.dataset.scan import TIME_MAX
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
@@ -28,7 +31,7 @@ Matching = Callable[[str, Address, str, int, int], I64]  # of a Ref, a version, 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was done: the Ref, the version it names now, and how many rows it was about, where that is known."""
+    """What was done: the Ref, the version it names now, and how many rows, stripes or cells it was about."""
 
     ref: str
     version: str
@@ -37,10 +40,15 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """The effects on one Space; `matching` finds the anchors of the rows of a version that satisfy a condition, in a range."""
+    """The effects on one Space.
+
+    matching  finds the anchors of the rows of a version that satisfy a condition, in a range
+    made      is told the name of each new dataset
+    """
 
     space: Space
     matching: Matching
+    made: Callable[[str], None]
 
     def do(self, kind: str, arguments: Arguments) -> dict[str, Any]:
         """Do what a macro asks for, and return one value of DONE_SQL; an error comes back as a line of text."""
@@ -104,8 +112,43 @@ def _delete(effects: Effects, arguments: Arguments) -> Done:
     return Done(ds.ref_name(), version, rows)
 
 
+def _create(effects: Effects, arguments: Arguments) -> Done:
+    ref, schema, mode = arguments
+    name, space = named("ref", ref), effects.space
+    fields = declared_schema(json.loads(named("schema", schema))).fields
+    version = create_dataset(space.store, name, fields, named("flush", mode), time.time_ns)
+    effects.made(name)
+    return Done(name, str(version))
+
+
+def _flush(effects: Effects, arguments: Arguments) -> Done:
+    (ref,) = arguments
+    ds = dataset_at(effects.space, ref)
+    stripes = ds.flush()
+    return Done(ds.ref_name(), ds.current_manifest(), stripes)
+
+
+def _compact(effects: Effects, arguments: Arguments) -> Done:
+    (ref,) = arguments
+    ds = dataset_at(effects.space, ref)
+    told = ds.compact()
+    return Done(ds.ref_name(), ds.current_manifest(), told["stripes_before"] - told["stripes_after"])
+
+
+def _index(effects: Effects, arguments: Arguments) -> Done:
+    ref, field, k, seed = arguments
+    ds = dataset_at(effects.space, ref)
+    cells = None if k is None else int(k)
+    told = ds.rebuild_ivf(named("field", field), k=cells, seed=int(named("seed", seed)))
+    return Done(ds.ref_name(), ds.current_manifest(), told["cells_after"])
+
+
 EFFECTS: Final[Mapping[str, Callable[[Effects, Arguments], Done]]] = {
     "delete": _delete,
+    "create": _create,
+    "flush": _flush,
+    "compact": _compact,
+    "index": _index,
     "branch": _branch,
     "snapshot": _snapshot,
     "merge": _merge,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -25,6 +25,7 @@ from dreamdb_arrow.columnar.stripe import encode_stripe
 from dreamdb_arrow.dataset.items import list_items
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.arguments import time_range
+from dreamdb_arrow.engines.help import help_table
 from dreamdb_arrow.engines.plans import (
     Source,
     error_sql,
@@ -87,9 +88,9 @@ class _Outline:
     dims: frozenset[int] = frozenset()
 
 
-def outline_refs(space: Space) -> Outlines:
-    """Return the outlines of all Refs."""
-    names = space.store.list_refs()
+def outline_refs(space: Space, refs: Sequence[str] | None = None) -> Outlines:
+    """Return the outlines of some Refs, all unless told."""
+    names = space.store.list_refs() if refs is None else refs
     outline = cache(partial(_outline_of, space))  # branches and snapshots often name one version
     found: dict[str, _Outline] = {}
     versions: set[Address] = set()
@@ -273,6 +274,8 @@ class Planner:
         return pa.array([held[n] for n in named.dictionary.to_pylist()], pa.string()).take(named.indices)
 
     def _table(self, kind: str, version: Any, name: str | None) -> pa.Table:
+        if kind == "help":
+            return help_table(name)
         of_field = OF_FIELDS.get(kind)
         return (
             TABLES[kind](self._space, version) if of_field is None else of_field(self._space, version, name)

@@ -136,7 +136,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-OF_SPACES: Final = frozenset({"refs", "stats"})  # tables that are of no version
+OF_SPACES: Final = frozenset({"refs", "stats", "help"})  # tables that are of no version
 TABLES: Final[Mapping[str, Callable[[Space, Any], pa.Table]]] = {
     "refs": _refs,
     "stats": _stats,

@@ -4,7 +4,7 @@
 -- `_distance`. Each member is asked for its own k nearest, so the answer is as exact as theirs; of equal distances the member
 -- and then the anchor decide. Members without the field are left out.
 --
--- Example: SELECT _source, _anchor, _distance FROM dreamdb_federation_search('v', [0.1, 0.7], k := 5);
+-- Example: SELECT _source, _anchor, _distance FROM dreamdb_federation_search('embedding', [0.1, 0.7], k := 5);
 CREATE OR REPLACE MACRO dreamdb_federation_search(field, query, k := 10, nprobe := NULL, recall := NULL, pool := NULL,
                                                   t0 := NULL, t1 := NULL, filter := NULL, as_of := NULL) AS TABLE
   WITH __dreamdb_asked AS (SELECT query::FLOAT[] AS __query, NULL::BIGINT[] AS __anchors)

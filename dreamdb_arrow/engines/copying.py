@@ -1,0 +1,108 @@
+"""COPY ... TO 'dreamdb://ref': the Parquet file that DuckDB writes, as rows of one commit. Spec 0006.
+
+DuckDB is given a filesystem whose files are Refs. A file that is written is kept, in memory or, when it is large, in the local
+cache, and appended when DuckDB closes it: then a footer at its end says that the query went through. A query that fails
+leaves a file without one, and no version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from io import BytesIO
+from tempfile import TemporaryFile
+from typing import IO, Any, Final, NoReturn
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dreamdb_arrow.dataset.parquet import append_file, check_target
+from dreamdb_arrow.dataset.space import Space
+from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
+
+MEMORY_MAX: Final = 64 << 20  # bytes of a file that wait in memory; more of them go to the disk
+MAGIC: Final = b"PAR1"  # at both ends of a Parquet file
+
+Made = Callable[[str], None]
+
+
+class Refs(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """The Refs of a Space as files that can be written once; `made` is told the name of each Ref that is new."""
+
+    cachable = False
+
+    def __init__(self, space: Space, protocol: str, made: Made) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self._space, self._made = space, made
+
+    def info(self, path: str, **_: Any) -> NoReturn:
+        """Say that nothing is there: DuckDB asks so as to know whether it would write over a file."""
+        raise FileNotFoundError(path)
+
+    def ls(self, *_: Any, **__: Any) -> list[Any]:
+        """Return nothing, which DuckDB asks about the folders of a partitioned COPY; `_open` refuses these."""
+        return []
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> Upload:
+        ref = path.removeprefix(f"{self.protocol}://")
+        if "w" not in mode:
+            raise UnsupportedError(f"{path} is there to be written; read it by FROM dreamdb_scan('{ref}')")
+        return Upload(self._space, check_target(ref), self._made)
+
+
+class Upload:
+    """A Parquet file on its way to a Ref."""
+
+    def __init__(self, space: Space, ref: str, made: Made) -> None:
+        self._space, self._ref, self._made = space, ref, made
+        self._file: IO[bytes] = BytesIO()
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        """Take the next bytes. Raises InvalidInputError for another format than Parquet."""
+        if self._file.tell() == 0 and bytes(data[: len(MAGIC)]) != MAGIC:
+            raise InvalidInputError(
+                "dreamdb:// takes rows as Parquet: COPY ... TO 'dreamdb://ref' (FORMAT parquet)"
+            )
+        if isinstance(self._file, BytesIO) and self._file.tell() + len(data) > MEMORY_MAX:
+            held, self._file = self._file, TemporaryFile(dir=self._space.cache.root)  # noqa: SIM115 - `close` closes it
+            self._file.write(held.getbuffer())
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        """Return how many bytes there are."""
+        return self._file.tell()
+
+    def flush(self) -> None:
+        """Do nothing: the rows are on the disk when the commit is."""
+
+    def close(self) -> None:
+        """Append the rows as one commit, if the file is whole."""
+        if self.closed:
+            return
+        self.closed = True
+        file, self._file = self._file, BytesIO()
+        try:
+            held = pa.py_buffer(file.getbuffer()) if isinstance(file, BytesIO) else None
+            whole = open_whole(file, held)
+            if whole is not None and append_file(self._space, self._ref, held, whole):
+                self._made(self._ref)
+        finally:
+            if not isinstance(file, BytesIO):  # whose bytes may still be looked at
+                file.close()
+
+
+def open_whole(file: IO[bytes], held: pa.Buffer | None) -> pq.ParquetFile | None:
+    """Return a Parquet file that was written to its end, None for what a failing query left."""
+    size = file.tell()
+    if size < 3 * len(MAGIC):
+        return None
+    file.seek(size - len(MAGIC))
+    if file.read() != MAGIC:
+        return None
+    file.seek(0)
+    with suppress(pa.ArrowInvalid):  # bytes of a row that look like an end
+        return pq.ParquetFile(file if held is None else held)
+    return None
