@@ -33,6 +33,7 @@ from dreamdb_arrow.engines.macros import copy_macros, keep_macros, kept_macros, 
 from dreamdb_arrow.engines.planner import Outlines, Planner, outline_refs
 from dreamdb_arrow.engines.plans import FILES_SQL, MEDIA_REF_SQL, identifier, literal
 from dreamdb_arrow.engines.plans_take import VALUE_TYPES, value_function
+from dreamdb_arrow.engines.scope import EVERYTHING, Scope
 from dreamdb_arrow.errors import InvalidInputError
 
 DuckDBError: TypeAlias = duckdb.Error
@@ -86,6 +87,7 @@ def attach(
     as_: str | None = None,
     *,
     guard: Guard | None = None,
+    scope: Scope = EVERYTHING,
     **options: Any,
 ) -> Session:
     """Give a connection that is there already the table functions and views of a Space.
@@ -95,10 +97,11 @@ def attach(
         backend: the Space.
         as_: a schema to put them in, so that `FROM d.hello` and `FROM d.dreamdb_scan('hello')` work.
         guard: looks at each `filter` first, and raises where it must not run; for servers.
+        scope: which Refs and which time there are; for servers.
         options: as for `connect`.
     """
     space = backend if isinstance(backend, Space) else Space(backend, **options)
-    return Session(con, space, as_, outlines=outline_refs(space), guard=guard)
+    return Session(con, space, as_, outlines=outline_refs(space, scope), guard=guard, scope=scope)
 
 
 def bare_function(function: Callable[..., Any], count: int) -> Callable[..., Any]:
@@ -137,7 +140,7 @@ class Session:
         outlines: of the Refs that get a view each.
         kept: a file that holds the macros, or will; for a new database in memory.
         planner: one that has looked ahead, where there is one, for functions in `main`.
-        guard: as for `attach`.
+        guard, scope: as for `attach`.
     """
 
     def __init__(
@@ -150,11 +153,12 @@ class Session:
         kept: Path | None = None,
         planner: Planner | None = None,
         guard: Guard | None = None,
+        scope: Scope = EVERYTHING,
     ) -> None:
-        self.space, self.schema, self._guard = space, schema, guard
+        self.space, self.schema, self._guard, self._scope = space, schema, guard, scope
         self._aux = con.cursor()  # a callback may not use the connection that it is called from
         prefix = PREFIX if schema is None else f"{PREFIX}{next(_NAMES)}_"
-        self._planner = planner or Planner(space, prefix)
+        self._planner = planner or Planner(space, prefix, scope)
         self._late = LateColumns(space)
         self._functions: dict[str, Callable[..., Any]] = {}
         self._create_functions(con)
@@ -210,7 +214,7 @@ class Session:
         con = self._con()
         if con is None:
             raise InvalidInputError("the connection of this session is gone")
-        outlines = outline_refs(self.space)
+        outlines = outline_refs(self.space, self._scope)
         self._make_views(con, outlines)
         for name in self._made_views(con) - set(outlines.plans):
             con.execute(f"DROP VIEW IF EXISTS {self._view(name)[0]}")
@@ -248,14 +252,20 @@ class Session:
     # ---------------------------------------------------------------- functions and macros
 
     def _create_functions(self, con: duckdb.DuckDBPyConnection) -> None:
-        knn = Knn(self.space, self._planner.version, self.matching)
+        knn = Knn(self.space, self._planner.version, self.matching, self._scope)
         arrow = {"type": "arrow"}
         volatile = {"side_effects": True}
         made: list[tuple[str, Callable[..., Any], Sequence[str], str, dict[str, Any]]] = [
             ("plan", self._planner.plan, [*[TEXT] * 6, "UBIGINT", TEXT], TEXT, volatile),
             ("files", self._planner.files, [TEXT], FILES_SQL, volatile | arrow),
             ("knn", knn.answer, [TEXT, TEXT, "FLOAT[]", TEXT, "UBIGINT", TEXT], FOUND_SQL, volatile | arrow),
-            ("effect", Effects(self.space, self.matching).do, [TEXT, "VARCHAR[]"], DONE_SQL, volatile),
+            (
+                "effect",
+                Effects(self.space, self.matching, self._scope).do,
+                [TEXT, "VARCHAR[]"],
+                DONE_SQL,
+                volatile,
+            ),
             ("hits", knn.hits, [TEXT, "FLOAT[]", "BIGINT[]"], HITS_SQL, volatile),
             ("vector", self._late.vectors_of(None), KEYED, "FLOAT[]", arrow),
             ("media", self._late.media, [TEXT, TEXT, MEDIA_REF_SQL], "BLOB", arrow),
