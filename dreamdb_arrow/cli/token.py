@@ -12,8 +12,8 @@ from typing import Any, Final
 from dreamdb_arrow.cli.failures import OK, UsageError
 from dreamdb_arrow.cli.values import json_text
 from dreamdb_arrow.dataset.scan import TIME_MAX
+from dreamdb_arrow.dataset.scope import Scope
 from dreamdb_arrow.engines.arguments import as_time_ns
-from dreamdb_arrow.engines.scope import Scope
 from dreamdb_arrow.servers.grants import NO_LIMITS, READ, Grant, Limits
 from dreamdb_arrow.servers.tokens import ID_BYTES, Claims, check_claims, new_key, read_keys, read_token, sign
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.vectors import I64
+from dreamdb_arrow.dataset.scope import EVERYTHING, Scope
 from dreamdb_arrow.dataset.space import Backend, Space
 from dreamdb_arrow.engines.effects import DONE_SQL, Effects
 from dreamdb_arrow.engines.knn import FOUND_SQL, HITS_SQL, Knn
@@ -33,7 +34,6 @@ from dreamdb_arrow.engines.macros import copy_macros, keep_macros, kept_macros, 
 from dreamdb_arrow.engines.planner import Outlines, Planner, outline_refs
 from dreamdb_arrow.engines.plans import FILES_SQL, MEDIA_REF_SQL, identifier, literal
 from dreamdb_arrow.engines.plans_take import VALUE_TYPES, value_function
-from dreamdb_arrow.engines.scope import EVERYTHING, Scope
 from dreamdb_arrow.errors import InvalidInputError
 
 DuckDBError: TypeAlias = duckdb.Error

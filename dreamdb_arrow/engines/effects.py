@@ -17,8 +17,8 @@ from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.dataset import Dataset
 from dreamdb_arrow.dataset.delete import as_anchors
 from dreamdb_arrow.dataset.scan import TIME_MAX
+from dreamdb_arrow.dataset.scope import EVERYTHING, Scope
 from dreamdb_arrow.dataset.space import Space
-from dreamdb_arrow.engines.scope import EVERYTHING, Scope
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError, RefNotFoundError, UnsupportedError
 
 DONE_SQL: Final = "STRUCT(ref VARCHAR, version VARCHAR, rows BIGINT, error VARCHAR)"

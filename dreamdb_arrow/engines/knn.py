@@ -16,12 +16,12 @@ from dreamdb_arrow.codec.distinct import distinct
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.delete import check_anchors
+from dreamdb_arrow.dataset.scope import EVERYTHING, Scope
 from dreamdb_arrow.dataset.search import Report, search
 from dreamdb_arrow.dataset.searching import as_queries
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.arguments import time_range
 from dreamdb_arrow.engines.late_columns import whole
-from dreamdb_arrow.engines.scope import EVERYTHING, Scope
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 
 HITS: Final = pa.list_(pa.struct([("_anchor", pa.int64()), ("_distance", pa.float64())]))

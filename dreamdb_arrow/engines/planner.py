@@ -22,6 +22,7 @@ from dreamdb_arrow.columnar.hidden import COPY_ALL, NAMED_MAX, SHARE
 from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.stripe import encode_stripe
 from dreamdb_arrow.dataset.items import list_items
+from dreamdb_arrow.dataset.scope import EVERYTHING, Scope
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.arguments import time_range
 from dreamdb_arrow.engines.plans import (
@@ -36,7 +37,6 @@ from dreamdb_arrow.engines.plans import (
 )
 from dreamdb_arrow.engines.plans_take import search_sql, take_sql
 from dreamdb_arrow.engines.recent import Recent
-from dreamdb_arrow.engines.scope import EVERYTHING, Scope
 from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, diff_table, index_table, refs_within
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest

@@ -14,9 +14,9 @@ from dreamdb_arrow.columnar.deleted import read_tombstone_list
 from dreamdb_arrow.dataset.diff import diff_rows
 from dreamdb_arrow.dataset.index_status import index_status
 from dreamdb_arrow.dataset.inspect import constants, history, objects, refs, schema_rows, tracks
+from dreamdb_arrow.dataset.scope import Scope
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.dataset.stats import BYTES, REQUESTS, space_stats
-from dreamdb_arrow.engines.scope import Scope
 from dreamdb_arrow.errors import InvalidInputError
 
 Tabulate = Callable[[Space, Address], pa.Table]

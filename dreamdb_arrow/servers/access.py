@@ -1,4 +1,4 @@
-"""Who asks a server, and what was asked: users with passwords, tokens, and the audit log. Spec 0023, ADR 0042, 0045.
+"""Who asks a server, and what was asked: users with passwords, tokens, and the audit log. Spec 0023.
 
 Every server has callers come through `Access.user_of` (an `authorization` header) or `Access.by_password` (a name and a password, which
 may be a token), and then runs their SQL in the database that `Sandboxes.lent` gives for that user, and in no other: verbs, scope

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import Final
 
+from dreamdb_arrow.dataset.scope import EVERYTHING, Scope
 from dreamdb_arrow.engines.effects import EFFECTS
-from dreamdb_arrow.engines.scope import EVERYTHING, Scope
 from dreamdb_arrow.errors import UnsupportedError
 
 READ, APPEND = "read", "append"

@@ -122,7 +122,7 @@ class Sandbox:
         """Refuse a table function of ours that is not granted."""
         name = _table_function(node)
         if name in macro_texts():
-            self._grant.check_function(name, may_write=may_write)  # 0023-R7, R10
+            self._grant.check_function(name, may_write=may_write)  # 0023-R7, 0023-R10
 
     def _tree(self, sql: str) -> Any:
         with self._parser.cursor() as cursor:  # json_serialize_sql takes SELECT and its kin only

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.dataset.scan import TIME_MAX
-from dreamdb_arrow.engines.scope import Scope, is_pattern
+from dreamdb_arrow.dataset.scope import Scope, is_pattern
 from dreamdb_arrow.errors import CanonicalError, InvalidInputError
 from dreamdb_arrow.servers.grants import NO_LIMITS, READ, VERBS, Grant, Limits, User
 
@@ -32,7 +32,8 @@ SKEW_S: Final = 60  # how far the clocks of who signs and who checks may differ
 KEY_BYTES: Final = 32
 KEYS_MAX: Final = 8
 ID_BYTES: Final = 8
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+NAME_CHARACTERS: Final = 64
+_NAME: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{NAME_CHARACTERS}}}")
 _NEEDED: Final = frozenset({"exp", "iat", "id", "refs", "sub", "verbs"})
 _OPTIONAL: Final = frozenset({"memory", "rows", "seconds", "t0", "t1"})
 _LINE: Final = re.compile(rf"[0-9a-f]{{{2 * KEY_BYTES}}}")

@@ -74,7 +74,7 @@ def call_of(context: Any) -> Call:
 
 @contextmanager
 def told(audit: Audit, call: Call, verb: str, what: str) -> Iterator[None]:
-    """Note a call in the log, and turn what goes wrong into one line for the client."""
+    """Note a call in the log, and turn what goes wrong into one line for the client (0023-R12)."""
     try:
         yield
     except (DreamDBError, DuckDBError, pa.ArrowException, OSError) as error:

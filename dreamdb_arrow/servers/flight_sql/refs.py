@@ -11,9 +11,9 @@ import pyarrow.flight as fl
 
 from dreamdb_arrow.codec.address import parse_address
 from dreamdb_arrow.columnar.overlaps import overlapping
+from dreamdb_arrow.dataset.scope import Scope
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.plans import literal
-from dreamdb_arrow.engines.scope import Scope
 from dreamdb_arrow.errors import InvalidInputError
 
 KIND: Final = "dreamdb-rows"  # the first key of our tickets, which are JSON; those of Flight SQL never begin with a brace
