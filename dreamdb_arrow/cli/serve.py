@@ -17,7 +17,8 @@ from dreamdb_arrow.cli.failures import OK, UsageError
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.errors import UnsupportedError
 from dreamdb_arrow.servers.access import Access, Audit, read_users
-from dreamdb_arrow.servers.sandbox import Limits
+from dreamdb_arrow.servers.grants import Limits
+from dreamdb_arrow.servers.tokens import read_keys
 
 PLAIN, SECURE = "grpc", "grpc+tls"
 EVERY_S: Final = 0.2
@@ -33,9 +34,9 @@ def run(args: Namespace) -> int:
     space = Space(args.backend, cache_dir=args.cache_dir, offline=args.offline)
     module: Any = import_module("dreamdb_arrow.servers.flight_sql.server")  # loads protobuf
     settings = module.Settings(
-        access=read_users(args.users) if args.users else Access(),
+        access=_access(args),
         audit=Audit(args.audit_log),
-        limits=Limits(f"{args.memory}B", args.max_seconds, args.max_rows),
+        limits=Limits(args.memory, args.max_seconds, args.max_rows),
         certificate=args.tls_cert,
         key=args.tls_key,
     )
@@ -49,6 +50,11 @@ def run(args: Namespace) -> int:
     return OK
 
 
+def _access(args: Namespace) -> Access:
+    keys = read_keys(args.token_keys) if args.token_keys else ()
+    return read_users(args.users, keys) if args.users else Access(keys=keys)
+
+
 def _place(args: Namespace) -> SplitResult:
     """Return where to listen. Raises UsageError where the line leaves a door open that it should not."""
     if not args.flight_sql:
@@ -60,8 +66,8 @@ def _place(args: Namespace) -> SplitResult:
         raise UsageError("--tls-cert and --tls-key come together", "serve")
     if (where.scheme == SECURE) != bool(args.tls_cert):
         raise UsageError("grpc+tls:// and --tls-cert with --tls-key come together", "serve")
-    if not _is_this_machine(where.hostname) and not (args.users and args.tls_cert):
-        raise UsageError("other machines are served with --users and TLS only", "serve")
+    if not _is_this_machine(where.hostname) and not ((args.users or args.token_keys) and args.tls_cert):
+        raise UsageError("other machines are served with --users or --token-keys, and TLS only", "serve")
     return where
 
 

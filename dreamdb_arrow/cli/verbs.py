@@ -292,17 +292,48 @@ def _demo(parser: ArgumentParser) -> None:
     parser.add_argument("--query", metavar="SENTENCE", help="what the semantic search looks for")
 
 
+def _token(parser: ArgumentParser) -> None:
+    key = "the file of keys: the first signs; --new-key makes it"
+    parser.add_argument("--key", metavar="FILE", type=Path, required=True, help=key)
+    parser.add_argument("--new-key", action="store_true", help="make the file, which must not be there yet")
+    parser.add_argument("--user", metavar="NAME", help="for whom, as logs will tell")
+    refs = "which refs, such as sales, 'sales/*' or '*'; may be repeated"
+    parser.add_argument("--refs", metavar="PATTERN", action="append", default=[], help=refs)
+    verbs = "read (unless told otherwise), append, branch, delete, merge, revert or snapshot; may be repeated"
+    parser.add_argument("--verbs", metavar="VERB", action="append", default=[], help=verbs)
+    between = "only rows with t0 <= _anchor < t1, as nanoseconds or timestamps; such a token only reads"
+    parser.add_argument("--t0", metavar="TIME", help=between)
+    parser.add_argument("--t1", metavar="TIME", help="where that ends")
+    parser.add_argument(
+        "--expires", metavar="TIME", default="1h", help="for how long, such as 30m, 8h, 7d (1h)"
+    )
+    memory = "what its statements together may use"
+    parser.add_argument("--memory", metavar="SIZE", type=byte_count, help=memory)
+    parser.add_argument(
+        "--max-seconds", metavar="S", type=whole_number, help="how long one statement may take"
+    )
+    parser.add_argument(
+        "--max-rows", metavar="N", type=whole_number, help="how many rows one statement may give"
+    )
+    parser.add_argument(
+        "--show", metavar="TOKEN", help="instead, check a token and tell what it says; - for stdin"
+    )
+    _json(parser)
+
+
 def _serve(parser: ArgumentParser) -> None:
     where = "where to listen, such as grpc://127.0.0.1:31337; grpc+tls:// with a certificate; port 0 takes a free one"
     parser.add_argument("--flight-sql", metavar="URL", help=where)
     users = "a file of users, a line each: name:read:password or name:write:password (all may come and write)"
     parser.add_argument("--users", metavar="FILE", type=Path, help=users)
+    keys = "a file of keys, a line each: whoever has a token that one of them signed may do what it says"
+    parser.add_argument("--token-keys", metavar="FILE", type=Path, help=keys)
     parser.add_argument("--tls-cert", metavar="FILE", type=Path, help="the certificate, in PEM")
     parser.add_argument("--tls-key", metavar="FILE", type=Path, help="its private key, in PEM")
     parser.add_argument(
         "--audit-log", metavar="FILE", type=Path, help="note each request there as a line of JSON"
     )
-    memory = "what all statements together may use (4GB)"
+    memory = "what all statements of one caller together may use (4GB)"
     parser.add_argument("--memory", metavar="SIZE", type=byte_count, default=4_000_000_000, help=memory)
     seconds = "how long one statement may take (300)"
     parser.add_argument("--max-seconds", metavar="S", type=some_number, default=300.0, help=seconds)
@@ -613,12 +644,12 @@ VERBS: Final = MappingProxyType(
             _cache,
         ),
         "serve": Verb(
-            "BACKEND --flight-sql URL [--users FILE] [--tls-cert FILE --tls-key FILE] [--audit-log FILE] [--memory SIZE] "
+            "BACKEND --flight-sql URL [--users FILE] [--token-keys FILE] [--tls-cert FILE --tls-key FILE] [--audit-log FILE] [--memory SIZE] "
             "[--max-seconds S] [--max-rows N]",
             "serve a Space to ADBC, Flight SQL and Arrow Flight clients",
             "Needs the extra: pip install 'dreamdb-arrow[flight]'. Clients query the refs as tables, with all table functions,\n"
-            "and append rows by bulk ingest. Their SQL reads this Space and nothing else. Without --users anybody who reaches\n"
-            "the port may read and write, so that is for this machine only; elsewhere TLS is asked for, too. What is cached\n"
+            "and append rows by bulk ingest. Their SQL reads this Space and nothing else. Without --users and --token-keys anybody\n"
+            "who reaches the port may read and write, so that is for this machine only; elsewhere TLS is asked for, too. What is cached\n"
             "goes to a folder of the server's own, unless --cache-dir is given. Ctrl-C ends it.",
             (
                 "dreamdb serve space --flight-sql grpc://127.0.0.1:31337",
@@ -627,6 +658,23 @@ VERBS: Final = MappingProxyType(
             ("backend",),
             1,
             _serve,
+        ),
+        "token": Verb(
+            "--key FILE [--new-key] --user NAME --refs PATTERN [--verbs VERB] [--t0 TIME] [--t1 TIME] [--expires TIME] "
+            "[--memory SIZE] [--max-seconds S] [--max-rows N] [--json] | --key FILE --show TOKEN [--json]",
+            "issue a token for a server, or show what one says",
+            "A token lets its bearer do some things with some refs for some time, on servers that have its key (dreamdb serve\n"
+            "--token-keys). Clients send it as a bearer token, or where a password is asked for. Keep the file of keys to\n"
+            "yourself: whoever reads it can issue any token.",
+            (
+                "dreamdb token --key keys --new-key --user ann --refs 'sales/*' --expires 8h",
+                "dreamdb token --key keys --user bob --refs hello --t0 2026-01-01 --t1 2026-02-01",
+                "dreamdb token --key keys --user loader --refs hello --verbs read --verbs append --expires 30d",
+                "dreamdb token --key keys --show - < token.txt",
+            ),
+            (),
+            0,
+            _token,
         ),
         "completions": Verb(
             "SHELL",

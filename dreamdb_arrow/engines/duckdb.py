@@ -26,6 +26,7 @@ import numpy as np
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.vectors import I64
+from dreamdb_arrow.dataset.scope import EVERYTHING, Scope
 from dreamdb_arrow.dataset.space import Backend, Space
 from dreamdb_arrow.engines.effects import DONE_SQL, Effects
 from dreamdb_arrow.engines.knn import FOUND_SQL, HITS_SQL, Knn
@@ -87,6 +88,7 @@ def attach(
     as_: str | None = None,
     *,
     guard: Guard | None = None,
+    scope: Scope = EVERYTHING,
     **options: Any,
 ) -> Session:
     """Give a connection that is there already the table functions and views of a Space.
@@ -96,10 +98,11 @@ def attach(
         backend: the Space.
         as_: a schema to put them in, so that `FROM d.hello` and `FROM d.dreamdb_scan('hello')` work.
         guard: looks at each `filter` first, and raises where it must not run; for servers.
+        scope: which Refs and which time there are; for servers.
         options: as for `connect`.
     """
     space = backend if isinstance(backend, Space) else Space(backend, **options)
-    return Session(con, space, as_, outlines=outline_refs(space), guard=guard)
+    return Session(con, space, as_, outlines=outline_refs(space, scope), guard=guard, scope=scope)
 
 
 def refs_as_files(space: Space, protocol: str, made: Callable[[str], None]) -> Any:
@@ -150,7 +153,7 @@ class Session:
         outlines: of the Refs that get a view each.
         kept: a file that holds the macros, or will; for a new database in memory.
         planner: one that has looked ahead, where there is one, for functions in `main`.
-        guard: as for `attach`.
+        guard, scope: as for `attach`.
     """
 
     def __init__(
@@ -164,12 +167,14 @@ class Session:
         planner: Planner | None = None,
         guard: Guard | None = None,
         catalog: str | None = None,
+        scope: Scope = EVERYTHING,
     ) -> None:
-        self.space, self.schema, self._guard, self.catalog = space, schema, guard, catalog
+        self.space, self.schema, self.catalog = space, schema, catalog
+        self._guard, self._scope = guard, scope
         self._aux = con.cursor()  # a callback may not use the connection that it is called from
         self._home = None if catalog is None else con.execute("SELECT current_database()").fetchall()[0][0]
         prefix = PREFIX if schema is None else f"{PREFIX}{next(_NAMES)}_"
-        self._planner = planner or Planner(space, prefix)
+        self._planner = planner or Planner(space, prefix, scope)
         self._late = LateColumns(space)
         self._functions: dict[str, Callable[..., Any]] = {}
         self._create_functions(con)
@@ -226,7 +231,7 @@ class Session:
         con = self._con()
         if con is None:
             raise InvalidInputError("the connection of this session is gone")
-        outlines = outline_refs(self.space)
+        outlines = outline_refs(self.space, self._scope)
         self._make_views(con, outlines)
         for name in self._made_views(con) - set(outlines.plans):
             con.execute(f"DROP VIEW IF EXISTS {self._view(name)[0]}")
@@ -252,7 +257,7 @@ class Session:
     def _show(self, ref: str) -> None:
         """Make the view of a new Ref, for the statements that come next."""
         with suppress(DreamDBError, OSError), self._aux.cursor() as cursor:
-            self._make_views(cursor, outline_refs(self.space, [ref]))
+            self._make_views(cursor, outline_refs(self.space, self._scope, [ref]))
 
     def _open_files(self, con: duckdb.DuckDBPyConnection) -> None:
         """Let COPY write to Refs, as `dreamdb://ref`; in a schema, as `dreamdb+schema://ref`. Strangers' SQL may not."""
@@ -297,7 +302,7 @@ class Session:
     # ---------------------------------------------------------------- functions and macros
 
     def _create_functions(self, con: duckdb.DuckDBPyConnection) -> None:
-        knn = Knn(self.space, self._planner.version, self.matching)
+        knn = Knn(self.space, self._planner.version, self.matching, self._scope)
         arrow = {"type": "arrow"}
         volatile = {"side_effects": True}
         made: list[tuple[str, Callable[..., Any], Sequence[str], str, dict[str, Any]]] = [
@@ -306,7 +311,7 @@ class Session:
             ("knn", knn.answer, [TEXT, TEXT, "FLOAT[]", TEXT, "UBIGINT", TEXT], FOUND_SQL, volatile | arrow),
             (
                 "effect",
-                Effects(self.space, self.matching, self._show).do,
+                Effects(self.space, self.matching, self._show, self._scope).do,
                 [TEXT, "VARCHAR[]"],
                 DONE_SQL,
                 volatile,

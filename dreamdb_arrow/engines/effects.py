@@ -20,8 +20,9 @@ from dreamdb_arrow.dataset.dataset import Dataset
 from dreamdb_arrow.dataset.delete import as_anchors
 from dreamdb_arrow.dataset.inferred import declared_schema
 from dreamdb_arrow.dataset.scan import TIME_MAX
+from dreamdb_arrow.dataset.scope import EVERYTHING, Scope
 from dreamdb_arrow.dataset.space import Space
-from dreamdb_arrow.errors import DreamDBError, InvalidInputError
+from dreamdb_arrow.errors import DreamDBError, InvalidInputError, RefNotFoundError, UnsupportedError
 
 DONE_SQL: Final = "STRUCT(ref VARCHAR, version VARCHAR, rows BIGINT, error VARCHAR)"
 
@@ -49,20 +50,31 @@ class Effects:
     space: Space
     matching: Matching
     made: Callable[[str], None]
+    scope: Scope = EVERYTHING
 
     def do(self, kind: str, arguments: Arguments) -> dict[str, Any]:
         """Do what a macro asks for, and return one value of DONE_SQL; an error comes back as a line of text."""
         try:
+            self._check_scope(kind, arguments)
             done = EFFECTS[kind](self, arguments)
         except (DreamDBError, OSError) as error:
-            line = " ".join(f"dreamdb: {error}".split())
+            told = RefNotFoundError(error.name) if isinstance(error, RefNotFoundError) else error
+            line = " ".join(f"dreamdb: {error if self.scope.has_all_refs else told}".split())
             return {"ref": None, "version": None, "rows": None, "error": line}
         return {"ref": done.ref, "version": done.version, "rows": done.rows, "error": None}
 
+    def _check_scope(self, kind: str, arguments: Arguments) -> None:
+        """Raise UnsupportedError for an effect outside of the scope, or that is not known to stay inside (0023-R9)."""
+        if not self.scope.has_all_time or not (self.scope.has_all_refs or kind in NAMES_REFS):
+            raise UnsupportedError(f"dreamdb_{kind} is not available to this token")
+        for ref in (arguments[place] for place in NAMES_REFS.get(kind, ())):
+            if ref is not None:
+                self.scope.check_ref(ref)
 
-def dataset_at(space: Space, ref: str | None, as_of: str | None = None) -> Dataset:
-    """Return a handle on a Ref. Raises InvalidInputError without one, RefNotFoundError."""
-    return Dataset(space, named("ref", ref), space.resolve(named("ref", ref), as_of))
+    def at(self, ref: str | None, as_of: str | None = None) -> Dataset:
+        """Return a handle on a Ref. Raises InvalidInputError without one, RefNotFoundError."""
+        name = named("ref", ref)
+        return Dataset(self.space, name, self.scope.resolve(self.space, name, as_of))
 
 
 def named(what: str, text: str | None) -> str:
@@ -74,31 +86,32 @@ def named(what: str, text: str | None) -> str:
 
 def _branch(effects: Effects, arguments: Arguments) -> Done:
     ref, name, as_of = arguments
-    made = dataset_at(effects.space, ref, as_of).branch(named("name", name))
+    made = effects.at(ref, as_of).branch(named("name", name))
     return Done(made.ref_name(), made.current_manifest())
 
 
 def _snapshot(effects: Effects, arguments: Arguments) -> Done:
     ref, label, as_of = arguments
-    made = dataset_at(effects.space, ref, as_of).snapshot(named("label", label))
+    made = effects.at(ref, as_of).snapshot(named("label", label))
     return Done(made["label"], made["manifest"])
 
 
 def _merge(effects: Effects, arguments: Arguments) -> Done:
     ref, branch, strategy = arguments
-    ds = dataset_at(effects.space, ref)
+    ds = effects.at(ref)
     return Done(ds.ref_name(), ds.merge(named("branch", branch), named("strategy", strategy)))
 
 
 def _revert(effects: Effects, arguments: Arguments) -> Done:
     ref, version = arguments
-    ds = dataset_at(effects.space, ref)
-    return Done(ds.ref_name(), ds.revert(named("version", version)))
+    ds = effects.at(ref)
+    back = effects.scope.resolve(effects.space, ds.ref_name(), named("version", version))
+    return Done(ds.ref_name(), ds.revert(str(back)))
 
 
 def _delete(effects: Effects, arguments: Arguments) -> Done:
     ref, condition, anchors, t0, t1, reason = arguments
-    ds = dataset_at(effects.space, ref)
+    ds = effects.at(ref)
     span = int(t0 or 0), TIME_MAX if t1 is None else int(t1)
     if (anchors is None) == (condition is None and t0 is None and t1 is None):
         raise InvalidInputError("name the rows to delete: by anchors, or by filter, t0 and t1")
@@ -123,21 +136,21 @@ def _create(effects: Effects, arguments: Arguments) -> Done:
 
 def _flush(effects: Effects, arguments: Arguments) -> Done:
     (ref,) = arguments
-    ds = dataset_at(effects.space, ref)
+    ds = effects.at(ref)
     stripes = ds.flush()
     return Done(ds.ref_name(), ds.current_manifest(), stripes)
 
 
 def _compact(effects: Effects, arguments: Arguments) -> Done:
     (ref,) = arguments
-    ds = dataset_at(effects.space, ref)
+    ds = effects.at(ref)
     told = ds.compact()
     return Done(ds.ref_name(), ds.current_manifest(), told["stripes_before"] - told["stripes_after"])
 
 
 def _index(effects: Effects, arguments: Arguments) -> Done:
     ref, field, k, seed = arguments
-    ds = dataset_at(effects.space, ref)
+    ds = effects.at(ref)
     cells = None if k is None else int(k)
     told = ds.rebuild_ivf(named("field", field), k=cells, seed=int(named("seed", seed)))
     return Done(ds.ref_name(), ds.current_manifest(), told["cells_after"])
@@ -153,4 +166,16 @@ EFFECTS: Final[Mapping[str, Callable[[Effects, Arguments], Done]]] = {
     "snapshot": _snapshot,
     "merge": _merge,
     "revert": _revert,
+}
+# Which arguments of an effect name Refs; one that stands here reaches no other Ref.
+NAMES_REFS: Final[Mapping[str, tuple[int, ...]]] = {
+    "delete": (0,),
+    "branch": (0, 1),
+    "snapshot": (0,),
+    "merge": (0, 1),
+    "revert": (0,),
+    "create": (0,),
+    "flush": (0,),
+    "compact": (0,),
+    "index": (0,),
 }

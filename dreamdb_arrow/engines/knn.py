@@ -16,6 +16,7 @@ from dreamdb_arrow.codec.distinct import distinct
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.delete import check_anchors
+from dreamdb_arrow.dataset.scope import EVERYTHING, Scope
 from dreamdb_arrow.dataset.search import Report, search
 from dreamdb_arrow.dataset.searching import as_queries
 from dreamdb_arrow.dataset.space import Space
@@ -53,6 +54,7 @@ class Knn:
     space: Space
     version: Versions
     allowed: Allowed
+    scope: Scope = EVERYTHING
 
     def answer(self, ref: Any, field: Any, queries: Any, options: Any, txid: Any, _: Any) -> Any:
         """Answer a batch of queries; those that share their arguments are searched together."""
@@ -127,7 +129,7 @@ class Knn:
         report: Report | None = None,
     ) -> tuple[I64, Any]:
         """Return anchors and distances as `search` does, for options as they come out of SQL."""
-        t0, t1 = time_range(options.get("t0"), options.get("t1"))
+        t0, t1 = self.scope.cut(*time_range(options.get("t0"), options.get("t1")))  # 0023-R10
         rows, listed = self.space.rows(version), options.get("anchors")
         allowed = self._allowed(rows, ref, options.get("filter"), t0, t1)
         if listed is not None:

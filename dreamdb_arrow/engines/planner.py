@@ -23,6 +23,7 @@ from dreamdb_arrow.columnar.hidden import COPY_ALL, NAMED_MAX, SHARE
 from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.stripe import encode_stripe
 from dreamdb_arrow.dataset.items import list_items
+from dreamdb_arrow.dataset.scope import EVERYTHING, Scope
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.arguments import time_range
 from dreamdb_arrow.engines.help import help_table
@@ -38,7 +39,7 @@ from dreamdb_arrow.engines.plans import (
 )
 from dreamdb_arrow.engines.plans_take import search_sql, take_sql
 from dreamdb_arrow.engines.recent import Recent
-from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, diff_table, index_table
+from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, diff_table, index_table, refs_within
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest
 from dreamdb_arrow.objects.schema import Field, decode_schema
@@ -88,9 +89,9 @@ class _Outline:
     dims: frozenset[int] = frozenset()
 
 
-def outline_refs(space: Space, refs: Sequence[str] | None = None) -> Outlines:
-    """Return the outlines of some Refs, all unless told."""
-    names = space.store.list_refs() if refs is None else refs
+def outline_refs(space: Space, scope: Scope = EVERYTHING, refs: Sequence[str] | None = None) -> Outlines:
+    """Return the outlines of some Refs, all unless told, that lie in a scope."""
+    names = scope.within(space.store.list_refs() if refs is None else refs)
     outline = cache(partial(_outline_of, space))  # branches and snapshots often name one version
     found: dict[str, _Outline] = {}
     versions: set[Address] = set()
@@ -122,11 +123,11 @@ def _told(f: Field) -> str:
 
 
 class Planner:
-    """Plans over one Space; `prefix` starts the names of our functions, `dims` are those with a function for vectors."""
+    """Plans over what a scope has of a Space; `prefix` starts the names of our functions, `dims` are those with a function for vectors."""
 
-    def __init__(self, space: Space, prefix: str) -> None:
+    def __init__(self, space: Space, prefix: str, scope: Scope = EVERYTHING) -> None:
         self.dims: set[int] = set()
-        self._space, self.prefix = space, prefix
+        self._space, self.prefix, self.scope = space, prefix, scope
         self._shown: dict[int, Outlines] = {}
         self._asked = False
         self.renew()
@@ -171,24 +172,29 @@ class Planner:
         txid: int,
     ) -> str:
         """Return the SQL of a table function. Raises what is wrong."""
+        self.scope.check_kind(kind)
         version = None if kind in OF_SPACES else self.version(ref, as_of, txid)
         if version is None or kind in TABLES or kind in OF_FIELDS:
-            return self._table_sql(self._table(kind, version, name))
+            return self._table_sql(self.scope.cut_rows(self._table(kind, ref, version, name)))  # 0023-R10
         if kind == "take":
-            return take_sql(self._space.rows(version), name, self.prefix, self.dims)
+            within = self.scope.t0, self.scope.t1
+            return take_sql(self._space.rows(version), name, self.prefix, self.dims, within)
         if kind == "search":
             key = json.dumps([ref, str(version), *json.loads(name or "[]"), t0, t1])
             return search_sql(self._space.rows(version), key, self.prefix, self.dims)
-        return self._read_sql(version, time_range(t0, t1), _field_name(name) if kind == "track" else None)
+        between = self.scope.cut(*time_range(t0, t1))
+        return self._read_sql(version, between, _field_name(name) if kind == "track" else None)
 
     def version(self, ref: str | None, as_of: Any, txid: int) -> Address:
         """Return the version of a Ref for a transaction: what it was when the transaction first asked (0006-R12)."""
         if ref is None:
             raise InvalidInputError("ref must not be NULL")
         if as_of is not None:
-            return self._space.resolve(ref, as_of)
+            return self.scope.resolve(self._space, ref, as_of)
         pinned = self._pins.get((txid, ref))
-        return self._pins.keep((txid, ref), self._space.resolve(ref)) if pinned is None else pinned
+        if pinned is not None:
+            return pinned
+        return self._pins.keep((txid, ref), self.scope.resolve(self._space, ref))
 
     @contextmanager
     def showing(self, outlines: Outlines) -> Iterator[None]:
@@ -273,9 +279,13 @@ class Planner:
         named = whole.dictionary_encode()
         return pa.array([held[n] for n in named.dictionary.to_pylist()], pa.string()).take(named.indices)
 
-    def _table(self, kind: str, version: Any, name: str | None) -> pa.Table:
+    def _table(self, kind: str, ref: str | None, version: Any, name: str | None) -> pa.Table:
         if kind == "help":
             return help_table(name)
+        if kind == "refs":
+            return refs_within(self._space, self.scope)
+        if kind == "diff" and name is not None:
+            name = str(self.scope.find(self._space, name, ref or ""))
         of_field = OF_FIELDS.get(kind)
         return (
             TABLES[kind](self._space, version) if of_field is None else of_field(self._space, version, name)

@@ -18,7 +18,7 @@ from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.columnar.stripe import ANCHOR, BLOB_KINDS, SCALAR_TYPES, TIME
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.delete import check_anchors
-from dreamdb_arrow.dataset.scan import plan_scan
+from dreamdb_arrow.dataset.scan import TIME_MAX, plan_scan
 from dreamdb_arrow.dataset.schema import row_fields
 from dreamdb_arrow.dataset.take import take_rows
 from dreamdb_arrow.engines.plans import SCALAR_SQL, arrow_type_sql, identifier, literal
@@ -40,15 +40,21 @@ def value_function(kind: str) -> str:
     return f"value_{kind.lower()}"
 
 
-def take_sql(rows: RowSet, anchors: str | None, prefix: str, dims: Collection[int] = ()) -> str:
-    """Return the SELECT of the live rows of these anchors, a list as JSON, in their order.
+def take_sql(
+    rows: RowSet,
+    anchors: str | None,
+    prefix: str,
+    dims: Collection[int] = (),
+    within: tuple[int, int] = (0, TIME_MAX),
+) -> str:
+    """Return the SELECT of the live rows of these anchors, a list as JSON, in their order, as far as they lie within a range.
 
     Raises InvalidInputError for anything that is no list of anchors.
     """
     wanted = json.loads(anchors or "null")
     if not isinstance(wanted, list):
         raise InvalidInputError(f"anchors must be a list of integers, not {anchors!s:.60}")
-    found = take_rows(plan_scan(rows, (ANCHOR,)), check_anchors(wanted))
+    found = take_rows(plan_scan(rows, (ANCHOR,), *within), check_anchors(wanted))
     held = f"SELECT unnest('{found[ANCHOR].to_pylist()}'::BIGINT[]) AS {ANCHOR}"
     return f"SELECT {_columns_sql(rows, prefix, dims)} FROM ({held})"
 

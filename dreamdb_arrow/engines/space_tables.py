@@ -14,6 +14,7 @@ from dreamdb_arrow.columnar.deleted import read_tombstone_list
 from dreamdb_arrow.dataset.diff import diff_rows
 from dreamdb_arrow.dataset.index_status import index_status
 from dreamdb_arrow.dataset.inspect import constants, history, objects, refs, schema_rows, tracks
+from dreamdb_arrow.dataset.scope import Scope
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.dataset.stats import BYTES, REQUESTS, space_stats
 from dreamdb_arrow.errors import InvalidInputError
@@ -75,8 +76,9 @@ def table_of(found: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     )
 
 
-def _refs(space: Space, _: Address) -> pa.Table:
-    return table_of(refs(space.store), REFS)
+def refs_within(space: Space, scope: Scope) -> pa.Table:
+    """Return the Refs of a scope."""
+    return table_of([one for one in refs(space.store) if scope.admits(one["ref"])], REFS)
 
 
 def _stats(space: Space, _: Address) -> pa.Table:
@@ -138,7 +140,6 @@ def _text(value: Any) -> str:
 
 OF_SPACES: Final = frozenset({"refs", "stats", "help"})  # tables that are of no version
 TABLES: Final[Mapping[str, Callable[[Space, Any], pa.Table]]] = {
-    "refs": _refs,
     "stats": _stats,
     "history": _history,
     "schema": _schema,

@@ -1,4 +1,10 @@
-"""Who asks a server, and what was asked: users with passwords, bearer tokens of a session, and the audit log. ADR 0042."""
+"""Who asks a server, and what was asked: users with passwords, tokens, and the audit log. Spec 0023.
+
+Every server has callers come through `Access.user_of` (an `authorization` header) or `Access.by_password` (a name and a password, which
+may be a token), and then runs their SQL in the database that `Sandboxes.lent` gives for that user, and in no other: verbs, scope
+and limits are enforced there. What does not pass through SQL asks `user.grant` (`check_append`, `check_read`). A connection that
+outlives one request asks `check_time` before each.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +16,22 @@ import json
 import secrets
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Final
 
 from dreamdb_arrow.engines.recent import Recent
-from dreamdb_arrow.errors import InvalidInputError
+from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
+from dreamdb_arrow.servers.grants import FULL, READING, User
+from dreamdb_arrow.servers.tokens import HEAD, read_token
 
 RIGHTS: Final = ("read", "write")
 TOKENS_MAX: Final = 4096
 TOKEN_SECONDS: Final = 12 * 3600.0
+NO_CREDENTIALS: Final = "wrong or missing credentials: give a user's name and password, or a token"
 LOGGED_MAX: Final = 2000  # characters of a statement
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """Who asks, and whether they may write."""
-
-    name: str
-    may_write: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +47,55 @@ def _digest(password: str, salt: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The users of a server, and the tokens it has given them; without users, everybody is `anyone`."""
+    """The users of a server, the keys of tokens, and the tokens of sessions; without users and keys, everybody is `anyone`."""
 
     accounts: Mapping[str, _Account] = field(default_factory=dict)
+    keys: Sequence[bytes] = ()
     _tokens: Recent[str, tuple[User, float]] = field(default_factory=lambda: Recent(TOKENS_MAX))
 
     @property
     def is_open(self) -> bool:
         """Whether nobody has to say who they are."""
-        return not self.accounts
+        return not self.accounts and not self.keys
 
-    def user_of(self, header: str | None) -> tuple[User, str] | None:
-        """Return who an `authorization` header speaks for, with a bearer token for later calls; None for nobody."""
+    def user_of(self, header: str | None) -> tuple[User, str]:
+        """Return who an `authorization` header speaks for, with a bearer token for later calls.
+
+        Raises InvalidInputError, with what is wrong in one line.
+        """
         if self.is_open:
-            return User("anyone", may_write=True), ""
+            return User("anyone"), ""
         kind, _, value = (header or "").partition(" ")
         if kind.lower() == "basic":
-            user = self._by_password(value)
-            return None if user is None else (user, self._give(user))
-        found = self._tokens.get(_key(value)) if kind.lower() == "bearer" else None
-        return None if found is None or time.monotonic() > found[1] else (found[0], value)
+            user = self.by_password(*_name_and_password(value))
+            return user, self._give(user)
+        if kind.lower() != "bearer":
+            raise InvalidInputError(NO_CREDENTIALS)
+        if value.startswith(f"{HEAD}."):
+            return self._by_token(value), value
+        found = self._tokens.get(_key(value))
+        if found is None or time.monotonic() > found[1] or found[0].left_s() <= 0:
+            raise InvalidInputError(NO_CREDENTIALS)
+        return found[0], value
 
-    def _by_password(self, value: str) -> User | None:
-        try:  # Go's clients leave the padding out
-            text = base64.b64decode(value + "=" * (-len(value) % 4), validate=True).decode()
-        except (binascii.Error, ValueError):
-            return None
-        name, _, password = text.partition(":")
+    def by_password(self, name: str, password: str) -> User:
+        """Return who has this password, or whom a token in its place speaks for, whatever the name.
+
+        So tools that know passwords only can be given a token. Raises InvalidInputError, with what is wrong in one line.
+        """
+        if self.is_open:
+            return User("anyone")
+        if password.startswith(f"{HEAD}."):
+            return self._by_token(password)
+        user = self._by_password(name, password)
+        if user is None:
+            raise InvalidInputError(NO_CREDENTIALS)
+        return user
+
+    def _by_token(self, token: str) -> User:
+        return read_token(token, self.keys, time.time()).user()
+
+    def _by_password(self, name: str, password: str) -> User | None:
         account = self.accounts.get(name, _NOBODY)
         same = hmac.compare_digest(_digest(password, account.salt), account.digest)
         return account.user if same and account is not _NOBODY else None
@@ -83,7 +106,22 @@ class Access:
         return token
 
 
-_NOBODY: Final = _Account(User("", may_write=False), b"", b"\0" * 32)
+_NOBODY: Final = _Account(User(""), b"", b"\0" * 32)
+
+
+def check_time(user: User) -> None:
+    """Raise UnsupportedError where what a user was granted counts no more (0023-R5)."""
+    if user.left_s() <= 0:
+        raise UnsupportedError("the token has expired")
+
+
+def _name_and_password(value: str) -> tuple[str, str]:
+    try:  # Go's clients leave the padding out
+        text = base64.b64decode(value + "=" * (-len(value) % 4), validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise InvalidInputError(NO_CREDENTIALS) from None
+    name, _, password = text.partition(":")
+    return name, password
 
 
 def _key(token: str) -> str:
@@ -91,8 +129,8 @@ def _key(token: str) -> str:
     return hashlib.blake2b(token.encode(errors="replace"), digest_size=32).hexdigest()
 
 
-def read_users(file: Path) -> Access:
-    """Return the users of a file with a line each: `name:read:password` or `name:write:password`.
+def read_users(file: Path, keys: Sequence[bytes] = ()) -> Access:
+    """Return the users of a file, who come beside those with tokens that `keys` have signed, with a line each: `name:read:password` or `name:write:password`.
 
     Raises InvalidInputError for a file that others may read, and for a line that is none of these.
     """
@@ -108,10 +146,12 @@ def read_users(file: Path) -> Access:
                 f"{file}, line {number}: a user is name:read:password or name:write:password, each name once"
             )
         salt = secrets.token_bytes(16)
-        accounts[name] = _Account(User(name, right == "write"), salt, _digest(password, salt))
+        accounts[name] = _Account(
+            User(name, FULL if right == "write" else READING), salt, _digest(password, salt)
+        )
     if not accounts:
         raise InvalidInputError(f"{file} names no user: a line is name:read:password or name:write:password")
-    return Access(accounts)
+    return Access(accounts, tuple(keys))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,11 +21,12 @@ BATCH_ROWS: Final = 1 << 15
 
 @dataclass(slots=True)
 class Watched:
-    """A statement that runs: whether its client is gone, how to stop it, when its time is up, and why it was stopped."""
+    """A statement that runs: whether its client is gone, how to stop it, when its time is up, what to say then, and why it was stopped."""
 
     is_gone: Callable[[], bool]
     stop: Callable[[], None]
     until: float
+    over: str
     why: str = ""
 
 
@@ -32,7 +34,6 @@ class Watched:
 class Watch:
     """One thread that stops statements whose client is gone, or whose time is up; `close` ends it."""
 
-    seconds: float
     _running: dict[int, Watched] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
     _ended: Event = field(default_factory=Event)
@@ -65,9 +66,21 @@ class Watch:
         return len(self._running)
 
     @contextmanager
-    def watching(self, is_gone: Callable[[], bool], stop: Callable[[], None]) -> Iterator[Watched]:
-        """Look after a statement while the block runs; `is_gone` is not called after it."""
-        one = Watched(is_gone, stop, time.monotonic() + self.seconds)
+    def watching(
+        self, is_gone: Callable[[], bool], stop: Callable[[], None], seconds: float, left_s: float = math.inf
+    ) -> Iterator[Watched]:
+        """Look after a statement while the block runs; `is_gone` is not called after it.
+
+        Args:
+            is_gone: whether the client has hung up.
+            stop: stops the statement.
+            seconds: how long it may take.
+            left_s: for how long the caller's token still counts.
+        """
+        over = f"stopped after {seconds:g} s, which is what one statement may take"
+        if left_s < seconds:
+            over = "stopped, since the token has expired"
+        one = Watched(is_gone, stop, time.monotonic() + min(seconds, left_s), over)
         key = next(self._keys)
         with self._lock:
             self._running[key] = one
@@ -86,9 +99,10 @@ class Watch:
                         one.why = why
                         one.stop()  # again each time: a statement may not have begun yet
 
-    def _over(self, one: Watched, now: float) -> str:
+    @staticmethod
+    def _over(one: Watched, now: float) -> str:
         if now > one.until:
-            return f"stopped after {self.seconds:g} s, which is what one statement may take"
+            return one.over
         return "stopped, since the client is gone" if one.is_gone() else ""
 
 

@@ -1,5 +1,7 @@
 """SQL of strangers: which statements a server runs, and the DuckDB database it runs them in. ADR 0042.
 
+A sandbox is of one caller, or of those with equal rights: what these are is decided here, for every server (spec 0023).
+
 Two walls. A statement is parsed by DuckDB, and its tree may name only tables of the Space and functions of a list. Behind
 that, the database has no files but those of the Space and its cache, no extensions, no Python objects, and its settings are locked.
 """
@@ -15,12 +17,11 @@ from typing import Any, Final
 
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.duckdb import attach, open_database
-from dreamdb_arrow.engines.effects import EFFECTS
 from dreamdb_arrow.engines.macros import macro_texts
 from dreamdb_arrow.engines.plans import literal
 from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
+from dreamdb_arrow.servers.grants import FULL, READ, Grant, Limits
 
-WRITING: Final = frozenset(f"dreamdb_{kind}" for kind in EFFECTS)
 # Table functions that read no file; DuckDB's own catalog among them, for clients that ask it.
 HARMLESS: Final = frozenset(
     [
@@ -57,15 +58,6 @@ SPECIAL: Final = frozenset({"tables", "databases", "schemas"})  # SHOW TABLES an
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one statement may use: memory of all together (as DuckDB takes it), seconds, rows."""
-
-    memory: str = "4GB"
-    seconds: float = 300.0
-    rows: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Statement:
     """SQL that was checked: its text, and the names of its parameters in order."""
 
@@ -85,13 +77,14 @@ class Sandbox:
 
     Args:
         space: the Space; its cache should hold nothing of other Spaces.
-        limits: see Limits.
+        limits: see Limits; those of the grant hold beside them.
+        grant: what its statements may do.
     """
 
-    def __init__(self, space: Space, limits: Limits) -> None:
-        self.space, self.limits = space, limits
-        self.con = open_database(memory_limit=limits.memory)
-        self.session = attach(self.con, space, guard=self._check_condition)
+    def __init__(self, space: Space, limits: Limits, grant: Grant = FULL) -> None:
+        self.space, self.limits, self._grant = space, limits.at_most(grant.limits), grant
+        self.con = open_database(memory_limit=f"{self.limits.memory_bytes}B")
+        self.session = attach(self.con, space, guard=self._check_condition, scope=grant.scope)
         self._parser, self._refreshing = self.con.cursor(), Lock()
         folders = ", ".join(literal(str(place)) for place in places_of(space))
         self.con.execute(
@@ -109,15 +102,27 @@ class Sandbox:
         """Return a connection of its own on the database."""
         return self.con.cursor()
 
-    def check(self, sql: str, *, may_write: bool) -> Statement:
-        """Return a statement that may run. Raises UnsupportedError for one that may not, InvalidInputError for no SQL."""
+    def check(self, sql: str, *, may_write: bool = True) -> Statement:
+        """Return a statement that may run: without effects, where it may not write.
+
+        Raises UnsupportedError for one that may not run, InvalidInputError for no SQL.
+        """
         tree = self._tree(sql)
         tables = self._tables(tree)
         for node in nodes_of(tree):
-            _check_functions(node, may_write=may_write)
+            self._check_macro(node, may_write=may_write)
+            _check_functions(node)
             _check_table(node, tables)
+            if node.get("type") == "BASE_TABLE":
+                self._grant.check_verb(READ)
         named = sorted(tree.get("named_param_map", ()), key=lambda one: one["value"])
         return Statement(sql, tuple(one["key"] for one in named))
+
+    def _check_macro(self, node: dict[str, Any], *, may_write: bool) -> None:
+        """Refuse a table function of ours that is not granted."""
+        name = _table_function(node)
+        if name in macro_texts():
+            self._grant.check_function(name, may_write=may_write)  # 0023-R7, 0023-R10
 
     def _tree(self, sql: str) -> Any:
         with self._parser.cursor() as cursor:  # json_serialize_sql takes SELECT and its kin only
@@ -138,7 +143,7 @@ class Sandbox:
     def _check_condition(self, condition: str) -> None:
         """Check a `filter`, which DuckDB parses just so: behind the word SELECT. It speaks of columns alone."""
         for node in nodes_of(self._tree(f"SELECT {condition}")):
-            _check_functions(node, may_write=False)
+            _check_functions(node)
             if node.get("type") in TABLES_OF_TREES:
                 raise UnsupportedError("a filter speaks of columns; no subquery is available here")
 
@@ -192,14 +197,18 @@ def _ctes(node: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _check_functions(node: dict[str, Any], *, may_write: bool) -> None:
+def _table_function(node: dict[str, Any]) -> str:
+    """Return the name of a table function, in lower case; an empty text for any other node."""
+    if node.get("type") != "TABLE_FUNCTION":
+        return ""
+    return str(node["function"].get("function_name", "")).lower()
+
+
+def _check_functions(node: dict[str, Any]) -> None:
     """Refuse a function that is not for strangers. Table functions need a place in a list, others must not be in one."""
-    if node.get("type") == "TABLE_FUNCTION":
-        name = node["function"].get("function_name", "").lower()
-        if name not in HARMLESS and name not in macro_texts():
-            raise UnsupportedError(f"the table function {name!r} is not available here")
-        if name in WRITING and not may_write:
-            raise UnsupportedError(f"{name} writes, and this user may only read")
+    table = _table_function(node)
+    if node.get("type") == "TABLE_FUNCTION" and table not in HARMLESS and table not in macro_texts():
+        raise UnsupportedError(f"the table function {table!r} is not available here")
     name = str(node.get("function_name", "")).lower()
     if name.startswith(OWN_PREFIX) or name in HIDDEN:
         raise UnsupportedError(f"the function {name!r} is not available here")

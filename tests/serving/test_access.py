@@ -6,7 +6,8 @@ import json
 import pytest
 
 from dreamdb_arrow.errors import InvalidInputError
-from dreamdb_arrow.servers.access import Access, Audit, User, read_users
+from dreamdb_arrow.servers.access import Access, Audit, read_users
+from dreamdb_arrow.servers.grants import READING, User
 
 
 def basic(text, *, padded=True):
@@ -25,9 +26,9 @@ def access(tmp_path):
 @pytest.mark.parametrize("padded", [True, False])
 def test_password_gives_a_token(access, padded):
     user, token = access.user_of(basic("ann:pa:ss", padded=padded))
-    assert user == User("ann", may_write=True)
+    assert user == User("ann")
     assert access.user_of(f"Bearer {token}") == (user, token)
-    assert access.user_of(basic("bob:word"))[0] == User("bob", may_write=False)
+    assert access.user_of(basic("bob:word"))[0] == User("bob", READING)
 
 
 BAD = [
@@ -46,23 +47,26 @@ BAD = [
 
 @pytest.mark.parametrize("header", [*BAD, "Basic ÿ", basic("\0" * 40), "Digest x"])
 def test_others_are_nobody(access, header):
-    assert access.user_of(header) is None
+    with pytest.raises(InvalidInputError, match="credentials"):
+        access.user_of(header)
 
 
 def test_token_of_another_server_is_refused(access, tmp_path):
     _, token = access.user_of(basic("ann:pa:ss"))
-    assert read_users(tmp_path / "users").user_of(f"Bearer {token}") is None
-    assert access.user_of(f"Bearer {token[:-1]}") is None
+    for who, header in [(read_users(tmp_path / "users"), token), (access, token[:-1])]:
+        with pytest.raises(InvalidInputError, match="credentials"):
+            who.user_of(f"Bearer {header}")
 
 
 def test_old_token_is_refused(access, monkeypatch):
     _, token = access.user_of(basic("ann:pa:ss"))
     monkeypatch.setattr("dreamdb_arrow.servers.access.time.monotonic", lambda: 10.0**9)
-    assert access.user_of(f"Bearer {token}") is None
+    with pytest.raises(InvalidInputError, match="credentials"):
+        access.user_of(f"Bearer {token}")
 
 
 def test_without_users_everybody_may_come():
-    assert Access().user_of(None) == (User("anyone", may_write=True), "")
+    assert Access().user_of(None) == (User("anyone"), "")
 
 
 @pytest.mark.parametrize(

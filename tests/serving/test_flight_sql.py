@@ -25,7 +25,7 @@ import dreamdb_arrow as vd
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.servers.access import Audit, read_users
 from dreamdb_arrow.servers.flight_sql.server import FlightSqlServer, Settings
-from dreamdb_arrow.servers.sandbox import Limits
+from dreamdb_arrow.servers.grants import Limits
 
 ROWS = 100
 ENDLESS = "SELECT count(*) FROM range(100_000_000_000) a WHERE hash(a.range) = 1"

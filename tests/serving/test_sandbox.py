@@ -6,7 +6,8 @@ import pytest
 import dreamdb_arrow as vd
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.errors import DreamDBError
-from dreamdb_arrow.servers.sandbox import Limits, Sandbox
+from dreamdb_arrow.servers.grants import Limits
+from dreamdb_arrow.servers.sandbox import Sandbox
 
 SECRET = "the-secret-of-another"
 
@@ -28,7 +29,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sandbox(place):
-    made = Sandbox(Space(place / "own", cache_dir=place / "own-cache"), Limits(memory="1GB"))
+    made = Sandbox(Space(place / "own", cache_dir=place / "own-cache"), Limits(memory_bytes=10**9))
     yield made
     made.close()
 

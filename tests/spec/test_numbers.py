@@ -58,6 +58,7 @@ from dreamdb_arrow.objects.lineage import Edge, end_of
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, encode_manifest, order_tracks
 from dreamdb_arrow.objects.media_items import Chunk, encode_items, items_object_of
 from dreamdb_arrow.objects.scalar_index import encode_scalar_index, scalar_index_of
+from dreamdb_arrow.servers import sandboxes, tokens
 from dreamdb_arrow.spatial import partitioners
 from dreamdb_arrow.store import names
 from dreamdb_arrow.tracks import btree, graph, hot, layout, pages, placing, vectors
@@ -207,6 +208,17 @@ LIMITS = {
         "bytes of a vector stripe that compaction writes": compact_plan.VECTORS_BYTES,
     },
     "0022": {"rounds while Refs move": purge.ROUNDS},
+    "0023": {
+        "characters of a token": tokens.TOKEN_MAX,
+        "patterns of a token": tokens.PATTERNS_MAX,
+        "characters of a name": tokens.NAME_CHARACTERS,
+        "bytes of a key": tokens.KEY_BYTES,
+        "bytes of an id": tokens.ID_BYTES,
+        "keys of a file": tokens.KEYS_MAX,
+        "days for which a token counts": tokens.SECONDS_MAX // 86400,
+        "seconds by which clocks may differ": tokens.SKEW_S,
+        "callers with a database of their own": sandboxes.SANDBOXES_MAX,
+    },
 }
 
 

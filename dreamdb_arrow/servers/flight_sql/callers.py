@@ -12,7 +12,8 @@ import pyarrow.flight as fl
 
 from dreamdb_arrow.engines.duckdb import DuckDBError
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError, NotFoundError, UnsupportedError
-from dreamdb_arrow.servers.access import Access, Audit, User
+from dreamdb_arrow.servers.access import Access, Audit
+from dreamdb_arrow.servers.grants import User
 from dreamdb_arrow.servers.sandbox import one_line
 
 MIDDLEWARE: Final = "dreamdb"
@@ -39,13 +40,11 @@ class Callers(fl.ServerMiddlewareFactory):  # type: ignore[misc]
     def start_call(self, info: Any, headers: dict[str, list[str]]) -> Caller:
         """Return the user of a call. Raises FlightUnauthenticatedError."""
         given = [v for k, values in headers.items() if k.lower() == HEADER for v in values]
-        found = self._access.user_of(given[0] if given else None)
-        if found is None:
-            self._audit.note("", "", "refused", str(info.method), "wrong or missing credentials")
-            raise fl.FlightUnauthenticatedError(
-                "wrong or missing credentials: give a user's name and password, or a token"
-            )
-        return Caller(*found)
+        try:
+            return Caller(*self._access.user_of(given[0] if given else None))
+        except InvalidInputError as error:
+            self._audit.note("", "", "refused", str(info.method), one_line(error))
+            raise fl.FlightUnauthenticatedError(one_line(error)) from None
 
 
 class AnyHandshake(fl.ServerAuthHandler):  # type: ignore[misc]
@@ -75,16 +74,16 @@ def call_of(context: Any) -> Call:
 
 @contextmanager
 def told(audit: Audit, call: Call, verb: str, what: str) -> Iterator[None]:
-    """Note a call in the log, and turn what goes wrong into one line for the client."""
+    """Note a call in the log, and turn what goes wrong into one line for the client (0023-R12)."""
     try:
         yield
     except (DreamDBError, DuckDBError, pa.ArrowException, OSError) as error:
-        audit.note(call.user.name, call.peer, verb, what, one_line(error))
+        audit.note(call.user.shown, call.peer, verb, what, one_line(error))
         raise _flight_error(error) from None
     except Exception as error:  # noqa: BLE001 - the last door: no traceback leaves
-        audit.note(call.user.name, call.peer, verb, what, f"{type(error).__name__}: {one_line(error)}")
+        audit.note(call.user.shown, call.peer, verb, what, f"{type(error).__name__}: {one_line(error)}")
         raise fl.FlightInternalError("the server failed; its log tells more") from None
-    audit.note(call.user.name, call.peer, verb, what)
+    audit.note(call.user.shown, call.peer, verb, what)
 
 
 def _flight_error(error: BaseException) -> fl.FlightError:

@@ -11,6 +11,7 @@ import pyarrow.flight as fl
 
 from dreamdb_arrow.codec.address import parse_address
 from dreamdb_arrow.columnar.overlaps import overlapping
+from dreamdb_arrow.dataset.scope import Scope
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.plans import literal
 from dreamdb_arrow.errors import InvalidInputError
@@ -53,9 +54,10 @@ def part_of(ticket: bytes) -> Part:
     return Part(ref, str(parse_address(version)), t0, t1)
 
 
-def parts_of(space: Space, ref: str) -> Iterator[Part]:
-    """Yield the parts of a Ref as it is now, one a stripe or a group of stripes that overlap."""
-    version = space.resolve(ref)
-    groups = overlapping(space.rows(version).stripes)
-    for group in groups:
-        yield Part(ref, str(version), group[0].t0, max(stripe.t1 for stripe in group))
+def parts_of(space: Space, ref: str, scope: Scope) -> Iterator[Part]:
+    """Yield the parts of a Ref as it is now, one a stripe or a group of stripes that overlap, as far as a scope has them."""
+    version = scope.resolve(space, ref)
+    for group in overlapping(space.rows(version).stripes):
+        t0, t1 = scope.cut(group[0].t0, max(stripe.t1 for stripe in group))
+        if t0 < t1:
+            yield Part(ref, str(version), t0, t1)

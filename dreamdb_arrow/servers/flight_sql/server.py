@@ -21,8 +21,9 @@ from dreamdb_arrow.servers.flight_sql.catalog import ANSWERS, CATALOG, PLACE, sc
 from dreamdb_arrow.servers.flight_sql.messages import bare, pack, unpack
 from dreamdb_arrow.servers.flight_sql.refs import is_part, part_of, parts_of
 from dreamdb_arrow.servers.flight_sql.statements import Handle, Statements
+from dreamdb_arrow.servers.grants import Limits
 from dreamdb_arrow.servers.running import Watch
-from dreamdb_arrow.servers.sandbox import Limits, Sandbox
+from dreamdb_arrow.servers.sandboxes import Sandboxes
 
 PREPARED: Final = "CommandPreparedStatementQuery"
 FAIL, APPEND = 2, 2  # of `if_not_exist`, and of `if_exists`
@@ -57,9 +58,9 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
 
     def __init__(self, space: Space, location: str, settings: Settings) -> None:
         self._space, self._audit = space, settings.audit
-        self._sandbox = Sandbox(space, settings.limits)
-        self._watch = Watch(settings.limits.seconds)
-        self._statements = Statements(self._sandbox, self._watch)
+        self._sandboxes = Sandboxes(space, settings.limits)
+        self._watch = Watch()
+        self._statements = Statements(self._sandboxes, self._watch)
         secure = {}
         if settings.certificate is not None and settings.key is not None:
             secure["tls_certificates"] = [(settings.certificate.read_bytes(), settings.key.read_bytes())]
@@ -76,8 +77,8 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
         return self._watch.wait_idle(seconds)
 
     def close(self) -> None:
-        """Take the database apart, after `shutdown`."""
-        self._sandbox.close()
+        """Take the databases apart, after `shutdown`."""
+        self._sandboxes.close()
 
     def discard(self) -> None:
         """Remove a temporary cache, where the process is to end at once."""
@@ -92,12 +93,11 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
     # ---------------------------------------------------------------- what is there
 
     def list_flights(self, context: Any, criteria: bytes) -> Iterator[fl.FlightInfo]:  # noqa: ARG002 - Flight's
-        """Yield a flight for each Ref, snapshots too."""
+        """Yield a flight for each Ref that the caller may know of, snapshots too."""
         call = call_of(context)
         with told(self._audit, call, "list", "refs"):
-            infos = [
-                self._ref_info(call, fl.FlightDescriptor.for_path(n)) for n in self._space.store.list_refs()
-            ]
+            names = call.user.grant.scope.within(self._space.store.list_refs())
+            infos = [self._ref_info(call, fl.FlightDescriptor.for_path(name)) for name in names]
         yield from infos
 
     def get_flight_info(self, context: Any, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
@@ -116,11 +116,16 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
         return fl.SchemaResult(self.get_flight_info(context, descriptor).schema)
 
     def _ref_info(self, call: Call, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
-        ref = _ref_of(descriptor)
-        parts = list(parts_of(self._space, ref))
+        ref = call.user.grant.check_read(_ref_of(descriptor))
+        parts = list(parts_of(self._space, ref, call.user.grant.scope))
         sql = f"FROM {PLACE}.{identifier(ref)}" if not parts else parts[0].sql()
-        schema = self._statements.schema(Handle(call.user, self._sandbox.check(sql, may_write=False)))
+        schema = self._statements.schema(self._reading(call, sql))
         return fl.FlightInfo(schema, descriptor, [fl.FlightEndpoint(p.ticket(), []) for p in parts], -1, -1)
+
+    def _reading(self, call: Call, sql: str) -> Handle:
+        """Return our own SQL as a statement of the caller."""
+        with self._sandboxes.lent(call.user) as sandbox:
+            return Handle(call.user, sandbox.check(sql, may_write=False))
 
     def _planned(self, call: Call, name: str, message: Any, command: bytes) -> tuple[pa.Schema, bytes]:
         if name == "CommandStatementQuery":
@@ -142,22 +147,23 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
         if is_part(data):
             with told(self._audit, call, "get", data.decode(errors="replace")):
                 part = part_of(data)
+                call.user.grant.check_read(part.ref)
                 self._space.resolve(part.ref)  # whose version it is said to be
-                statement = self._sandbox.check(part.sql(), may_write=False)
-                return self._stream(call, Handle(call.user, statement))
+                return self._stream(call, self._reading(call, part.sql()))
         with told(self._audit, call, "get", "ticket"):
             name, message = unpack(data)
             if name in ANSWERS:
-                return self._answer(name, message)
+                return self._answer(call, name, message)
             if name not in {"TicketStatementQuery", PREPARED}:
                 raise InvalidInputError(f"{name} is no ticket")
             handle = message.prepared_statement_handle if name == PREPARED else message.statement_handle
             return self._stream(call, self._statements.get(call.user, handle))
 
-    def _answer(self, name: str, message: Any) -> fl.RecordBatchStream:
-        self._sandbox.refresh()
-        with self._sandbox.cursor() as cursor:
-            table = ANSWERS[name][1](cursor, message)
+    def _answer(self, call: Call, name: str, message: Any) -> fl.RecordBatchStream:
+        with self._sandboxes.lent(call.user) as sandbox:
+            sandbox.refresh()
+            with sandbox.cursor() as cursor:
+                table = ANSWERS[name][1](cursor, message)
         return fl.RecordBatchStream(table)
 
     def _stream(self, call: Call, held: Handle) -> fl.GeneratorStream:
@@ -213,8 +219,7 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
         return self._append(call, message.table, reader)
 
     def _append(self, call: Call, ref: str, reader: Any) -> int:
-        if not call.user.may_write:
-            raise UnsupportedError(f"{call.user.name} may only read")
+        call.user.grant.check_append(ref)
         if "@" in ref:
             raise InvalidInputError(f"{ref!r} is a snapshot, which stays as it is")
         dataset = Dataset(self._space, ref, self._space.resolve(ref))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final
@@ -14,9 +14,10 @@ import pyarrow as pa
 from dreamdb_arrow.engines.duckdb import DuckDBError
 from dreamdb_arrow.engines.recent import Recent
 from dreamdb_arrow.errors import InvalidInputError, NotFoundError, StoreError
-from dreamdb_arrow.servers.access import User
+from dreamdb_arrow.servers.grants import Limits, User
 from dreamdb_arrow.servers.running import BATCH_ROWS, Watch, batches_of
-from dreamdb_arrow.servers.sandbox import Sandbox, Statement
+from dreamdb_arrow.servers.sandbox import Statement
+from dreamdb_arrow.servers.sandboxes import Sandboxes
 
 HANDLES_MAX: Final = 4096  # statements that clients may come back for; the longest unused go
 TRANSACTIONS_MAX: Final = 256
@@ -41,13 +42,14 @@ class Transaction:
 
     user: User
     cursor: Any
+    lent: ExitStack
 
 
 @dataclass(slots=True)
 class Statements:
-    """The statements of all clients on one database."""
+    """The statements of all clients."""
 
-    sandbox: Sandbox
+    sandboxes: Sandboxes
     watch: Watch
     _handles: Recent[bytes, Handle] = field(default_factory=lambda: Recent(HANDLES_MAX))
     _transactions: dict[bytes, Transaction] = field(default_factory=dict)
@@ -55,7 +57,8 @@ class Statements:
 
     def keep(self, user: User, sql: str, transaction: bytes = b"") -> bytes:
         """Check a statement and return a handle for it. Raises what `Sandbox.check` raises."""
-        statement = self.sandbox.check(sql, may_write=user.may_write)
+        with self.sandboxes.lent(user) as sandbox:
+            statement = sandbox.check(sql)
         handle = secrets.token_bytes(HANDLE_BYTES)
         self._handles.put(handle, Handle(user, statement, transaction))
         return handle
@@ -63,7 +66,7 @@ class Statements:
     def get(self, user: User, handle: bytes) -> Handle:
         """Return what a handle stands for. Raises NotFoundError for one that is gone, or another user's."""
         found = self._handles.get(handle)
-        if found is None or found.user.name != user.name:
+        if found is None or found.user != user:  # 0023-R11
             raise NotFoundError("no such statement: it was closed, or not used for long; send it again")
         return found
 
@@ -83,7 +86,7 @@ class Statements:
         """Return the columns of a statement's result, which is bound, not run."""
         parameters = held.rows[0] if held.rows else {}
         unbound = dict.fromkeys(held.statement.parameters)
-        with self._connection(held) as cursor:
+        with self._connection(held) as (_, cursor):
             relation = _relation(cursor, held.statement, parameters or unbound)
             schema: pa.Schema = relation.limit(0).to_arrow_table().schema
         return schema
@@ -91,14 +94,14 @@ class Statements:
     def run(self, held: Handle, is_gone: IsGone) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a statement, for each row of parameters in turn, as batches of equal columns."""
         with (
-            self._connection(held) as cursor,
-            self.watch.watching(is_gone, cursor.interrupt) as watched,
+            self._connection(held) as (limits, cursor),
+            self.watch.watching(is_gone, cursor.interrupt, limits.seconds, held.user.left_s()) as watched,
         ):
             try:
                 for parameters in held.rows:
                     relation = _relation(cursor, held.statement, parameters)
                     reader = relation.to_arrow_reader(BATCH_ROWS)
-                    yield from batches_of(reader, watched, self.sandbox.limits.rows)
+                    yield from batches_of(reader, watched, limits.rows)
             except (DuckDBError, pa.ArrowException, OSError):
                 if watched.why:
                     raise StoreError(watched.why) from None
@@ -113,10 +116,10 @@ class Statements:
                 raise StoreError(
                     f"{TRANSACTIONS_MAX} transactions are open, as many as may be", retryable=True
                 )
-            handle = secrets.token_bytes(HANDLE_BYTES)
-            cursor = self.sandbox.cursor()
+            handle, lent = secrets.token_bytes(HANDLE_BYTES), ExitStack()
+            cursor = lent.enter_context(lent.enter_context(self.sandboxes.lent(user)).cursor())
             cursor.execute("BEGIN")
-            self._transactions[handle] = Transaction(user, cursor)
+            self._transactions[handle] = Transaction(user, cursor, lent)
         return handle
 
     def end(self, user: User, handle: bytes) -> None:
@@ -125,23 +128,24 @@ class Statements:
         with self._lock:
             gone = self._transactions.pop(handle, None)
         if gone is not None:
-            gone.cursor.close()
+            gone.lent.close()
 
     def _in(self, user: User, handle: bytes) -> Transaction:
         with self._lock:
             found = self._transactions.get(handle)
-        if found is None or found.user.name != user.name:
+        if found is None or found.user != user:  # 0023-R11
             raise NotFoundError("no such transaction: it has ended")
         return found
 
     @contextmanager
-    def _connection(self, held: Handle) -> Iterator[Any]:
-        """Give a statement a connection: one of its own, or that of its transaction."""
-        if held.transaction:
-            yield self._in(held.user, held.transaction).cursor
-            return
-        with self.sandbox.cursor() as cursor:
-            yield cursor
+    def _connection(self, held: Handle) -> Iterator[tuple[Limits, Any]]:
+        """Give a statement its limits and a connection: one of its own, or that of its transaction."""
+        with self.sandboxes.lent(held.user) as sandbox:
+            if held.transaction:
+                yield sandbox.limits, self._in(held.user, held.transaction).cursor
+                return
+            with sandbox.cursor() as cursor:
+                yield sandbox.limits, cursor
 
 
 def _relation(cursor: Any, statement: Statement, parameters: dict[str, Any]) -> Any:

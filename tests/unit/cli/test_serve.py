@@ -32,9 +32,12 @@ REFUSED = [
     (["--flight-sql", "grpc+tls://127.0.0.1:0"], "come together"),
     (["--flight-sql", "grpc://127.0.0.1:0", "--tls-cert", "x"], "come together"),
     (["--flight-sql", "grpc://127.0.0.1:0", "--tls-cert", "x", "--tls-key", "y"], "come together"),
-    (["--flight-sql", "grpc://0.0.0.0:0"], "--users and TLS"),
-    (["--flight-sql", "grpc://[::]:0", "--users", "u"], "--users and TLS"),
-    (["--flight-sql", "grpc+tls://example.org:0", "--tls-cert", "x", "--tls-key", "y"], "--users and TLS"),
+    (["--flight-sql", "grpc://0.0.0.0:0"], "--token-keys, and TLS"),
+    (["--flight-sql", "grpc://[::]:0", "--users", "u"], "--token-keys, and TLS"),
+    (
+        ["--flight-sql", "grpc+tls://example.org:0", "--tls-cert", "x", "--tls-key", "y"],
+        "--token-keys, and TLS",
+    ),
 ]
 
 
