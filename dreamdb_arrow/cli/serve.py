@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from importlib.util import find_spec
 from ipaddress import ip_address
@@ -16,13 +18,15 @@ from urllib.parse import SplitResult, urlsplit
 from dreamdb_arrow.cli.failures import OK, UsageError
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.errors import UnsupportedError
-from dreamdb_arrow.servers.access import Access, Audit, read_users
+from dreamdb_arrow.servers.access import Access, Audit, Note, read_users
 from dreamdb_arrow.servers.grants import Limits
+from dreamdb_arrow.servers.health import HealthServer
 from dreamdb_arrow.servers.tokens import read_keys
 
 PLAIN, SECURE = "grpc", "grpc+tls"
 EVERY_S: Final = 0.2
 GRACE_S: Final = 3.0  # how long statements may take to end
+METRICS_EXTRA: Final = "--metrics needs prometheus-client: pip install 'dreamdb-arrow[metrics]'"
 EXTRA: Final = "Flight SQL needs protobuf: pip install 'dreamdb-arrow[flight]'"
 
 
@@ -31,23 +35,58 @@ def run(args: Namespace) -> int:
     where = _place(args)
     if find_spec("google.protobuf") is None:
         raise UnsupportedError(EXTRA)
+    metrics_at = _http_place(args.metrics) if args.metrics else None
     space = Space(args.backend, cache_dir=args.cache_dir, offline=args.offline)
+    servers: list[Any] = []
+    metrics = _metrics(space, servers) if metrics_at else None
     module: Any = import_module("dreamdb_arrow.servers.flight_sql.server")  # loads protobuf
     settings = module.Settings(
         access=_access(args),
-        audit=Audit(args.audit_log),
+        audit=Audit(args.audit_log, _listeners(metrics)),
         limits=Limits(args.memory, args.max_seconds, args.max_rows),
         certificate=args.tls_cert,
         key=args.tls_key,
     )
     server = module.FlightSqlServer(space, args.flight_sql, settings)
-    try:
+    servers.append(server)
+    with ExitStack() as stack:
+        stack.callback(server.close)
         sys.stdout.write(f"serving {args.backend} at {where.scheme}://{where.hostname}:{server.port}\n")
+        if metrics_at is not None:
+            sys.stdout.write(f"metrics at {_serve_health(metrics_at, space, metrics, stack)}\n")
         sys.stdout.flush()
         serve_until_told(server)
-    finally:
-        server.close()
     return OK
+
+
+def _metrics(space: Space, servers: Sequence[Any]) -> Any:
+    """Return what counts for Prometheus; `servers` may be filled later. Raises UnsupportedError without its library."""
+    if find_spec("prometheus_client") is None:
+        raise UnsupportedError(METRICS_EXTRA)
+    module = import_module("dreamdb_arrow.servers.metrics")
+    return module.Metrics(space, lambda: sum(server.running for server in servers))
+
+
+def _listeners(metrics: Any) -> list[Callable[[Note], None]]:
+    """Return who hears of each call: metrics if asked for, OpenTelemetry if it is installed."""
+    found = [] if metrics is None else [metrics.heard]
+    if find_spec("opentelemetry") is not None and find_spec("opentelemetry.metrics") is not None:
+        found.append(import_module("dreamdb_arrow.servers.telemetry").Telemetry().heard)
+    return found
+
+
+def _serve_health(place: SplitResult, space: Space, metrics: Any, stack: ExitStack) -> str:
+    """Listen for HTTP, and return where."""
+    made = HealthServer(str(place.hostname), place.port or 0, space, metrics.page)
+    stack.callback(made.close)
+    return f"http://{place.hostname}:{made.port}/metrics"
+
+
+def _http_place(text: str) -> SplitResult:
+    where: SplitResult = urlsplit(f"//{text}")
+    if not where.hostname or _port(where) is None or where.path or where.username is not None:
+        raise UsageError(f"{text!r} is no place such as 127.0.0.1:9464", "serve")
+    return where
 
 
 def _access(args: Namespace) -> Access:

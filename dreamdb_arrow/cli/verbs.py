@@ -333,6 +333,8 @@ def _serve(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--audit-log", metavar="FILE", type=Path, help="note each request there as a line of JSON"
     )
+    metrics = "where to serve /metrics for Prometheus, /healthz and /readyz over HTTP, such as 127.0.0.1:9464"
+    parser.add_argument("--metrics", metavar="HOST:PORT", help=metrics)
     memory = "what all statements of one caller together may use (4GB)"
     parser.add_argument("--memory", metavar="SIZE", type=byte_count, default=4_000_000_000, help=memory)
     seconds = "how long one statement may take (300)"
@@ -644,13 +646,14 @@ VERBS: Final = MappingProxyType(
             _cache,
         ),
         "serve": Verb(
-            "BACKEND --flight-sql URL [--users FILE] [--token-keys FILE] [--tls-cert FILE --tls-key FILE] [--audit-log FILE] [--memory SIZE] "
-            "[--max-seconds S] [--max-rows N]",
+            "BACKEND --flight-sql URL [--users FILE] [--token-keys FILE] [--tls-cert FILE --tls-key FILE] [--audit-log FILE] [--metrics HOST:PORT] "
+            "[--memory SIZE] [--max-seconds S] [--max-rows N]",
             "serve a Space to ADBC, Flight SQL and Arrow Flight clients",
             "Needs the extra: pip install 'dreamdb-arrow[flight]'. Clients query the refs as tables, with all table functions,\n"
             "and append rows by bulk ingest. Their SQL reads this Space and nothing else. Without --users and --token-keys anybody\n"
             "who reaches the port may read and write, so that is for this machine only; elsewhere TLS is asked for, too. What is cached\n"
-            "goes to a folder of the server's own, unless --cache-dir is given. Ctrl-C ends it.",
+            "goes to a folder of the server's own, unless --cache-dir is given. Ctrl-C ends it.\n"
+            "--metrics needs the extra [metrics]. With OpenTelemetry installed (extra [otel]), each call is a span, too.",
             (
                 "dreamdb serve space --flight-sql grpc://127.0.0.1:31337",
                 "dreamdb serve space --flight-sql grpc+tls://0.0.0.0:31337 --users users --tls-cert a.crt --tls-key a.key",

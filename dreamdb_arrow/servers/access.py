@@ -16,11 +16,11 @@ import json
 import secrets
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 from dreamdb_arrow.engines.recent import Recent
 from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
@@ -155,23 +155,52 @@ def read_users(file: Path, keys: Sequence[bytes] = ()) -> Access:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """What one call came to: who, from where, what, the refusal or error if there was one, and of what class it is.
+
+    `ended_ns` is when it ended (ns since 1970), `seconds` how long it took, `rows` how many rows it gave, where these are known;
+    `parent` is the W3C trace context that it came with.
+    """
+
+    user: str
+    peer: str
+    verb: str
+    what: str
+    error: str | None = None
+    kind: str = ""
+    ended_ns: int = 0
+    seconds: float | None = None
+    rows: int | None = None
+    parent: str = ""
+
+    def line(self) -> str:
+        """Return it as a line of JSON (0024-R5)."""
+        told = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.ended_ns // 10**9)),
+            "user": self.user,
+            "peer": self.peer,
+            "verb": self.verb,
+            "what": self.what[:LOGGED_MAX],
+            "error": self.error,
+        }
+        more = {"seconds": self.seconds, "rows": self.rows, "traceparent": self.parent or None}
+        return json.dumps(told | {name: value for name, value in more.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
-    """A log of what was asked, a line of JSON each; without a file, none is kept."""
+    """A log of what was asked, a line of JSON each, without a file none; `listeners` hear of each call, too: metrics, traces."""
 
     file: Path | None = None
+    listeners: Sequence[Callable[[Note], None]] = ()
     _lock: Lock = field(default_factory=Lock)
 
-    def note(self, user: str, peer: str, verb: str, what: str, error: str | None = None) -> None:
-        """Add a line: when, who, from where, what, and the refusal or error if there was one."""
-        if self.file is None:
-            return
-        line = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "user": user,
-            "peer": peer,
-            "verb": verb,
-            "what": what[:LOGGED_MAX],
-            "error": error,
-        }
-        with self._lock, self.file.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+    def note(self, user: str, peer: str, verb: str, what: str, error: str | None = None, **more: Any) -> None:
+        """Tell of a call; `more` as a Note takes it."""
+        kind = {"kind": "refused"} if error is not None else {}
+        note = Note(user, peer, verb, what, error, ended_ns=time.time_ns(), **(kind | more))
+        for listener in self.listeners:
+            listener(note)
+        if self.file is not None:
+            with self._lock, self.file.open("a", encoding="utf-8") as log:
+                log.write(note.line() + "\n")

@@ -32,8 +32,12 @@ class Watched:
 
 @dataclass(slots=True)
 class Watch:
-    """One thread that stops statements whose client is gone, or whose time is up; `close` ends it."""
+    """One thread that stops statements whose client is gone, or whose time is up; `close` ends it.
 
+    `seconds` is what one statement may take, of those that are told no less.
+    """
+
+    seconds: float
     _running: dict[int, Watched] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
     _ended: Event = field(default_factory=Event)
@@ -67,16 +71,21 @@ class Watch:
 
     @contextmanager
     def watching(
-        self, is_gone: Callable[[], bool], stop: Callable[[], None], seconds: float, left_s: float = math.inf
+        self,
+        is_gone: Callable[[], bool],
+        stop: Callable[[], None],
+        seconds: float = math.inf,
+        left_s: float = math.inf,
     ) -> Iterator[Watched]:
         """Look after a statement while the block runs; `is_gone` is not called after it.
 
         Args:
             is_gone: whether the client has hung up.
             stop: stops the statement.
-            seconds: how long it may take.
+            seconds: how long it may take, if that is less than the watch allows.
             left_s: for how long the caller's token still counts.
         """
+        seconds = min(seconds, self.seconds)
         over = f"stopped after {seconds:g} s, which is what one statement may take"
         if left_s < seconds:
             over = "stopped, since the token has expired"

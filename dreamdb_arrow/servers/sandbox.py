@@ -173,11 +173,15 @@ class Sandbox:
             }
 
 
-def places_of(space: Space) -> Iterator[Path]:
-    """Yield the folders that statements read through: the Space's own, if it is one, and its cache."""
-    if space.store.url.startswith("file://"):
-        yield Path(space.store.url.removeprefix("file://")).resolve()
-    yield space.cache.root.resolve()
+def folders_of(space: Space) -> list[Path]:
+    """Return the folder that a Space is, if it is one."""
+    url = space.store.url
+    return [Path(url.removeprefix("file://")).resolve()] if url.startswith("file://") else []
+
+
+def places_of(space: Space) -> list[Path]:
+    """Return the folders that statements read through: the Space's own, if it is one, and its cache."""
+    return [*folders_of(space), space.cache.root.resolve()]
 
 
 def nodes_of(tree: Any) -> Iterator[dict[str, Any]]:

@@ -34,8 +34,8 @@ def coverage():
     return module
 
 
-def test_there_are_24_documents(documents):
-    assert list(documents) == [f"{number:04}" for number in range(24)]
+def test_there_are_25_documents(documents):
+    assert list(documents) == [f"{number:04}" for number in range(25)]
 
 
 def test_a_document_has_its_parts_in_order(document):

@@ -58,7 +58,7 @@ from dreamdb_arrow.objects.lineage import Edge, end_of
 from dreamdb_arrow.objects.manifest import Manifest, TrackEntry, encode_manifest, order_tracks
 from dreamdb_arrow.objects.media_items import Chunk, encode_items, items_object_of
 from dreamdb_arrow.objects.scalar_index import encode_scalar_index, scalar_index_of
-from dreamdb_arrow.servers import sandboxes, tokens
+from dreamdb_arrow.servers import health, sandboxes, tokens
 from dreamdb_arrow.spatial import partitioners
 from dreamdb_arrow.store import names
 from dreamdb_arrow.tracks import btree, graph, hot, layout, pages, placing, vectors
@@ -208,6 +208,7 @@ LIMITS = {
         "bytes of a vector stripe that compaction writes": compact_plan.VECTORS_BYTES,
     },
     "0022": {"rounds while Refs move": purge.ROUNDS},
+    "0024": {"seconds between questions to the store": health.ASKED_S},
     "0023": {
         "characters of a token": tokens.TOKEN_MAX,
         "patterns of a token": tokens.PATTERNS_MAX,

@@ -59,7 +59,7 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
     def __init__(self, space: Space, location: str, settings: Settings) -> None:
         self._space, self._audit = space, settings.audit
         self._sandboxes = Sandboxes(space, settings.limits)
-        self._watch = Watch()
+        self._watch = Watch(settings.limits.seconds)
         self._statements = Statements(self._sandboxes, self._watch)
         secure = {}
         if settings.certificate is not None and settings.key is not None:
@@ -171,8 +171,11 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
         return fl.GeneratorStream(schema, self._rows(call, held))
 
     def _rows(self, call: Call, held: Handle) -> Iterator[pa.RecordBatch]:
+        call.rows = 0
         with told(self._audit, call, "run", held.statement.text):
-            yield from self._statements.run(held, call.is_gone)
+            for batch in self._statements.run(held, call.is_gone):
+                call.rows += batch.num_rows
+                yield batch
 
     # ---------------------------------------------------------------- rows in
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import adbc_driver_flightsql.dbapi as adbc
@@ -83,3 +84,39 @@ def test_serves_until_it_is_told_to_end(space, number, paused, tmp_path):
         finally:
             process.kill()
     assert "SELECT sum(n) FROM hello" in log.read_text()
+
+
+def test_metrics_and_tokens_from_the_command_line(space, tmp_path):
+    keys = tmp_path / "keys"
+    words = [sys.executable, "-m", "dreamdb_arrow.cli"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    issue = ["token", "--key", str(keys), "--new-key", "--user", "ann", "--refs", "hello"]
+    token = subprocess.run(
+        [*words, *issue], capture_output=True, text=True, env=env, check=True
+    ).stdout.strip()
+    doors = ["--flight-sql", "grpc://127.0.0.1:0", "--metrics", "127.0.0.1:0", "--token-keys", str(keys)]
+    with subprocess.Popen(
+        [*words, "serve", str(space), *doors], stdout=subprocess.PIPE, text=True, env=env
+    ) as process:
+        try:
+            url = process.stdout.readline().split()[-1]
+            page = process.stdout.readline().split()[-1]
+            password = {"username": "x", "password": token}
+            with adbc.connect(url, db_kwargs=password, autocommit=True) as con, con.cursor() as cursor:
+                cursor.execute("SELECT sum(n) FROM hello")
+                assert cursor.fetchall() == [(6,)]
+            with fl.connect(url) as client, pytest.raises(fl.FlightUnauthenticatedError, match="credentials"):
+                list(client.list_flights())
+            with urllib.request.urlopen(page, timeout=5) as answer:
+                assert b"dreamdb_statement_returned_rows_total 1.0" in answer.read()
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    "place", ["9464", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:9464/x", "http://127.0.0.1:1"]
+)
+def test_bad_place_for_metrics_is_refused(space, capsys, place):
+    assert main(["serve", str(space), "--flight-sql", "grpc://127.0.0.1:0", "--metrics", place]) == 2
+    assert "is no place such as 127.0.0.1:9464" in capsys.readouterr().err
