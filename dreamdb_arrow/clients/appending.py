@@ -24,7 +24,9 @@ def rows_of(context: Any, parameters: Sequence[Sequence[Any]]) -> tuple[str, pa.
     Raises UnsupportedError for what is no list of values: INSERT from SELECT, expressions, RETURNING.
     """
     table, names = context.compiled.statement.table, context.compiled.positiontup or []
-    if not VALUES.search(context.compiled.string) or not set(names) <= {column.key for column in table.columns}:
+    if not VALUES.search(context.compiled.string) or not set(names) <= {
+        column.key for column in table.columns
+    }:
         raise UnsupportedError(HOW)
     columns = zip(*parameters, strict=True)
     return table.name, pa.table(dict(zip(names, (pa.array(c) for c in columns), strict=True)))
