@@ -13,13 +13,14 @@ import sqlglot
 from sqlglot import exp
 
 from dreamdb_arrow.errors import InvalidInputError
-from dreamdb_arrow.servers.postgres.views import PLACE
+from dreamdb_arrow.servers.postgres.views import PLACE, SETTINGS
 
 ASKS: Final = re.compile(
     r"\bpg_\w+|\binformation_schema\b|\breg(class|type|proc|namespace)\b|\bquote_ident\b|\bcurrent_setting\b|\bset_config\b"
     r"|\bversion\s*\(\s*\)|\bcurrent_(schemas?|database|user|catalog)\b|\b(obj|col|shobj)_description\b|\bhas_\w+_privilege\b",
     re.IGNORECASE,
 )
+SETTING: Final = re.compile(r"\bcurrent_setting\s*\(\s*'(\w+)'\s*\)", re.IGNORECASE)
 NUMBERS: Final = {"regclass", "regtype", "regproc", "regnamespace", "name"}
 Edit = tuple[re.Pattern[str], str]
 
@@ -56,6 +57,7 @@ def asks_catalog(sql: str) -> bool:
 
 def rewritten(sql: str) -> str:
     """Return a statement about the catalog in DuckDB's SQL. Raises InvalidInputError for one that sqlglot does not read."""
+    sql = SETTING.sub(lambda found: f"'{SETTINGS.get(found[1].lower(), '')}'", sql)
     for pattern, new in BEFORE:
         sql = pattern.sub(new, sql)
     try:
@@ -66,6 +68,7 @@ def rewritten(sql: str) -> str:
         ) from None
     for division in list(tree.find_all(exp.Div)):
         division.replace(exp.IntDiv(this=division.this, expression=division.expression))
+    _functions_in_from(tree)
     _casts(tree)
     _places(tree)
     sql = tree.sql(dialect="duckdb")
@@ -87,6 +90,18 @@ def _casts(tree: exp.Expr) -> None:
             cast.replace(exp.cast(cast.this.copy(), "text"))
         else:
             cast.replace(cast.this.copy())
+
+
+def _functions_in_from(tree: exp.Expr) -> None:
+    """Name the one column of a function in FROM as the function is named there, and let a plain one stand in a query."""
+    for table in list(tree.find_all(exp.Table)):
+        if not isinstance(table.this, exp.Func) or not table.alias:
+            continue
+        named = exp.TableAlias(this=exp.to_identifier(table.alias), columns=[exp.to_identifier(table.alias)])
+        if isinstance(table.this, exp.GenerateSeries | exp.ExplodingGenerateSeries | exp.Unnest):
+            table.set("alias", named)
+        else:
+            table.replace(exp.Subquery(this=exp.select(table.this.copy()), alias=named))
 
 
 def _places(tree: exp.Expr) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 import pyarrow as pa
 from pg_mimic import PgError, ResultColumn, StaticStatement, types
@@ -73,6 +75,7 @@ class Session(BaseSession):  # type: ignore[misc]
     connection: Any = None
     transaction: bytes = b""
     stopped: bool = False
+    running: WeakSet[Generator[pa.RecordBatch]] = field(default_factory=WeakSet)
 
     async def init(self, connection: Any) -> None:
         """Learn who it is that has come in."""
@@ -83,6 +86,9 @@ class Session(BaseSession):  # type: ignore[misc]
     async def close(self) -> None:
         """End what is open."""
         self.stopped = True
+        for rows in self.running:
+            with suppress(ValueError):  # it runs just now, and ends as it is told that nobody waits
+                rows.close()
         if self.transaction:
             self.services.statements.end(self.user, self.transaction)
             self.transaction = b""
@@ -165,10 +171,10 @@ class Session(BaseSession):  # type: ignore[misc]
         columns = result_columns(statements.schema(handle))
         return Known(self, sql, oids, columns, lambda values: self._select(handle, values))
 
-    def _answer(self, question: Question, values: list[Any]) -> Iterator[pa.RecordBatch]:
+    def _answer(self, question: Question, values: list[Any]) -> Generator[pa.RecordBatch]:
         yield from self.services.catalog.answer(question, values, self.is_gone).to_batches()
 
-    def _select(self, handle: Handle, values: list[Any]) -> Iterator[pa.RecordBatch]:
+    def _select(self, handle: Handle, values: list[Any]) -> Generator[pa.RecordBatch]:
         statement = handle.statement
         bound = Handle(handle.user, statement, self.transaction, [statement.arguments((), values)])
         yield from self.services.statements.run(bound, self.is_gone)
@@ -183,7 +189,7 @@ class Known(Statement):  # type: ignore[misc]
         sql: str,
         param_oids: list[int],
         columns: list[ResultColumn],
-        start: Callable[[list[Any]], Iterator[pa.RecordBatch]],
+        start: Callable[[list[Any]], Generator[pa.RecordBatch]],
     ) -> None:
         self.session, self.sql, self.param_oids = session, sql, param_oids
         self.columns, self.start = columns, start
@@ -198,7 +204,9 @@ class Known(Statement):  # type: ignore[misc]
             values = arguments_of(params, self.param_oids)
         except InvalidInputError as error:
             raise error_of(error) from None
-        return Rows(self.session, self.sql, self.start(values))
+        rows = self.start(values)
+        self.session.running.add(rows)
+        return Rows(self.session, self.sql, rows)
 
 
 @dataclass(slots=True)
@@ -207,7 +215,7 @@ class Rows(Portal):  # type: ignore[misc]
 
     session: Session
     sql: str
-    batches: Iterator[pa.RecordBatch]
+    batches: Generator[pa.RecordBatch]
     waiting: list[pa.RecordBatch] = field(default_factory=list)
     begun: bool = False
 

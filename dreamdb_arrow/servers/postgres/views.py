@@ -138,6 +138,7 @@ MACROS: Final[Mapping[str, str]] = {
     "pg_table_size(o)": "0",
     "pg_total_relation_size(o)": "0",
     "pg_size_pretty(n)": "n::VARCHAR",
+    "array_lower(a, d)": "1",
     "array_upper(a, d)": "len(a)",
     "to_regtype(a)": "NULL::INT",
     "pg_get_serial_sequence(a, b)": "NULL",
