@@ -18,7 +18,7 @@ S3_TESTS := tests/unit/dataset tests/unit/history tests/unit/engines tests/engin
 	tests/properties
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush bench-bucket conformance interop soak soak-vectors faults s3 fuzz docs clean
+.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush bench-bucket conformance interop soak soak-vectors faults s3 fuzz e2e-superset docs clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +47,10 @@ bench-full: $(PEERS)  ## the same in full size, for an hour and 40 GB of disk; t
 	@$(RUN) -m benchmarks --size full
 	@$(RUN) -m benchmarks.document --write
 
-bench-docs: $(STAMP)  ## write docs/performance.md again from benchmarks/results/full.jsonl
+bench-e2e-superset: $(STAMP)  ## Superset draws a chart of a Space, from nothing; docs/how-to/superset.png from it (800 MB, minutes)
+	@examples/superset/run.sh $(RUN) .cache/superset docs/how-to/superset.png
+
+docs: $(STAMP)  ## write docs/performance.md again from benchmarks/results/full.jsonl
 	@$(RUN) -m benchmarks.document --write
 
 bench-flush: $(STAMP)  ## flush a million rows and then a thousand, field by field, with the limits beside
