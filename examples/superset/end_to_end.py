@@ -28,7 +28,8 @@ WAIT_S = 180
 
 
 def main():
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    for folder in (FOLDER, PICTURE.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     make_space(FOLDER / "space")
     environment = superset_environment()
     make_superset(environment)
@@ -80,7 +81,16 @@ def make_superset(environment):
     """Make its own database again, with one user, whose password lives as long as this run."""
     shutil.rmtree(environment["SUPERSET_HOME"])
     Path(environment["SUPERSET_HOME"]).mkdir()
-    names = ["--username", "admin", "--firstname", "a", "--lastname", "b", "--email", "admin@localhost"]
+    names = [
+        "--username",
+        "admin",
+        "--firstname",
+        "Ann",
+        "--lastname",
+        "Example",
+        "--email",
+        "admin@localhost",
+    ]
     for arguments in (
         ["db", "upgrade"],
         ["fab", "create-admin", *names, "--password", environment["SUPERSET_PASSWORD"]],
