@@ -21,7 +21,7 @@ S3_TESTS := tests/unit/dataset tests/unit/history tests/unit/engines tests/engin
 .PHONY: help venv demo test check format bench bench-full bench-docs bench-flush bench-bucket conformance interop soak soak-vectors faults s3 fuzz e2e-superset docs clean
 
 help:  ## print this list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP)  ## make .venv and install the package into it, editable, with all extras
 
@@ -47,10 +47,7 @@ bench-full: $(PEERS)  ## the same in full size, for an hour and 40 GB of disk; t
 	@$(RUN) -m benchmarks --size full
 	@$(RUN) -m benchmarks.document --write
 
-bench-e2e-superset: $(STAMP)  ## Superset draws a chart of a Space, from nothing; docs/how-to/superset.png from it (800 MB, minutes)
-	@examples/superset/run.sh $(RUN) .cache/superset docs/how-to/superset.png
-
-docs: $(STAMP)  ## write docs/performance.md again from benchmarks/results/full.jsonl
+bench-docs: $(STAMP)  ## write docs/performance.md again from benchmarks/results/full.jsonl
 	@$(RUN) -m benchmarks.document --write
 
 bench-flush: $(STAMP)  ## flush a million rows and then a thousand, field by field, with the limits beside
@@ -85,6 +82,9 @@ fuzz: $(STAMP)  ## 200,000 damaged inputs for every decoder, in processes of lim
 
 faults: $(STAMP)  ## all tests with failing stores and killed processes, the long ones too
 	@$(RUN) -m pytest -n 2 -m "slow or not slow" tests/faults $(TEST_ARGS)
+
+e2e-superset: $(STAMP)  ## Superset draws a chart of a Space, from nothing; docs/how-to/superset.png from it (800 MB, minutes)
+	@examples/superset/run.sh $(RUN) .cache/superset docs/how-to/superset.png
 
 docs: $(STAMP)  ## write docs/coverage.md and docs/cli.md again, then run every block of the documents
 	@$(RUN) docs/generate_cli.py --write

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import threading
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
+from sqlalchemy.dialects import registry
 
 import dreamdb_arrow as vd
 from dreamdb_arrow.clients.dialect import FlightSql, InProcess
@@ -20,14 +23,10 @@ from dreamdb_arrow.servers.access import read_users
 from dreamdb_arrow.servers.flight_sql.server import FlightSqlServer, Settings
 
 ROOT = Path(__file__).parents[2]
+# In place of the entry points, which a checkout that is not installed does not have.
+registry.register("dreamdb", "dreamdb_arrow.clients.dialect", "InProcess")
+registry.register("dreamdb.flightsql", "dreamdb_arrow.clients.dialect", "FlightSql")
 ROWS = 50
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _registered():
-    """Stand in for the entry points, which a checkout without an install does not have."""
-    sa.dialects.registry.register("dreamdb", "dreamdb_arrow.clients.dialect", "InProcess")
-    sa.dialects.registry.register("dreamdb.flightsql", "dreamdb_arrow.clients.dialect", "FlightSql")
 
 
 @pytest.fixture
@@ -207,3 +206,11 @@ def test_the_dialect_loads_neither_duckdb_nor_pyarrow():
     code = "import sys, dreamdb_arrow.clients.dialect; print(sorted({'duckdb', 'pyarrow', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_entry_points_name_the_dialects():
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    named = {
+        name: EntryPoint(name, value, "x").load() for name, value in points["sqlalchemy.dialects"].items()
+    }
+    assert named == {"dreamdb": InProcess, "dreamdb.flightsql": FlightSql}
