@@ -18,10 +18,10 @@ S3_TESTS := tests/unit/dataset tests/unit/history tests/unit/engines tests/engin
 	tests/properties
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush bench-bucket conformance interop soak soak-vectors faults s3 fuzz docs clean
+.PHONY: help venv demo test check format bench bench-full bench-docs bench-flush bench-bucket conformance interop soak soak-vectors faults s3 fuzz e2e-superset docs clean
 
 help:  ## print this list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP)  ## make .venv and install the package into it, editable, with all extras
 
@@ -82,6 +82,9 @@ fuzz: $(STAMP)  ## 200,000 damaged inputs for every decoder, in processes of lim
 
 faults: $(STAMP)  ## all tests with failing stores and killed processes, the long ones too
 	@$(RUN) -m pytest -n 2 -m "slow or not slow" tests/faults $(TEST_ARGS)
+
+e2e-superset: $(STAMP)  ## Superset draws a chart of a Space, from nothing; docs/how-to/superset.png from it (800 MB, minutes)
+	@examples/superset/run.sh $(RUN) .cache/superset docs/how-to/superset.png
 
 docs: $(STAMP)  ## write docs/coverage.md, docs/cli.md and docs/sql.md again, then run every block of the documents
 	@$(RUN) docs/generate_cli.py --write

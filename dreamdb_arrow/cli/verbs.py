@@ -324,6 +324,8 @@ def _token(parser: ArgumentParser) -> None:
 def _serve(parser: ArgumentParser) -> None:
     where = "where to listen, such as grpc://127.0.0.1:31337; grpc+tls:// with a certificate; port 0 takes a free one"
     parser.add_argument("--flight-sql", metavar="URL", help=where)
+    pg = "where to speak as PostgreSQL does, such as 127.0.0.1:5433; port 0 takes a free one"
+    parser.add_argument("--pg", metavar="HOST:PORT", help=pg)
     users = "a file of users, a line each: name:read:password or name:write:password (all may come and write)"
     parser.add_argument("--users", metavar="FILE", type=Path, help=users)
     keys = "a file of keys, a line each: whoever has a token that one of them signed may do what it says"
@@ -646,16 +648,18 @@ VERBS: Final = MappingProxyType(
             _cache,
         ),
         "serve": Verb(
-            "BACKEND --flight-sql URL [--users FILE] [--token-keys FILE] [--tls-cert FILE --tls-key FILE] [--audit-log FILE] [--metrics HOST:PORT] "
-            "[--memory SIZE] [--max-seconds S] [--max-rows N]",
-            "serve a Space to ADBC, Flight SQL and Arrow Flight clients",
-            "Needs the extra: pip install 'dreamdb-arrow[flight]'. Clients query the refs as tables, with all table functions,\n"
-            "and append rows by bulk ingest. Their SQL reads this Space and nothing else. Without --users and --token-keys anybody\n"
-            "who reaches the port may read and write, so that is for this machine only; elsewhere TLS is asked for, too. What is cached\n"
-            "goes to a folder of the server's own, unless --cache-dir is given. Ctrl-C ends it.\n"
+            "BACKEND [--flight-sql URL] [--pg HOST:PORT] [--users FILE] [--token-keys FILE] [--tls-cert FILE --tls-key FILE] "
+            "[--audit-log FILE] [--metrics HOST:PORT] [--memory SIZE] [--max-seconds S] [--max-rows N]",
+            "serve a Space to ADBC, Flight SQL, Arrow Flight and PostgreSQL clients",
+            "Needs an extra: pip install 'dreamdb-arrow[flight]' for --flight-sql, 'dreamdb-arrow[pg]' for --pg (psql, psycopg,\n"
+            "asyncpg, BI tools). Clients query the refs as tables, with all table functions; over Flight they append rows by bulk ingest.\n"
+            "Their SQL reads this Space and nothing else. Without --users and --token-keys anybody who reaches the port may read and\n"
+            "write, so that is for this machine only; elsewhere TLS is asked for, too. On the PostgreSQL wire a token is given as the\n"
+            "password. What is cached goes to a folder of the server's own, unless --cache-dir is given. Ctrl-C ends it.\n"
             "--metrics needs the extra [metrics]. With OpenTelemetry installed (extra [otel]), each call is a span, too.",
             (
                 "dreamdb serve space --flight-sql grpc://127.0.0.1:31337",
+                "dreamdb serve space --pg 127.0.0.1:5433",
                 "dreamdb serve space --flight-sql grpc+tls://0.0.0.0:31337 --users users --tls-cert a.crt --tls-key a.key",
             ),
             ("backend",),
