@@ -117,6 +117,9 @@ def test_a_bad_token_is_refused_in_one_line_and_logged(
         (token, "SELECT * FROM read_csv('/etc/passwd')", "not available"),
         (token, "COPY (SELECT 1) TO '/tmp/x'", "only queries"),
         (token, "ATTACH '/tmp/x.db'", "only queries"),
+        (token, "SET memory_limit = '100GB'", "unrecognized configuration parameter"),
+        (token, "SET SESSION enable_external_access TO true", "unrecognized configuration parameter"),
+        (token, "PRAGMA database_list", "only queries|not available"),
     ],
 )
 def test_what_is_not_granted_is_refused_in_one_line_and_logged(server, folder, made, sql, said):  # 0023-R7
@@ -125,6 +128,20 @@ def test_what_is_not_granted_is_refused_in_one_line_and_logged(server, folder, m
     assert "\n" not in str(refused.value).strip()
     told = last_error(folder)
     assert (told["user"], told["what"]) == (f"bob#{'00' * 8}", sql)
+
+
+def test_what_clients_set_by_themselves_changes_nothing(server):
+    with connect(server, token()) as con:
+        for sql in (
+            "SET extra_float_digits = 3",
+            "SET application_name TO 'x'",
+            "SET TIME ZONE 'UTC'",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            "SET client_encoding = 'UTF8'",
+            "SET search_path TO public",
+        ):
+            con.execute(sql)
+        assert con.execute("SELECT count(*) FROM sales").fetchone() == (ROWS,)
 
 
 def test_a_token_that_expires_meanwhile_is_refused(server):  # 0023-R5

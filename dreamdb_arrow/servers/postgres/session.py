@@ -41,6 +41,27 @@ NOTHING: Final = re.compile(
     r"\s*(SET|RESET|DISCARD|DEALLOCATE|SAVEPOINT|RELEASE|ROLLBACK\s+TO|CLOSE|LISTEN|UNLISTEN)\b",
     re.IGNORECASE,
 )
+SET: Final = re.compile(r"\s*SET\s+(?:SESSION\s+(?!CHARACTERISTICS)|LOCAL\s+)?\"?(\w+)", re.IGNORECASE)
+SETTABLE: Final = frozenset(  # what clients set by themselves, which changes nothing here; DuckDB's settings are not among them
+    [
+        "application_name",
+        "characteristics",
+        "client_min_messages",
+        "extra_float_digits",
+        "idle_in_transaction_session_timeout",
+        "intervalstyle",
+        "lock_timeout",
+        "names",
+        "row_security",
+        "session",
+        "statement_timeout",
+        "synchronous_commit",
+        "time",
+        "transaction",
+        "work_mem",
+        "xmloption",
+    ]
+)
 SHOW: Final = re.compile(r"\s*SHOW\s+(?:SESSION\s+)?\"?([\w ]+?)\"?\s*;?\s*$", re.IGNORECASE)
 SPELT: Final = {"transaction isolation level": "transaction_isolation", "time zone": "timezone"}
 CODES: Final = {  # by the class of DuckDB's error, or of ours
@@ -52,7 +73,7 @@ CODES: Final = {  # by the class of DuckDB's error, or of ours
     "UnsupportedError": "0A000",
     "InvalidInputError": "42601",
 }
-NO_TABLE, STOPPED, OTHER = "42P01", "57014", "XX000"
+NO_TABLE, NO_SETTING, STOPPED, OTHER = "42P01", "42704", "57014", "XX000"
 
 
 @dataclass(slots=True)
@@ -140,6 +161,10 @@ class Session(BaseSession):  # type: ignore[misc]
     def _fixed(self, sql: str) -> Statement | None:
         if found := TRANSACTION.match(sql):
             return self._transaction(found[1].split()[0].upper())
+        if (found := SET.match(sql)) and found[1].lower() not in SETTABLE | SETTINGS.keys():
+            error = PgError(NO_SETTING, f'unrecognized configuration parameter "{found[1][:100]}"')
+            self.services.audit.note(self.user.shown, self.peer, "run", sql, error.message)
+            raise error
         if NOTHING.match(sql):
             return StaticStatement(sql, None, [])
         if found := SHOW.match(sql):
