@@ -400,6 +400,8 @@ def test_tls(folder):
         with psycopg.connect(asked) as con:
             assert con.pgconn.ssl_in_use
             assert con.execute("SELECT count(*) FROM hello").fetchone() == (ROWS,)
+        with pytest.raises(psycopg.OperationalError, match="over TLS only"):
+            psycopg.connect(f"{where(server)} sslmode=disable")
         with pytest.raises(psycopg.OperationalError, match="certificate"):
             psycopg.connect(f"{where(server)} sslmode=verify-full sslrootcert=system")
 

@@ -23,6 +23,7 @@ from pg_mimic.results import ResultColumn, encode_row
 from pg_mimic.stream import ConnectionClosed, PgStream
 
 PIECE: Final = 4096
+TLS_ONLY: Final = "this server is asked over TLS only: sslmode=require, or verify-full"
 SEMICOLON: Final = "SEMICOLON"
 STRANGERS_MAX: Final = 1 << 14  # bytes of a message
 USERS_MAX: Final = 1 << 26
@@ -101,6 +102,7 @@ class Stream(PgStream):  # type: ignore[misc]
     """pg-mimic's, with an end to how long a message may be: little until somebody has come in."""
 
     most: int = STRANGERS_MAX
+    is_secure: bool = False
 
     async def _read_exactly(self, n: int) -> bytes:
         if not 0 <= n <= self.most:
@@ -140,6 +142,12 @@ class Wire(PgServer):  # type: ignore[misc]
         if code == messages.CANCEL_REQUEST_CODE:
             self.cancel(*messages.parse_cancel_request(payload))
             return None
+        if self.secure is not None and not stream.is_secure:
+            stream.write(
+                messages.make_error_response({"S": "FATAL", "V": "FATAL", "C": "28000", "M": TLS_ONLY})
+            )
+            await stream.drain()
+            return None
         startup: dict[str, str] = messages.parse_startup_message(payload)
         return startup
 
@@ -149,6 +157,7 @@ class Wire(PgServer):  # type: ignore[misc]
         await stream.drain()
         if secured:
             await stream.writer.start_tls(self.secure)
+            stream.is_secure = True
         following: tuple[int, bytes] = await stream.read_startup_packet()
         if following[0] == messages.SSL_REQUEST_CODE and not secured:  # after GSS was declined
             return await self._wrapped(stream, following[0])
