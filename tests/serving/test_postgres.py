@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ from cryptography.x509.oid import NameOID
 
 import dreamdb_arrow as vd
 from dreamdb_arrow.dataset.space import Space
-from dreamdb_arrow.servers.access import Audit, read_users
+from dreamdb_arrow.servers.access import NO_CREDENTIALS, Audit, read_users
 from dreamdb_arrow.servers.grants import Limits
 from dreamdb_arrow.servers.postgres.passwords import read_keys
 from dreamdb_arrow.servers.postgres.server import PostgresServer, Settings
@@ -329,6 +330,7 @@ def test_scram(folder, users):
     logged = [json.loads(line) for line in (folder / "users.log").read_text().splitlines()]
     assert {(one["user"], one["verb"]) for one in logged} >= {("ann", "connect"), ("bob", "run")}
     assert any("may only read" in (one["error"] or "") for one in logged)
+    assert ("nobody", NO_CREDENTIALS) in {(one["user"], one["error"]) for one in logged}
     assert "s3cret" not in (folder / "users.log").read_text()
 
 
@@ -399,6 +401,8 @@ def test_tls(folder):
         with psycopg.connect(asked) as con:
             assert con.pgconn.ssl_in_use
             assert con.execute("SELECT count(*) FROM hello").fetchone() == (ROWS,)
+        with pytest.raises(psycopg.OperationalError, match="over TLS only"):
+            psycopg.connect(f"{where(server)} sslmode=disable")
         with pytest.raises(psycopg.OperationalError, match="certificate"):
             psycopg.connect(f"{where(server)} sslmode=verify-full sslrootcert=system")
 
@@ -420,6 +424,28 @@ def certificate(folder):
     form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     file.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
     return crt, file
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x00\x00\x00\x04\x00\x03\x00\x00",
+        b"\x7f\xff\xff\xff\x00\x03\x00\x00",
+        b"\x00\x00\x00\x0c\x00\x03\x00\x00\xff\xfe\xfd\xfc",
+        b"\x00\x00\x00\x10\x04\xd2\x16\x2e\x00\x00\x00\x01\x00\x00\x00\x02",  # cancel what is not there
+        b"\x00\x00\x00\x13\x00\x03\x00\x00user\x00ann\x00\x00Q\x7f\xff\xff\xff",
+        b"\x00\x00\x00\x13\x00\x03\x00\x00user\x00ann\x00\x00B\x00\x00\x00\x05\xff",
+    ],
+)
+def test_who_babbles_is_left(server, con, data):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+        raw.sendall(data)
+        raw.shutdown(socket.SHUT_WR)
+        while raw.recv(4096):
+            pass
+    assert con.execute("SELECT 1").fetchone() == (1,)
 
 
 # ---------------------------------------------------------------- the command

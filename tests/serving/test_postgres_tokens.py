@@ -91,7 +91,7 @@ def test_users_come_in_beside_tokens(server):
         (lambda: token(key=bytes(32)), "signed by nobody"),
         (lambda: token().replace(".", ".A", 1), "signed by nobody"),
         (lambda: "", "credentials|no password supplied"),
-        (lambda: "x" * 100_000, "credentials|expired|message"),
+        (lambda: "x" * 10_000, "credentials"),
     ],
     ids=["expired", "another key", "tampered", "nothing", "long"],
 )

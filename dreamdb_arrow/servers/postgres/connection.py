@@ -10,6 +10,7 @@ import asyncio
 import os
 import ssl
 import struct
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from pg_mimic.connection import Connection, _field_specs, command_tag
 from pg_mimic.errors import FEATURE_NOT_SUPPORTED, IN_FAILED_SQL_TRANSACTION, INVALID_PASSWORD
 from pg_mimic.middleware import is_transaction_end
 from pg_mimic.results import ResultColumn, encode_row
-from pg_mimic.stream import PgStream
+from pg_mimic.stream import ConnectionClosed, PgStream
 
 from dreamdb_arrow.errors import DreamDBError
 from dreamdb_arrow.servers.access import Audit
@@ -28,7 +29,10 @@ from dreamdb_arrow.servers.sandbox import one_line
 
 PIECE: Final = 4096
 NAME_MAX: Final = 200  # characters of a name that the log has
+TLS_ONLY: Final = "this server is asked over TLS only: sslmode=require, or verify-full"
 SEMICOLON: Final = "SEMICOLON"
+STRANGERS_MAX: Final = 1 << 14  # bytes of a message
+USERS_MAX: Final = 1 << 26
 FAILED: Final = "current transaction is aborted, commands ignored until end of transaction block"
 
 
@@ -114,6 +118,19 @@ def _encoded(rows: list[Any], columns: list[ResultColumn], formats: list[int]) -
         raise PgError(FEATURE_NOT_SUPPORTED, str(error)) from None
 
 
+class Stream(PgStream):  # type: ignore[misc]
+    """pg-mimic's, with an end to how long a message may be: little until somebody has come in."""
+
+    most: int = STRANGERS_MAX
+    is_secure: bool = False
+
+    async def _read_exactly(self, n: int) -> bytes:
+        if not 0 <= n <= self.most:
+            raise ConnectionClosed
+        data: bytes = await super()._read_exactly(n)
+        return data
+
+
 class Wire(PgServer):  # type: ignore[misc]
     """pg-mimic's server with `Client` for its connections, and TLS where there is a certificate."""
 
@@ -122,10 +139,15 @@ class Wire(PgServer):  # type: ignore[misc]
     audit: Audit
 
     async def _handle_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        stream = PgStream(reader, writer)
-        startup = await self._greeted(stream)
-        if startup is None:
-            return
+        stream = Stream(reader, writer)
+        with suppress(
+            ConnectionClosed, OSError, ValueError, IndexError, struct.error
+        ):  # it hung up, or babbles
+            startup = await self._greeted(stream)
+            if startup is not None:
+                await self._served(stream, startup)
+
+    async def _served(self, stream: Stream, startup: dict[str, str]) -> None:
         secret = struct.unpack("!i", os.urandom(4))[0]
         client = Client(stream, self.session_factory(), self, self._allocate_pid(), secret, startup)
         self._connections[client.pid] = client
@@ -134,7 +156,7 @@ class Wire(PgServer):  # type: ignore[misc]
         finally:
             self._connections.pop(client.pid, None)
 
-    async def _greeted(self, stream: PgStream) -> dict[str, str] | None:
+    async def _greeted(self, stream: Stream) -> dict[str, str] | None:
         """Return what a client says of itself; None for one that came to cancel, or that must not come."""
         code, payload = await stream.read_startup_packet()
         if code in {messages.SSL_REQUEST_CODE, messages.GSSENC_REQUEST_CODE}:
@@ -142,15 +164,22 @@ class Wire(PgServer):  # type: ignore[misc]
         if code == messages.CANCEL_REQUEST_CODE:
             self.cancel(*messages.parse_cancel_request(payload))
             return None
+        if self.secure is not None and not stream.is_secure:
+            stream.write(
+                messages.make_error_response({"S": "FATAL", "V": "FATAL", "C": "28000", "M": TLS_ONLY})
+            )
+            await stream.drain()
+            return None
         startup: dict[str, str] = messages.parse_startup_message(payload)
         return startup
 
-    async def _wrapped(self, stream: PgStream, code: int) -> tuple[int, bytes]:
+    async def _wrapped(self, stream: Stream, code: int) -> tuple[int, bytes]:
         secured = code == messages.SSL_REQUEST_CODE and self.secure is not None
         stream.write(b"S" if secured else b"N")
         await stream.drain()
         if secured:
             await stream.writer.start_tls(self.secure)
+            stream.is_secure = True
         following: tuple[int, bytes] = await stream.read_startup_packet()
         if following[0] == messages.SSL_REQUEST_CODE and not secured:  # after GSS was declined
             return await self._wrapped(stream, following[0])

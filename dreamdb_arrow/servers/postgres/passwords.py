@@ -65,7 +65,7 @@ class Door:
         if self.access.keys:
             return self.access.by_password(name, await _text(stream))
         if not await self._knows(stream, name):
-            raise InvalidInputError(f"password authentication failed for user {name[:100]!r}")
+            raise InvalidInputError(NO_CREDENTIALS)
         return self.access.accounts[name].user
 
     async def _knows(self, stream: Any, name: str) -> bool:

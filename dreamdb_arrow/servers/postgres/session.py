@@ -25,6 +25,7 @@ from dreamdb_arrow.servers.access import Audit
 from dreamdb_arrow.servers.flight_sql.statements import Handle, Statements
 from dreamdb_arrow.servers.grants import Grant, User
 from dreamdb_arrow.servers.postgres.catalog import Catalog, Question
+from dreamdb_arrow.servers.postgres.connection import USERS_MAX
 from dreamdb_arrow.servers.postgres.parameters import numbers, oids_of
 from dreamdb_arrow.servers.postgres.rewrite import asks_catalog
 from dreamdb_arrow.servers.postgres.values import arguments_of, result_columns, rows_of
@@ -101,6 +102,7 @@ class Session(BaseSession):  # type: ignore[misc]
     async def init(self, connection: Any) -> None:
         """Begin, for a user that has come in."""
         self.connection = connection
+        connection.stream.most = USERS_MAX
         self.peer = str(connection.stream.writer.get_extra_info("peername"))
         self.services.audit.note(self.user.shown, self.peer, "connect", "postgres")
 
