@@ -28,6 +28,7 @@ import pyarrow.flight as fl
 import dreamdb_arrow as vd
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.servers.flight_sql.server import FlightSqlServer, Settings
+from dreamdb_arrow.servers.running import BATCH_ROWS
 
 SQL = "SELECT _anchor, n, x FROM hello"
 ROUNDS = 5
@@ -43,7 +44,7 @@ class Plain(fl.FlightServerBase):
         self._con = vd.connect(place)
 
     def do_get(self, context: Any, ticket: fl.Ticket) -> fl.FlightDataStream:  # noqa: ARG002
-        return fl.RecordBatchStream(self._con.cursor().sql(SQL).to_arrow_reader(1 << 17))
+        return fl.RecordBatchStream(self._con.cursor().sql(SQL).to_arrow_reader(BATCH_ROWS))
 
 
 def serve(kind: str, place: str, told: Connection) -> None:

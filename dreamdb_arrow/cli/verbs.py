@@ -677,7 +677,7 @@ VERBS: Final = MappingProxyType(
                 "dreamdb token --key keys --new-key --user ann --refs 'sales/*' --expires 8h",
                 "dreamdb token --key keys --user bob --refs hello --t0 2026-01-01 --t1 2026-02-01",
                 "dreamdb token --key keys --user loader --refs hello --verbs read --verbs append --expires 30d",
-                "dreamdb token --key keys --show - < token.txt",
+                "cat token.txt | dreamdb token --key keys --show -",
             ),
             (),
             0,

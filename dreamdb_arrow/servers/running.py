@@ -99,6 +99,15 @@ class Watch:
             with self._lock:
                 del self._running[key]
 
+    def end(self, one: Watched, why: str) -> None:
+        """Stop a statement, if it still runs, now and each time that the watch looks."""
+        with self._lock:
+            if one in self._running.values():
+                one.why = why
+                one.until = 0.0
+                one.over = why
+                one.stop()
+
     def _look(self) -> None:
         while not self._ended.wait(EVERY_S):
             now = time.monotonic()

@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 import dreamdb_arrow as vd
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.servers.access import Audit, read_users
+from dreamdb_arrow.servers.flight_sql.messages import MESSAGES, pack
 from dreamdb_arrow.servers.flight_sql.server import FlightSqlServer, Settings
 from dreamdb_arrow.servers.grants import Limits
 
@@ -257,6 +258,45 @@ def test_client_that_goes_away_stops_the_statement(server, flights, con):
         next(iter(cursor.fetch_record_batch()))
         assert server.running == 1
     assert until(lambda: not server.running)
+
+
+def cancel_bodies(info):
+    data = bytes(info.serialize())
+    return {
+        "CancelFlightInfo": MESSAGES["CancelFlightInfoRequest"](info=data).SerializeToString(),
+        "CancelQuery": pack("ActionCancelQueryRequest", info=data),
+    }
+
+
+@pytest.mark.parametrize("kind", ["CancelFlightInfo", "CancelQuery"])
+def test_cancel_by_another_call_stops_a_statement_that_runs(server, flights, kind):
+    asked = fl.FlightDescriptor.for_command(pack("CommandStatementQuery", query=LONG))
+    info = flights.get_flight_info(asked)
+    reader = flights.do_get(info.endpoints[0].ticket)
+    assert reader.read_chunk().data.num_rows
+    assert until(lambda: server.running)
+    (answer,) = flights.do_action(fl.Action(kind, cancel_bodies(info)[kind]))
+    assert answer.body.to_pybytes().endswith(b"\x08\x01")
+    with pytest.raises(fl.FlightError, match="the client cancelled it"):
+        reader.read_all()
+    assert until(lambda: not server.running)
+    with pytest.raises(fl.FlightError, match="no such statement"):
+        flights.do_get(info.endpoints[0].ticket).read_all()
+
+
+@pytest.mark.parametrize("body", [b"", b"x", b"\x0a\x03abc", b"\x0a\x00"])
+def test_cancel_of_nothing_is_refused_or_nothing(flights, body):
+    try:
+        list(flights.do_action(fl.Action("CancelFlightInfo", body)))
+    except fl.FlightError as error:
+        assert "Traceback" not in str(error)  # noqa: PT017 - some bodies are an empty flight
+
+
+def test_parameters_have_names_and_no_types(con):
+    with con.cursor() as cursor:
+        cursor.adbc_prepare("SELECT n FROM hello WHERE _anchor = $a AND label = $b")
+        assert cursor.adbc_prepare("SELECT $a::INT + $b") == pa.schema([("a", pa.null()), ("b", pa.null())])
+        assert cursor.adbc_prepare("SELECT n FROM hello") in (None, pa.schema([]))
 
 
 def resident_bytes():

@@ -41,6 +41,8 @@ _FIELDS: Final[Mapping[str, str]] = {
     "ActionBeginTransactionRequest": "",
     "ActionBeginTransactionResult": "transaction_id bytes",
     "ActionEndTransactionRequest": "transaction_id bytes, action i32",
+    "CancelFlightInfoRequest": "info bytes",  # Flight's own, as its result: these travel bare
+    "CancelFlightInfoResult": "status i32",
     "ActionCancelQueryRequest": "info bytes",
     "ActionCancelQueryResult": "result i32",
     "CommandStatementQuery": "query text, transaction_id? bytes",
@@ -96,6 +98,14 @@ def bare(name: str, **fields: Any) -> bytes:
     """Return the bytes of a message."""
     data: bytes = MESSAGES[name](**fields).SerializeToString()
     return data
+
+
+def read_bare(name: str, data: bytes) -> Any:
+    """Return a message that is not wrapped. Raises InvalidInputError for bytes that are none."""
+    try:
+        return MESSAGES[name].FromString(data)
+    except DecodeError:
+        raise InvalidInputError(f"no {name}: its bytes cannot be read") from None
 
 
 def unpack(data: bytes) -> tuple[str, Any]:

@@ -18,7 +18,7 @@ from dreamdb_arrow.errors import InvalidInputError, UnsupportedError
 from dreamdb_arrow.servers.access import Access, Audit
 from dreamdb_arrow.servers.flight_sql.callers import MIDDLEWARE, AnyHandshake, Call, Callers, call_of, told
 from dreamdb_arrow.servers.flight_sql.catalog import ANSWERS, CATALOG, PLACE, schema_of_answer
-from dreamdb_arrow.servers.flight_sql.messages import bare, pack, unpack
+from dreamdb_arrow.servers.flight_sql.messages import bare, pack, read_bare, unpack
 from dreamdb_arrow.servers.flight_sql.refs import is_part, part_of, parts_of
 from dreamdb_arrow.servers.flight_sql.statements import Handle, Statements
 from dreamdb_arrow.servers.grants import Limits
@@ -27,12 +27,14 @@ from dreamdb_arrow.servers.sandboxes import Sandboxes
 
 PREPARED: Final = "CommandPreparedStatementQuery"
 FAIL, APPEND = 2, 2  # of `if_not_exist`, and of `if_exists`
+CANCEL: Final = "CancelFlightInfo"
 ACTIONS: Final = (
     ("CreatePreparedStatement", "check a statement and keep it"),
     ("ClosePreparedStatement", "forget a statement"),
     ("BeginTransaction", "let statements see the same versions"),
     ("EndTransaction", "end that"),
-    ("CancelQuery", "stop a statement that has not been fetched"),
+    ("CancelQuery", "stop a statement"),
+    (CANCEL, "stop the statements of a flight"),
 )
 
 
@@ -244,6 +246,9 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
     def _acted(self, call: Call, kind: str, body: bytes) -> list[bytes]:
         if kind not in dict(ACTIONS):
             raise UnsupportedError(f"no action {kind[:100]!r} here")
+        if kind == CANCEL:
+            self._cancel(call, read_bare("CancelFlightInfoRequest", body).info)
+            return [bare("CancelFlightInfoResult", status=1)]
         name, message = unpack(body)
         if name != f"Action{kind}Request":
             raise InvalidInputError(f"the action {kind} takes another message than {name}")
@@ -255,7 +260,8 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
             self._statements.end(call.user, message.transaction_id)
             return []
         if kind == "CancelQuery":
-            return [self._cancel(call, message)]
+            self._cancel(call, message.info)
+            return [pack("ActionCancelQueryResult", result=1)]
         self._statements.close(call.user, message.prepared_statement_handle)
         return []
 
@@ -264,17 +270,27 @@ class FlightSqlServer(fl.FlightServerBase):  # type: ignore[misc]
         held = self._statements.get(call.user, handle)
         known = not held.statement.parameters  # with parameters, what comes back may depend on them
         schema = bytes(self._statements.schema(held).serialize()) if known else b""
+        # DuckDB finds out what parameters are from the values that come, so their types are unknown, which ADBC writes as null.
+        unknown = pa.schema([pa.field(one, pa.null()) for one in held.statement.parameters])
         return pack(
-            "ActionCreatePreparedStatementResult", prepared_statement_handle=handle, dataset_schema=schema
+            "ActionCreatePreparedStatementResult",
+            prepared_statement_handle=handle,
+            dataset_schema=schema,
+            parameter_schema=b"" if known else bytes(unknown.serialize()),
         )
 
-    def _cancel(self, call: Call, message: Any) -> bytes:
-        """Forget a statement that nobody has fetched; one that runs ends when its client closes the stream."""
-        for endpoint in fl.FlightInfo.deserialize(message.info).endpoints:
+    def _cancel(self, call: Call, info: bytes) -> None:
+        """Stop the statements of a flight, which is given as the client got it."""
+        try:
+            endpoints = fl.FlightInfo.deserialize(info).endpoints
+        except pa.ArrowException:
+            raise InvalidInputError("no flight: its bytes cannot be read") from None
+        for endpoint in endpoints:
+            if is_part(endpoint.ticket.ticket):
+                raise UnsupportedError("the rows of a ref stop when their reader closes the stream")
             name, ticket = unpack(endpoint.ticket.ticket)
             if name == "TicketStatementQuery":
-                self._statements.close(call.user, ticket.statement_handle)
-        return pack("ActionCancelQueryResult", result=1)
+                self._statements.cancel(call.user, ticket.statement_handle)
 
 
 def _ref_of(descriptor: fl.FlightDescriptor) -> str:

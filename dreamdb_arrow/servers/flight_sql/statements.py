@@ -15,7 +15,7 @@ from dreamdb_arrow.engines.duckdb import DuckDBError
 from dreamdb_arrow.engines.recent import Recent
 from dreamdb_arrow.errors import InvalidInputError, NotFoundError, StoreError
 from dreamdb_arrow.servers.grants import Limits, User
-from dreamdb_arrow.servers.running import BATCH_ROWS, Watch, batches_of
+from dreamdb_arrow.servers.running import BATCH_ROWS, Watch, Watched, batches_of
 from dreamdb_arrow.servers.sandbox import Statement
 from dreamdb_arrow.servers.sandboxes import Sandboxes
 
@@ -34,6 +34,7 @@ class Handle:
     statement: Statement
     transaction: bytes = b""
     rows: Sequence[dict[str, Any]] = ({},)
+    watched: Watched | None = None  # while it runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,13 @@ class Statements:
         self.get(user, handle)
         self._handles.drop(handle)
 
+    def cancel(self, user: User, handle: bytes) -> None:
+        """Stop a statement if it runs, and forget it. Raises NotFoundError as `get` does."""
+        watched = self.get(user, handle).watched
+        self._handles.drop(handle)
+        if watched is not None:
+            self.watch.end(watched, "stopped, since the client cancelled it")
+
     def bind(self, user: User, handle: bytes, table: pa.Table) -> None:
         """Give a prepared statement its parameters: a row for each time it shall run. Raises InvalidInputError."""
         held = self.get(user, handle)
@@ -97,6 +105,7 @@ class Statements:
             self._connection(held) as (limits, cursor),
             self.watch.watching(is_gone, cursor.interrupt, limits.seconds, held.user.left_s()) as watched,
         ):
+            held.watched = watched
             try:
                 for parameters in held.rows:
                     relation = _relation(cursor, held.statement, parameters)
@@ -106,6 +115,8 @@ class Statements:
                 if watched.why:
                     raise StoreError(watched.why) from None
                 raise
+            finally:
+                held.watched = None
 
     # ---------------------------------------------------------------- transactions
 
