@@ -54,6 +54,15 @@ con.execute("CREATE TABLE queries AS SELECT 7 AS id, [0.1, 0.7] AS vec")
 Each Ref is a view: `FROM hello`, `FROM "hello@first"`. A statement sees one version of each Ref; a transaction sees the same
 from its first statement on.
 
+## Time as the key
+
+Tracks of different rates meet by `_anchor`: each row with the last one of another Ref before it. `dreamdb_align` brings several onto one
+grid, `dreamdb_window` finds the rows around events.
+
+```sql
+SELECT h._time, h.n, p.n AS before FROM hello h ASOF JOIN papers p ON h._anchor >= p._anchor ORDER BY h._anchor LIMIT 3;
+```
+
 ## Writing
 
 `COPY` appends the rows of a query, or of a table, as one commit. A Ref that is not there is made, with fields of the types of the

@@ -22,6 +22,7 @@ from dreamdb_arrow.columnar.hidden import COPY_ALL, NAMED_MAX, SHARE
 from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.stripe import encode_stripe
 from dreamdb_arrow.dataset.items import list_items
+from dreamdb_arrow.dataset.scan import TIME_MAX
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.arguments import time_range
 from dreamdb_arrow.engines.help import help_table
@@ -36,6 +37,14 @@ from dreamdb_arrow.engines.plans import (
     track_sql,
 )
 from dreamdb_arrow.engines.plans_take import search_sql, take_sql
+from dreamdb_arrow.engines.plans_time import (
+    align_sql,
+    aligned_fields,
+    grid_of,
+    read_alignment,
+    window_ranges,
+    window_sql,
+)
 from dreamdb_arrow.engines.recent import Recent
 from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, diff_table, index_table
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
@@ -141,9 +150,13 @@ class Planner:
         txid: int,
     ) -> str:
         """Return the SQL of a table function. Raises what is wrong."""
+        if kind == "align":
+            return self._align_sql(name, t0, t1, txid)
         version = None if kind in OF_SPACES else self.version(ref, as_of, txid)
         if version is None or kind in TABLES or kind in OF_FIELDS:
             return self._table_sql(self._table(kind, version, name))
+        if kind == "window":
+            return self._window_sql(version, name)
         if kind == "take":
             return take_sql(self._space.rows(version), name, self.prefix, self.dims)
         if kind == "search":
@@ -180,6 +193,25 @@ class Planner:
             text = made if name is None else track_sql(rows, plan.source, self.prefix, name, self.dims)
             plan.texts[name] = text
         return text
+
+    def _window_sql(self, version: Address, name: str | None) -> str:
+        asked = json.loads(name or "{}")
+        ranges = window_ranges(asked.get("anchors"), asked.get("before"), asked.get("after"))
+        low, high = (ranges[0][0], ranges[-1][1]) if ranges else (0, 0)
+        return window_sql(self._read_sql(version, (low, min(high + 1, TIME_MAX)), None), ranges)
+
+    def _align_sql(self, name: str | None, t0: str | None, t1: str | None, txid: int) -> str:
+        asked, between = read_alignment(name), time_range(t0, t1)
+        versions = {ref: self.version(ref, None, txid) for ref, _ in asked.fields}
+        found = [
+            (f"{ref}.{field}", self._read_sql(versions[ref], between, field))
+            for ref, wanted in asked.fields
+            for field in aligned_fields(self._space.rows(versions[ref]).fields, ref, wanted, asked.fill)
+        ]
+        held = [s for v in versions.values() for s in self._planned(v, *between).source.originals]
+        low = max(between[0], min((s.t0 for s in held), default=0)) if t0 is None else between[0]
+        high = min(between[1], max((s.t1 for s in held), default=0)) if t1 is None else between[1]
+        return align_sql(grid_of(asked, low, high), list(dict(found).items()), asked.fill)
 
     def _planned(self, version: Address, t0: int, t1: int) -> Plan:
         plan = self._ready(version, t0, t1)

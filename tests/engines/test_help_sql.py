@@ -35,7 +35,7 @@ def test_help_of_all_functions(con):
 
 
 def test_help_of_what_is_not_there(con):
-    with pytest.raises(duckdb.Error, match="no function 'kn'; there are: .*knn"):
+    with pytest.raises(duckdb.Error, match=r"no function 'kn'; there are: .*knn"):
         con.execute("FROM dreamdb_help('kn')").fetchall()
 
 
