@@ -235,7 +235,10 @@ class Session:
                 with suppress(
                     duckdb.Error
                 ):  # a damaged Ref has no view, nor one named like a table of the user's
-                    con.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {call}")
+                    told = literal(outlines.words.get(name, ""))
+                    con.execute(
+                        f"CREATE OR REPLACE VIEW {view} AS FROM {call}; COMMENT ON VIEW {view} IS {told}"
+                    )
         self._create_vector_functions(con, outlines.dims)
 
     def _show(self, ref: str) -> None:

@@ -23,6 +23,7 @@ from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.stripe import encode_stripe
 from dreamdb_arrow.dataset.items import list_items
 from dreamdb_arrow.dataset.scan import TIME_MAX
+from dreamdb_arrow.dataset.schema import describe
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.arguments import time_range
 from dreamdb_arrow.engines.help import help_table
@@ -75,16 +76,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
-    """For each Ref a plan that has its columns and no rows; which dimensions the embeddings have; the Refs' versions."""
+    """For each Ref a plan that has its columns and no rows, and its fields in words; the embeddings' dimensions; versions."""
 
     plans: Mapping[str, str] = field(default_factory=dict)
     dims: frozenset[int] = frozenset()
     versions: frozenset[Address] = frozenset()
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 def outline_refs(space: Space, refs: Sequence[str] | None = None) -> Outlines:
     """Return the outlines of some Refs, all unless told, from their Manifests alone; that of a damaged one cannot be bound."""
     plans: dict[str, str] = {}
+    words: dict[str, str] = {}
     dims: set[int] = set()
     versions: set[Address] = set()
     names = space.store.list_refs() if refs is None else refs
@@ -93,11 +96,12 @@ def outline_refs(space: Space, refs: Sequence[str] | None = None) -> Outlines:
             version = found if found is not None else space.resolve(name)
             fields = decode_schema(load_manifest(space.store, version).registry)
             plans[name] = shape_sql(fields)
+            words[name] = ", ".join(map(describe, fields))
             versions.add(version)
             dims.update(dim_of(f) for f in fields if f.kind == "embedding")
         except (DreamDBError, OSError) as error:
             plans[name] = error_sql(error)
-    return Outlines(plans, frozenset(dims), frozenset(versions))
+    return Outlines(plans, frozenset(dims), frozenset(versions), words)
 
 
 class Planner:
