@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dreamdb_arrow.engines.duckdb import attach, connect
     from dreamdb_arrow.engines.federation import Federation
     from dreamdb_arrow.engines.frames import Dataset
+    from dreamdb_arrow.engines.resources import enable_attach
     from dreamdb_arrow.store.urls import open_store
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "attach",
     "clone",
     "connect",
+    "enable_attach",
     "fsck",
     "gc",
     "mirror",
@@ -78,6 +80,7 @@ _LATE: Final = {
     "attach": "dreamdb_arrow.engines.duckdb",
     "clone": "dreamdb_arrow.dataset.transfer",
     "connect": "dreamdb_arrow.engines.duckdb",
+    "enable_attach": "dreamdb_arrow.engines.resources",
     "fsck": "dreamdb_arrow.dataset.fsck",
     "gc": "dreamdb_arrow.dataset.collect",
     "mirror": "dreamdb_arrow.dataset.transfer",

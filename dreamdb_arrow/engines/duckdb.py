@@ -241,6 +241,20 @@ class Session:
                     )
         self._create_vector_functions(con, outlines.dims)
 
+    def fill_catalog(self, con: duckdb.DuckDBPyConnection, file: str) -> None:
+        """Make a database file with a view for each Ref, over the macros of this session."""
+        outlines, catalog = outline_refs(self.space), f"{self._planner.prefix}catalog"
+        home = identifier(con.execute("SELECT current_database()").fetchall()[0][0])
+        con.execute(f"ATTACH {literal(file)} AS {catalog}")
+        with self._planner.showing(outlines):
+            for name, told in outlines.words.items():
+                view, (_, call) = f"{catalog}.main.{identifier(name)}", self._view(name)
+                con.execute(
+                    f"CREATE VIEW {view} AS FROM {home}.{call}; COMMENT ON VIEW {view} IS {literal(told)}"
+                )
+        con.execute(f"DETACH {catalog}")
+        self._create_vector_functions(con, outlines.dims)
+
     def _show(self, ref: str) -> None:
         """Make the view of a new Ref, for the statements that come next."""
         with suppress(DreamDBError, OSError), self._aux.cursor() as cursor:
