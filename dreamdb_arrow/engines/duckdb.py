@@ -245,13 +245,15 @@ class Session:
         """Make a database file with a view for each Ref, over the macros of this session."""
         outlines, catalog = outline_refs(self.space), f"{self._planner.prefix}catalog"
         home = identifier(con.execute("SELECT current_database()").fetchall()[0][0])
+        made = []
+        for name, told in outlines.words.items():
+            view, (_, call) = f"{catalog}.main.{identifier(name)}", self._view(name)
+            made.append(
+                f"CREATE VIEW {view} AS FROM {home}.{call}; COMMENT ON VIEW {view} IS {literal(told)};"
+            )
         con.execute(f"ATTACH {literal(file)} AS {catalog}")
-        with self._planner.showing(outlines):
-            for name, told in outlines.words.items():
-                view, (_, call) = f"{catalog}.main.{identifier(name)}", self._view(name)
-                con.execute(
-                    f"CREATE VIEW {view} AS FROM {home}.{call}; COMMENT ON VIEW {view} IS {literal(told)}"
-                )
+        with self._planner.showing(outlines):  # one transaction, which is one wait for the disk
+            con.execute(f"BEGIN; {' '.join(made)} COMMIT")
         con.execute(f"DETACH {catalog}")
         self._create_vector_functions(con, outlines.dims)
 
