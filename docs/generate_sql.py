@@ -54,6 +54,33 @@ con.execute("CREATE TABLE queries AS SELECT 7 AS id, [0.1, 0.7] AS vec")
 Each Ref is a view: `FROM hello`, `FROM "hello@first"`. A statement sees one version of each Ref; a transaction sees the same
 from its first statement on.
 
+## As a catalog
+
+`vd.attach(con, "space", "d")` puts a Space into a schema of a connection of yours. By SQL alone, a Space becomes a catalog of its own:
+
+```python
+import duckdb
+
+own = duckdb.connect()
+vd.enable_attach(own)
+own.execute("ATTACH TO NEW TEMPORARY EXTERNAL RESOURCE 'dreamdb' (store 'space') AS d")
+own.execute("SELECT count(*) FROM d.hello").fetchall()
+own.execute("SELECT view_name, comment FROM duckdb_views() WHERE database_name = 'd'").fetchall()
+own.execute("DETACH d")
+```
+
+`SHOW TABLES FROM d`, `DESCRIBE d.hello` and `SUMMARIZE d.hello` work; the comment of a view names the fields, with dimensions and media
+types. Refs that came later appear after `refresh()` of what `vd.attach` returned, or after `DETACH` and `ATTACH`; those that `COPY` makes, at once.
+
+## Time as the key
+
+Tracks of different rates meet by `_anchor`: each row with the last one of another Ref before it. `dreamdb_align` brings several onto one
+grid, `dreamdb_window` finds the rows around events.
+
+```sql
+SELECT h._time, h.n, p.n AS before FROM hello h ASOF JOIN papers p ON h._anchor >= p._anchor ORDER BY h._anchor LIMIT 3;
+```
+
 ## Writing
 
 `COPY` appends the rows of a query, or of a table, as one commit. A Ref that is not there is made, with fields of the types of the

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from dreamdb_arrow.dataset.schema import Schema
     from dreamdb_arrow.dataset.transfer import clone, mirror, pull, push
-    from dreamdb_arrow.engines.catalog import register
+    from dreamdb_arrow.engines.catalog import enable_attach
     from dreamdb_arrow.engines.duckdb import attach, connect
     from dreamdb_arrow.engines.federation import Federation
     from dreamdb_arrow.engines.frames import Dataset
@@ -57,6 +57,7 @@ __all__ = [
     "attach",
     "clone",
     "connect",
+    "enable_attach",
     "fsck",
     "gc",
     "mirror",
@@ -65,7 +66,6 @@ __all__ = [
     "pull",
     "purge",
     "push",
-    "register",
     "train_and_publish_imi_centroids",
     "train_and_publish_ivf_centroids",
     "train_and_publish_pq_compressor",
@@ -80,6 +80,7 @@ _LATE: Final = {
     "attach": "dreamdb_arrow.engines.duckdb",
     "clone": "dreamdb_arrow.dataset.transfer",
     "connect": "dreamdb_arrow.engines.duckdb",
+    "enable_attach": "dreamdb_arrow.engines.catalog",
     "fsck": "dreamdb_arrow.dataset.fsck",
     "gc": "dreamdb_arrow.dataset.collect",
     "mirror": "dreamdb_arrow.dataset.transfer",
@@ -88,7 +89,6 @@ _LATE: Final = {
     "pull": "dreamdb_arrow.dataset.transfer",
     "purge": "dreamdb_arrow.dataset.purge",
     "push": "dreamdb_arrow.dataset.transfer",
-    "register": "dreamdb_arrow.engines.catalog",
     "train_and_publish_imi_centroids": "dreamdb_arrow.dataset.publish",
     "train_and_publish_ivf_centroids": "dreamdb_arrow.dataset.publish",
     "train_and_publish_pq_compressor": "dreamdb_arrow.dataset.publish",

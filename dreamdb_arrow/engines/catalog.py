@@ -42,7 +42,7 @@ CALL register_external_resource_type('{RESOURCE}', kind := 'catalog', create_fun
 """
 
 
-def register(con: duckdb.DuckDBPyConnection, **options: Any) -> Catalogs:
+def enable_attach(con: duckdb.DuckDBPyConnection, **options: Any) -> Catalogs:
     """Have a connection know `ATTACH TO NEW TEMPORARY EXTERNAL RESOURCE 'dreamdb' (store 'file:///data/space') AS d`.
 
     Then `FROM d.hello` and `FROM d."hello@v1"` are the rows of a Ref and of a snapshot, `SHOW TABLES FROM d` lists them, and the
@@ -104,7 +104,7 @@ class Catalogs:
             store, options = _options(dict(zip(names, values, strict=True)))
             return self._attach(Space(store, **{**self._options, **options}))
         except (DreamDBError, OSError) as error:
-            raise InvalidInputError(str(error).splitlines()[0]) from None
+            raise InvalidInputError(f"dreamdb: {str(error).splitlines()[0]}") from None
 
     def _attach(self, space: Space) -> str:
         number = next(_NUMBERS)

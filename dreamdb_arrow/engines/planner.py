@@ -23,6 +23,8 @@ from dreamdb_arrow.columnar.hidden import COPY_ALL, NAMED_MAX, SHARE
 from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.stripe import encode_stripe
 from dreamdb_arrow.dataset.items import list_items
+from dreamdb_arrow.dataset.scan import TIME_MAX
+from dreamdb_arrow.dataset.schema import describe
 from dreamdb_arrow.dataset.scope import EVERYTHING, Scope
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.arguments import time_range
@@ -38,11 +40,19 @@ from dreamdb_arrow.engines.plans import (
     track_sql,
 )
 from dreamdb_arrow.engines.plans_take import search_sql, take_sql
+from dreamdb_arrow.engines.plans_time import (
+    align_sql,
+    aligned_fields,
+    grid_of,
+    read_alignment,
+    window_ranges,
+    window_sql,
+)
 from dreamdb_arrow.engines.recent import Recent
 from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, diff_table, index_table, refs_within
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import load_manifest
-from dreamdb_arrow.objects.schema import Field, decode_schema
+from dreamdb_arrow.objects.schema import decode_schema
 
 PINS_MAX: Final = 4096
 PLANS_MAX: Final = 256
@@ -113,13 +123,7 @@ def outline_refs(space: Space, scope: Scope = EVERYTHING, refs: Sequence[str] | 
 def _outline_of(space: Space, version: Address) -> _Outline:
     fields = decode_schema(load_manifest(space.store, version).registry)
     dims = frozenset(dim_of(f) for f in fields if f.kind == "embedding")
-    return _Outline(shape_sql(fields), ", ".join(map(_told, fields)), dims)
-
-
-def _told(f: Field) -> str:
-    """Return the name of a field, its kind, and what it is of."""
-    of = f.options.get("value_type") or f.options.get("mime") or f.options.get("dim")
-    return f"{f.name}: {f.kind}" if of is None else f"{f.name}: {f.kind} {of}"
+    return _Outline(shape_sql(fields), ", ".join(map(describe, fields)), dims)
 
 
 class Planner:
@@ -173,9 +177,13 @@ class Planner:
     ) -> str:
         """Return the SQL of a table function. Raises what is wrong."""
         self.scope.check_kind(kind)
+        if kind == "align":
+            return self._align_sql(name, t0, t1, txid)
         version = None if kind in OF_SPACES else self.version(ref, as_of, txid)
         if version is None or kind in TABLES or kind in OF_FIELDS:
             return self._table_sql(self.scope.cut_rows(self._table(kind, ref, version, name)))  # 0023-R10
+        if kind == "window":
+            return self._window_sql(version, name)
         if kind == "take":
             within = self.scope.t0, self.scope.t1
             return take_sql(self._space.rows(version), name, self.prefix, self.dims, within)
@@ -216,6 +224,25 @@ class Planner:
             text = made if name is None else track_sql(rows, plan.source, self.prefix, name, self.dims)
             plan.texts[name] = text
         return text
+
+    def _window_sql(self, version: Address, name: str | None) -> str:
+        asked = json.loads(name or "{}")
+        ranges = window_ranges(asked.get("anchors"), asked.get("before"), asked.get("after"))
+        low, high = (ranges[0][0], ranges[-1][1]) if ranges else (0, 0)
+        return window_sql(self._read_sql(version, (low, min(high + 1, TIME_MAX)), None), ranges)
+
+    def _align_sql(self, name: str | None, t0: str | None, t1: str | None, txid: int) -> str:
+        asked, between = read_alignment(name), time_range(t0, t1)
+        versions = {ref: self.version(ref, None, txid) for ref, _ in asked.fields}
+        found = [
+            (f"{ref}.{field}", self._read_sql(versions[ref], between, field))
+            for ref, wanted in asked.fields
+            for field in aligned_fields(self._space.rows(versions[ref]).fields, ref, wanted, asked.fill)
+        ]
+        held = [s for v in versions.values() for s in self._planned(v, *between).source.originals]
+        low = max(between[0], min((s.t0 for s in held), default=0)) if t0 is None else between[0]
+        high = min(between[1], max((s.t1 for s in held), default=0)) if t1 is None else between[1]
+        return align_sql(grid_of(asked, low, high), list(dict(found).items()), asked.fill)
 
     def _planned(self, version: Address, t0: int, t1: int) -> Plan:
         plan = self._ready(version, t0, t1)
