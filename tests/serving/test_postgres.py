@@ -330,6 +330,7 @@ def test_scram(folder, users):
     logged = [json.loads(line) for line in (folder / "users.log").read_text().splitlines()]
     assert {(one["user"], one["verb"]) for one in logged} >= {("ann", "connect"), ("bob", "run")}
     assert any("may only read" in (one["error"] or "") for one in logged)
+    assert ("nobody", "no such user and password") in {(one["user"], one["error"]) for one in logged}
     assert "s3cret" not in (folder / "users.log").read_text()
 
 

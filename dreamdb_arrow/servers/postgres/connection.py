@@ -20,10 +20,13 @@ from pg_mimic.connection import Connection, _field_specs, command_tag
 from pg_mimic.errors import FEATURE_NOT_SUPPORTED, IN_FAILED_SQL_TRANSACTION
 from pg_mimic.middleware import is_transaction_end
 from pg_mimic.results import ResultColumn, encode_row
-from pg_mimic.stream import PgStream
+from pg_mimic.stream import ConnectionClosed, PgStream
 
 PIECE: Final = 4096
+TLS_ONLY: Final = "this server is asked over TLS only: sslmode=require, or verify-full"
 SEMICOLON: Final = "SEMICOLON"
+STRANGERS_MAX: Final = 1 << 14  # bytes of a message
+USERS_MAX: Final = 1 << 26
 FAILED: Final = "current transaction is aborted, commands ignored until end of transaction block"
 
 
@@ -77,10 +80,6 @@ class Client(Connection):  # type: ignore[misc]
                 await self.stream.drain()
         return count, more
 
-    async def _send_startup_completion(self) -> None:
-        self.stream.most = USERS_MAX
-        await super()._send_startup_completion()
-
 
 def texts_of(sql: str) -> list[str]:
     """Return the statements of a text, as they stand there; all of it as one where it cannot be told."""
@@ -99,11 +98,6 @@ def _encoded(rows: list[Any], columns: list[ResultColumn], formats: list[int]) -
         raise PgError(FEATURE_NOT_SUPPORTED, str(error)) from None
 
 
-STRANGERS_MAX: Final = 1 << 14  # bytes of a message
-USERS_MAX: Final = 1 << 26
-TLS_ONLY: Final = "this server is asked over TLS only: sslmode=require, or verify-full"
-
-
 class Stream(PgStream):  # type: ignore[misc]
     """pg-mimic's, with an end to how long a message may be: little until somebody has come in."""
 
@@ -112,7 +106,7 @@ class Stream(PgStream):  # type: ignore[misc]
 
     async def _read_exactly(self, n: int) -> bytes:
         if not 0 <= n <= self.most:
-            raise ConnectionAbortedError
+            raise ConnectionClosed
         data: bytes = await super()._read_exactly(n)
         return data
 
@@ -125,7 +119,7 @@ class Wire(PgServer):  # type: ignore[misc]
     async def _handle_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stream = Stream(reader, writer)
         with suppress(
-            ConnectionAbortedError, OSError, ValueError, IndexError, struct.error
+            ConnectionClosed, OSError, ValueError, IndexError, struct.error
         ):  # it hung up, or babbles
             startup = await self._greeted(stream)
             if startup is not None:

@@ -14,8 +14,11 @@ from pg_mimic import messages
 from pg_mimic.auth import AuthPlugin, _set_client_first
 from scramp import ScramException, ScramMechanism
 
+from dreamdb_arrow.servers.access import Audit
+
 MECHANISM: Final = "SCRAM-SHA-256"
 ROUNDS: Final = 4096
+NAME_MAX: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,18 @@ class Scram(AuthPlugin):  # type: ignore[misc]
     """SCRAM with kept keys. Who is unknown goes through the whole exchange, and fails as with a wrong password."""
 
     keys: Mapping[str, Keys]
+    audit: Audit
     nobody: Keys = field(default_factory=lambda: keys_of(secrets.token_hex(16)))
 
     async def authenticate(self, stream: Any, username: str, identity_provider: Any) -> bool:  # noqa: ARG002 - pg-mimic's
-        """Return whether a client knows the password of a user."""
+        """Return whether a client knows the password of a user; a line in the log if not."""
+        knows = await self._exchange(stream, username) and username in self.keys
+        if not knows:
+            peer = str(stream.writer.get_extra_info("peername"))
+            self.audit.note(username[:NAME_MAX], peer, "connect", "postgres", "no such user and password")
+        return knows
+
+    async def _exchange(self, stream: Any, username: str) -> bool:
         kept = self.keys.get(username, self.nobody)
         server = ScramMechanism(MECHANISM).make_server(
             lambda _: (kept.salt, kept.stored_key, kept.server_key, ROUNDS)
@@ -66,7 +77,7 @@ class Scram(AuthPlugin):  # type: ignore[misc]
             return False
         stream.write(messages.make_authentication_sasl_final(final.encode()))
         await stream.drain()
-        return username in self.keys
+        return True
 
 
 async def _answer(stream: Any) -> bytes:

@@ -59,7 +59,7 @@ class PostgresServer:
         self._threads = ThreadPoolExecutor(THREADS, "dreamdb-postgres")
         statements = Statements(self._sandbox, self._watch)
         services = Services(statements, self._catalog, settings.audit, self._threads)
-        scram = Scram(settings.keys)
+        scram = Scram(settings.keys, settings.audit)
         self._wire = Wire(
             lambda: Session(services, self._user),
             lambda _: TrustAuthPlugin() if settings.access.is_open else scram,

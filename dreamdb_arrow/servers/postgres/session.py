@@ -24,6 +24,7 @@ from dreamdb_arrow.errors import DreamDBError, InvalidInputError, StoreError
 from dreamdb_arrow.servers.access import Audit, User
 from dreamdb_arrow.servers.flight_sql.statements import Handle, Statements
 from dreamdb_arrow.servers.postgres.catalog import Catalog, Question
+from dreamdb_arrow.servers.postgres.connection import USERS_MAX
 from dreamdb_arrow.servers.postgres.parameters import numbers, oids_of
 from dreamdb_arrow.servers.postgres.rewrite import asks_catalog
 from dreamdb_arrow.servers.postgres.values import arguments_of, result_columns, rows_of
@@ -80,6 +81,7 @@ class Session(BaseSession):  # type: ignore[misc]
     async def init(self, connection: Any) -> None:
         """Learn who it is that has come in."""
         self.connection, self.user = connection, self.user_of(connection.username)
+        connection.stream.most = USERS_MAX
         self.peer = str(connection.stream.writer.get_extra_info("peername"))
         self.services.audit.note(self.user.name, self.peer, "connect", "postgres")
 
