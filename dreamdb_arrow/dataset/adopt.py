@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pyarrow as pa
@@ -41,7 +42,6 @@ from dreamdb_arrow.tracks.layout import payload_directory
 
 ROWS_MIN: Final = ROW_GROUP_ROWS  # of fewer rows, stripes are small, and become one as they come
 ROWS_MAX: Final = 4 << 20  # of which some columns are in memory at once
-DICTIONARY: Final = frozenset({"PLAIN_DICTIONARY", "RLE_DICTIONARY"})
 LOOKED_AT: Final = ("float", "string")  # values that an append may refuse though their type is right
 
 
@@ -100,26 +100,21 @@ class _Adoption:
         """Return the change that names the file, with anchors beside its columns, as a stripe."""
         store, cache, timeline = self._ds.space.store, self._ds.space.cache, parent.timeline
         kept = [f for f in self._taken if _as_stored(self._file, f)]
-        unseen = [f for f in kept if not (f.required or f.options["value_type"] in LOOKED_AT)]
-        repeated = [f for f in kept if not f.required and _repeats(self._file, f.name)]
-        self._check_repeated([f for f in repeated if f.options["value_type"] == "string"])
-        unseen += [f for f in repeated if f not in unseen]
-        seen = [f for f in self._fields if f not in unseen]
-        names = [n for n in self._file.schema_arrow.names if n not in {f.name for f in unseen}]
-        rows = check_rows(self._read(names), seen)
-        check_appendable(store, parent, self._taken)
-        now = max(time.time_ns(), parent.ts)
-        anchors = settle_anchors(
-            rows, store, parent, lambda: resolve_rows(store, cache, parent, address), now
-        )
-        if not (anchors[1:] > anchors[:-1]).all():  # 0021-R4
-            raise _LongWayError
-        for f in kept:
-            rows.scalars.pop(f.name, None)
-        changed = [f for f in self._taken if f not in kept]
-        beside = store_rows(rows, anchors, changed, timeline, batch).table
-        order = stripe_schema(f for f in self._fields if f in self._taken).names
-        parts = graft(memoryview(self._data).cast("B"), [f.name for f in kept], beside, order)
+        with ThreadPoolExecutor(1) as beside:  # looks at values while this thread encodes others
+            looked = beside.submit(self._look_at, kept)
+            rows = check_rows(self._read([f.name for f in kept]), [f for f in self._fields if f not in kept])
+            check_appendable(store, parent, self._taken)
+            now = max(time.time_ns(), parent.ts)
+            anchors = settle_anchors(
+                rows, store, parent, lambda: resolve_rows(store, cache, parent, address), now
+            )
+            if not (anchors[1:] > anchors[:-1]).all():  # 0021-R4
+                raise _LongWayError
+            changed = [f for f in self._taken if f not in kept]
+            table = store_rows(rows, anchors, changed, timeline, batch).table
+            order = stripe_schema(f for f in self._fields if f in self._taken).names
+            parts = graft(memoryview(self._data).cast("B"), [f.name for f in kept], table, order)
+            looked.result()
         made = batch.add(payload_directory(timeline, STRIPE), *parts)
         size = sum(part.nbytes for part in parts)
         fragment = Fragment(int(anchors[0]), int(anchors[-1]) + 1, size, made)
@@ -128,11 +123,21 @@ class _Adoption:
         remember_new(cache, track, fragment)
         return Change("commit", (entry,))
 
-    def _read(self, names: Sequence[str]) -> pa.Table:
-        """Return columns of the file, or rows without any."""
-        if not names:
+    def _read(self, left_out: Sequence[str]) -> pa.Table:
+        """Return the columns of the file less some."""
+        names = [name for name in self._file.schema_arrow.names if name not in left_out]
+        if not names:  # rows without any column
             return pa.table({"": pa.nulls(self._file.metadata.num_rows)}).select([])
-        return self._file.read(columns=list(names))
+        return pq.read_table(self._data, columns=names)
+
+    def _look_at(self, kept: Sequence[Field]) -> None:
+        """Check the values of columns that are taken over, as far as their type does not say all."""
+        repeated = [f for f in kept if not f.required and _repeats(self._file, f.name)]
+        self._check_repeated([f for f in repeated if f.options["value_type"] == "string"])
+        rest = [f for f in kept if f not in repeated]
+        seen = [f for f in rest if f.required or f.options["value_type"] in LOOKED_AT]
+        if seen:
+            check_rows(pq.read_table(self._data, columns=[f.name for f in seen]), seen)
 
     def _check_repeated(self, fields: Sequence[Field]) -> None:
         """Look at each text that repeats once. Raises _LongWayError where one is too long, which an append tells of."""
@@ -146,9 +151,8 @@ class _Adoption:
 
 
 def _repeats(file: pq.ParquetFile, name: str) -> bool:
-    """Whether a column of texts has all its values in dictionaries."""
+    """Whether a column of texts has most of its values in dictionaries."""
     at, told = file.schema_arrow.get_field_index(name), file.metadata
     chunks = [told.row_group(i).column(at) for i in range(told.num_row_groups)]
-    return pa.types.is_string(file.schema_arrow.field(at).type) and all(
-        DICTIONARY & {*chunk.encodings} and "PLAIN" not in chunk.encodings for chunk in chunks
-    )
+    text = pa.types.is_string(file.schema_arrow.field(at).type)
+    return text and 2 * sum(bool(chunk.has_dictionary_page) for chunk in chunks) > len(chunks)

@@ -117,7 +117,7 @@ def _assigned(n: int, store: Store, parent: Manifest, resolve: Resolve, now_ns: 
     while start + n * STEP_NS <= VISIBLE_ANCHOR_MAX:
         end = start + n * STEP_NS
         taken = united([_taken_between(start, end, parent, resolve), read_hidden(store, parent, start, end)])
-        clash = np.intersect1d(start + steps, taken, assume_unique=True)
+        clash = np.intersect1d(start + steps, taken, assume_unique=True) if len(taken) else taken
         if len(clash) == 0:
             return start + steps  # 0003-R6
         start = int(clash[-1]) + 1

@@ -70,6 +70,7 @@ def connect(backend: Backend, database: str = IN_MEMORY, **options: Any) -> duck
         space = Space(backend, **options)
         outlines, kept, planner = outline_refs(space), ready_macros(space), Planner(space, PREFIX)
         planner.look_ahead(outlines.versions)
+        copying()  # while the database is being opened
         con = opening.result()
     Session(con, space, outlines=outlines, kept=kept if database == IN_MEMORY else None, planner=planner)
     return con
@@ -105,15 +106,14 @@ def attach(
     return Session(con, space, as_, outlines=outline_refs(space, scope), guard=guard, scope=scope)
 
 
-def refs_as_files(space: Space, protocol: str, made: Callable[[str], None]) -> Any:
-    """Return the Refs as a filesystem of fsspec; None where that is not installed."""
+def copying() -> Any:
+    """Return the module that makes files of Refs; None where fsspec is not installed. To import that takes 20 ms."""
     try:
-        copying = import_module("dreamdb_arrow.engines.copying")
+        return import_module("dreamdb_arrow.engines.copying")
     except ModuleNotFoundError as error:
         if error.name != "fsspec":
             raise
         return None
-    return copying.Refs(space, protocol, made)
 
 
 def bare_function(function: Callable[..., Any], count: int) -> Callable[..., Any]:
@@ -207,6 +207,8 @@ class Session:
             for name in self._functions:
                 with suppress(duckdb.Error):  # the connection is closed, or the function gone already
                     con.remove_function(name)
+            with suppress(duckdb.Error):
+                con.unregister_filesystem(self._protocol)
         self._finalizer.detach()
         self._aux.close()
 
@@ -256,18 +258,18 @@ class Session:
 
     def _show(self, ref: str) -> None:
         """Make the view of a new Ref, for the statements that come next."""
-        with suppress(DreamDBError, OSError), self._aux.cursor() as cursor:
+        with suppress(DreamDBError, OSError, duckdb.Error), self._aux.cursor() as cursor:
             self._make_views(cursor, outline_refs(self.space, self._scope, [ref]))
 
     def _open_files(self, con: duckdb.DuckDBPyConnection) -> None:
         """Let COPY write to Refs, as `dreamdb://ref`; in a schema, as `dreamdb+schema://ref`. Strangers' SQL may not."""
         if self._guard is not None:
             return
-        protocol = "dreamdb" if self.schema is None else f"dreamdb+{self.schema}"
-        files = refs_as_files(self.space, protocol, self._show)
-        if files is not None:
+        module = copying()
+        if module is not None:
+            files = module.Refs(self.space, self._protocol, self._show)
             with suppress(duckdb.Error):  # an earlier session of this database goes by that name
-                con.unregister_filesystem(protocol)
+                con.unregister_filesystem(self._protocol)
             con.register_filesystem(files)
 
     def _view(self, name: str) -> tuple[str, str]:
@@ -283,6 +285,10 @@ class Session:
         ).fetchall()
         ends = {name: f" AS SELECT * FROM {self._view(name)[1]};" for name, _ in found}
         return {name for name, text in found if text.replace('"', "").endswith(ends[name].replace('"', ""))}
+
+    @property
+    def _protocol(self) -> str:
+        return "dreamdb" if self.schema is None else f"dreamdb+{self.schema}"
 
     @property
     def _view_schema(self) -> str:

@@ -1,6 +1,8 @@
 """COPY ... TO 'dreamdb://ref': one commit that the next statement sees, or none at all."""
 
 import datetime as dt
+import gc
+import sys
 
 import duckdb
 import numpy as np
@@ -298,3 +300,27 @@ def test_a_file_larger_than_what_waits_in_memory(con, monkeypatch, adopted):
     copy(con, f"SELECT range AS n, random() AS x FROM range({MANY})")
     assert adopted == []
     assert con.sql("SELECT count(*), sum(n) FROM new").fetchall() == [(MANY, MANY * (MANY - 1) // 2)]
+
+
+def test_without_fsspec_all_but_copy_works(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "dreamdb_arrow.engines.copying")
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with vd.connect(tmp_path / "s", create=True, cache_dir=tmp_path / "c") as con:
+        assert con.execute("FROM dreamdb_refs()").fetchall() == []
+
+
+def test_a_cursor_copies_after_its_connection_is_gone(tmp_path):
+    con = vd.connect(tmp_path / "s", create=True, cache_dir=tmp_path / "c")
+    cursor = con.cursor()
+    del con
+    gc.collect()
+    copy(cursor, "SELECT 1 AS n")
+    assert vd.Dataset.open("new", backend=tmp_path / "s", cache_dir=tmp_path / "c").count() == 1
+
+
+def test_a_session_that_is_closed_takes_no_rows(tmp_path):
+    with duckdb.connect() as con:
+        session = vd.attach(con, tmp_path / "s", "d", create=True, cache_dir=tmp_path / "c")
+        session.close()
+        with pytest.raises(duckdb.Error):
+            con.execute("COPY (SELECT 1 AS n) TO 'dreamdb+d://new' (FORMAT parquet)")
