@@ -31,6 +31,7 @@ COLUMNS_SQL: Final = """
     SELECT table_name, list((column_name, data_type) ORDER BY column_index) FROM duckdb_columns()
     WHERE NOT internal AND schema_name = 'main' GROUP BY table_name ORDER BY table_name"""
 TREE_SQL: Final = "SELECT json_serialize_sql($1::VARCHAR)"
+KEPT_MAX: Final = 16  # catalogs; more only where more users are connected
 Tables = dict[str, list[tuple[str, str]]]
 
 
@@ -150,6 +151,51 @@ class Catalog:
             relation = _relation(cursor, question, dict.fromkeys(question.parameters))
             schema: pa.Schema = relation.limit(0).to_arrow_table().schema
         return schema
+
+
+@dataclass(slots=True)
+class Catalogs:
+    """The catalogs of those who are connected: sessions share one only if they are of one user, or of one token."""
+
+    sandboxes: Sandboxes
+    watch: Watch
+    _held: dict[User, _Lent] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def take(self, user: User) -> Catalog:
+        """Return the catalog of a user, for a session; `give_back` ends that."""
+        with self._lock:
+            if user not in self._held:
+                self._make_room()
+                self._held[user] = _Lent(Catalog(self.sandboxes, user, self.watch))
+            one = self._held[user] = self._held.pop(user)  # the last one now
+            one.uses += 1
+        return one.catalog
+
+    def give_back(self, user: User) -> None:
+        """End the use of a catalog; it is kept for who comes next."""
+        with self._lock:
+            self._held[user].uses -= 1
+
+    def _make_room(self) -> None:
+        idle = [key for key, one in self._held.items() if one.uses == 0]
+        for key in idle[: max(0, len(self._held) - KEPT_MAX + 1)]:
+            self._held.pop(key).catalog.close()
+
+    def close(self) -> None:
+        """Take all of them apart."""
+        with self._lock:
+            for one in self._held.values():
+                one.catalog.close()
+            self._held.clear()
+
+
+@dataclass(slots=True)
+class _Lent:
+    """A catalog, and how many sessions use it."""
+
+    catalog: Catalog
+    uses: int = 0
 
 
 def _relation(cursor: Any, question: Question, named: dict[str, Any]) -> Any:

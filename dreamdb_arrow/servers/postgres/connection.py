@@ -31,7 +31,7 @@ PIECE: Final = 4096
 NAME_MAX: Final = 200  # characters of a name that the log has
 TLS_ONLY: Final = "this server is asked over TLS only: sslmode=require, or verify-full"
 SEMICOLON: Final = "SEMICOLON"
-STRANGERS_MAX: Final = 1 << 14  # bytes of a message
+STRANGERS_MAX: Final = 1 << 20  # bytes of a message
 USERS_MAX: Final = 1 << 26
 FAILED: Final = "current transaction is aborted, commands ignored until end of transaction block"
 

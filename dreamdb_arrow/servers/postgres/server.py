@@ -17,6 +17,7 @@ from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.servers.access import Access, Audit
 from dreamdb_arrow.servers.flight_sql.statements import Statements
 from dreamdb_arrow.servers.grants import Limits
+from dreamdb_arrow.servers.postgres.catalog import Catalogs
 from dreamdb_arrow.servers.postgres.connection import Wire
 from dreamdb_arrow.servers.postgres.passwords import Door, Keys
 from dreamdb_arrow.servers.postgres.session import Services, Session
@@ -53,7 +54,9 @@ class PostgresServer:
         self._space, self._sandboxes = space, Sandboxes(space, settings.limits)
         self._watch = Watch(settings.limits.seconds)
         self._threads = ThreadPoolExecutor(THREADS, "dreamdb-postgres")
-        services = Services(Statements(self._sandboxes, self._watch), settings.audit, self._threads)
+        statements = Statements(self._sandboxes, self._watch)
+        self._catalogs = Catalogs(self._sandboxes, self._watch)
+        services = Services(statements, self._catalogs, settings.audit, self._threads)
         self._wire = Wire(lambda: Session(services), server_version=VERSION_TEXT)
         self._wire.door, self._wire.audit = Door(settings.access, settings.keys), settings.audit
         self._wire.secure = _context(settings)
@@ -93,6 +96,7 @@ class PostgresServer:
     def close(self) -> None:
         """Take the databases apart, after `shutdown`."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._catalogs.close()
         self._sandboxes.close()
 
     def discard(self) -> None:

@@ -24,7 +24,7 @@ from dreamdb_arrow.errors import DreamDBError, InvalidInputError, StoreError
 from dreamdb_arrow.servers.access import Audit
 from dreamdb_arrow.servers.flight_sql.statements import Handle, Statements
 from dreamdb_arrow.servers.grants import Grant, User
-from dreamdb_arrow.servers.postgres.catalog import Catalog, Question
+from dreamdb_arrow.servers.postgres.catalog import Catalog, Catalogs, Question
 from dreamdb_arrow.servers.postgres.connection import USERS_MAX
 from dreamdb_arrow.servers.postgres.parameters import numbers, oids_of
 from dreamdb_arrow.servers.postgres.rewrite import asks_catalog
@@ -79,9 +79,10 @@ NO_TABLE, NO_SETTING, STOPPED, OTHER = "42P01", "42704", "57014", "XX000"
 
 @dataclass(slots=True)
 class Services:
-    """What all sessions share: the statements, the log, and threads for DuckDB."""
+    """What all sessions share: the statements, the catalogs, the log, and threads for DuckDB."""
 
     statements: Statements
+    catalogs: Catalogs
     audit: Audit
     threads: Executor
 
@@ -116,14 +117,13 @@ class Session(BaseSession):  # type: ignore[misc]
             self.services.statements.end(self.user, self.transaction)
             self.transaction = b""
         if self._catalog is not None:
-            self._catalog.close()
+            self.services.catalogs.give_back(self.user)
 
     @property
     def catalog(self) -> Catalog:
         """What this user may know of the tables; made when it is first asked for."""
         if self._catalog is None:
-            statements = self.services.statements
-            self._catalog = Catalog(statements.sandboxes, self.user, statements.watch)
+            self._catalog = self.services.catalogs.take(self.user)
         return self._catalog
 
     def is_gone(self) -> bool:
