@@ -23,7 +23,21 @@ EVERY_REF: Final = "*"
 BELOW: Final = "/*"
 # What can be cut by time (0023-R10): all other functions are refused where the scope ends in time.
 CUT: Final = frozenset(
-    {"scan", "track", "search", "knn", "take", "items", "tombstones", "refs", "schema", "constants", "help"}
+    [
+        "scan",
+        "track",
+        "search",
+        "knn",
+        "take",
+        "items",
+        "tombstones",
+        "refs",
+        "schema",
+        "constants",
+        "help",
+        "align",
+        "window",
+    ]
 )
 WHOLE_SPACE: Final = frozenset({"stats"})  # what tells of all Refs together
 

@@ -231,7 +231,7 @@ class Planner:
         return window_sql(self._read_sql(version, (low, min(high + 1, TIME_MAX)), None), ranges)
 
     def _align_sql(self, name: str | None, t0: str | None, t1: str | None, txid: int) -> str:
-        asked, between = read_alignment(name), time_range(t0, t1)
+        asked, between = read_alignment(name), self.scope.cut(*time_range(t0, t1))
         versions = {ref: self.version(ref, None, txid) for ref, _ in asked.fields}
         found = [
             (f"{ref}.{field}", self._read_sql(versions[ref], between, field))

@@ -132,6 +132,8 @@ OTHER_REFS = [
     "FROM dreamdb_objects('sales2')",
     "FROM dreamdb_index_status('sales2', 'v')",
     "FROM dreamdb_stats()",
+    "FROM dreamdb_align(['sales2.n'], INTERVAL 1 SECOND)",
+    "FROM dreamdb_window('sales2', [1])",
     "FROM sales UNION ALL FROM sales2",
     "SELECT (SELECT any_value(label) FROM sales2)",
     "WITH sales2 AS (FROM sales) FROM main.sales2",
@@ -254,6 +256,7 @@ WAYS = [
     "FROM dreamdb_knn('sales', 'v', [1, 1], k := 100, filter := 'n > 0')",
     "FROM dreamdb_knn('sales', 'v', [1, 1], k := 100, anchors := range(0, 100))",
     "FROM dreamdb_search('sales', 'v', [1, 1], k := 100)",
+    "FROM dreamdb_window('sales', [50], before := to_microseconds(1), after := to_microseconds(1))",
     "FROM dreamdb_search('sales', 'v', [1, 1], k := 100, t0 := 0, t1 := 1000)",
     "FROM dreamdb_search('sales', 'v', [1, 1], k := 100, filter := 'n < 1000', anchors := range(0, 100))",
 ]
@@ -301,6 +304,19 @@ def test_tombstones_are_cut_too(pool):  # 0023-R10
 def test_functions_that_cannot_be_cut_are_refused(pool, call):  # 0023-R6, 0023-R10
     with pytest.raises(UnsupportedError, match=r"time range|is not granted"):
         ask(pool, TIMED, f"FROM dreamdb_{call}")
+
+
+def test_a_grid_lies_inside_and_knows_nothing_of_what_lies_outside(tmp_path):  # 0023-R10
+    ds = vd.Dataset.create("sales", vd.Schema().add_scalar_int("n"), tmp_path / "s", cache_dir=tmp_path / "c")
+    ds.append_many([{"_anchor": a * 1000, "n": a} for a in range(1, 91)])
+    timed = User("tim", grant(t0=T0 * 1000, t1=T1 * 1000))
+    pool = Sandboxes(Space(tmp_path / "s", cache_dir=tmp_path / "c"), Limits(10**9))
+    for more in ("", ", t0 := 0, t1 := 100_000", ", fill := 'linear'", ", fill := 'null'"):
+        call = f"FROM dreamdb_align(['sales.n'], to_microseconds(1){more})"
+        rows = ask(pool, timed, f'SELECT _anchor, "sales.n" {call}')
+        assert [anchor // 1000 for anchor, _ in rows] == list(range(T0, T1))
+        assert {value for _, value in rows} == set(range(T0, T1))
+    pool.close()
 
 
 # ---------------------------------------------------------------- callers
