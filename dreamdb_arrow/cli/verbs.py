@@ -299,7 +299,10 @@ def _token(parser: ArgumentParser) -> None:
     parser.add_argument("--user", metavar="NAME", help="for whom, as logs will tell")
     refs = "which refs, such as sales, 'sales/*' or '*'; may be repeated"
     parser.add_argument("--refs", metavar="PATTERN", action="append", default=[], help=refs)
-    verbs = "read (unless told otherwise), append, branch, delete, merge, revert or snapshot; may be repeated"
+    verbs = (
+        "read (unless told otherwise), append, branch, compact, create, delete, flush, index, merge, revert or snapshot; "
+        "may be repeated"
+    )
     parser.add_argument("--verbs", metavar="VERB", action="append", default=[], help=verbs)
     between = "only rows with t0 <= _anchor < t1, as nanoseconds or timestamps; such a token only reads"
     parser.add_argument("--t0", metavar="TIME", help=between)
@@ -677,7 +680,7 @@ VERBS: Final = MappingProxyType(
                 "dreamdb token --key keys --new-key --user ann --refs 'sales/*' --expires 8h",
                 "dreamdb token --key keys --user bob --refs hello --t0 2026-01-01 --t1 2026-02-01",
                 "dreamdb token --key keys --user loader --refs hello --verbs read --verbs append --expires 30d",
-                "cat token.txt | dreamdb token --key keys --show -",
+                "TOKEN=$(dreamdb token --key keys --user eve --refs hello); echo $TOKEN | dreamdb token --key keys --show -",
             ),
             (),
             0,

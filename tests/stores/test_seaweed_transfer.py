@@ -1,6 +1,5 @@
 """Transfers to and from a real S3 server, and what docs/backends/seaweedfs.md shows. Specs 0005 and 0012."""
 
-import re
 from pathlib import Path
 
 import dreamdb_arrow as vd
@@ -49,11 +48,3 @@ def test_a_federation_over_a_folder_and_a_bucket(seaweed_url, tmp_path):
     assert [m["mirror"] for m in federation.report] == [False, True]
     hits = federation.search("v", [1, 1, 1, 1], 1)
     assert hits["_source"].to_pylist() == ["there"]
-
-
-def test_the_page_runs(seaweed_url, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    block = re.search(r"```python no-run.*?\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[1]
-    assert 'url = "http://127.0.0.1:8333/test/hello"' in block
-    exec(block.replace("http://127.0.0.1:8333/test/hello", seaweed_url), {})
-    assert capsys.readouterr().out == "[(3,)]\n"
