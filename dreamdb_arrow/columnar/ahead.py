@@ -21,21 +21,23 @@ def stripes_ahead(
     if cached is None:
         yield from groups
         return
-    held = [(group, _needed(rows, group, names)) for group in groups]
-    wanted = list(dict.fromkeys(s.path for _, needed in held for s in needed if s.path))
+    stored = [s for name in names for s in rows.stored_vectors(name)]
+    held = [(group, _needed(group, stored)) for group in groups]
+    paths = {s.address: s.path for _, needed in held for s in needed if s.directory}
+    wanted = list(dict.fromkeys(paths.values()))
     largest = max((s.size for _, needed in held for s in needed), default=0)
     brought = cached.bring(wanted, min(AHEAD_MAX, max(2, AHEAD_BYTES // max(1, largest))))
     here = set[str]()
     for group, needed in held:
-        for path in (s.path for s in needed if s.path):
+        for path in (paths[s.address] for s in needed if s.directory):
             while path not in here:
                 here.add(next(brought))
         yield group
 
 
-def _needed(rows: RowSet, group: Sequence[Stripe], names: Sequence[str]) -> list[Stripe]:
+def _needed(group: Sequence[Stripe], vectors: Sequence[Stripe]) -> list[Stripe]:
     t0, t1 = min(s.t0 for s in group), max(s.t1 for s in group)
-    return [*group, *(s for name in names for s in rows.stored_vectors(name) if s.meets(t0, t1))]
+    return [*group, *(s for s in vectors if s.meets(t0, t1))]
 
 
 def holders_ahead(rows: RowSet, wanted: I64, names: Sequence[str] = ()) -> None:

@@ -150,7 +150,7 @@ class RowSet:
 
     def stored_vectors(self, name: str) -> list[Stripe]:
         """Return the vector stripes of a field that lie in the store; none are made."""
-        return [s for s in self.listed_vectors(name) if s.path]
+        return [s for s in self.listed_vectors(name) if s.directory]
 
     def listed_vectors(self, name: str) -> tuple[Stripe, ...]:
         """Return the vector stripes of a field that are known already; none are made."""
