@@ -16,6 +16,7 @@ from typing import Final
 from benchmarks.jobs import (
     access,
     branches,
+    copying,
     deletes,
     far,
     growth,
@@ -45,6 +46,7 @@ JOBS: Final[dict[str, Callable[[Setup], Iterator[Figure]]]] = {
         history,
         branches,
         access,
+        copying,
         reference,
         memory,
         scaling,

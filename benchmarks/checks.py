@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from benchmarks.jobs import copying
 from benchmarks.jobs.branches import WRITTEN, WRITTEN_BY
 from benchmarks.jobs.growth import APPENDED_TO, BUILT, MEMORY, QUERY
 from benchmarks.jobs.memory import ENGINE_LIMIT_GB, SCAN_PEAKS
@@ -353,6 +354,16 @@ CHECKS: Final = (
         "bytes: codes, exact vectors and outboards, to the bytes of the vectors",
         1.3,
         all_of("vector_bytes", f" after {LAST}", tuple(CODES)),
+    ),
+    *(
+        Check(
+            "8A",
+            f"`COPY` to {who.removeprefix('ours, ')}, rows/s to a plain Parquet file",
+            0.8,
+            each("copying", "COPY", who, copying.PLAIN),
+            least=True,
+        )
+        for who in copying.WHO
     ),
     Check("H", "ingest of ten times the rows", 10.5, growth("scaling", ("ingest",))),
     Check("H", "a time range of 1,000 rows in ten times the rows", 1.3, growth("scaling", (FIXED_RANGE,))),

@@ -7,58 +7,115 @@ footer is written that speaks of both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import pyarrow as pa
 
-from dreamdb_arrow.columnar.stripe import field_id, stripe_writer
+from dreamdb_arrow.columnar.stripe import ANCHOR, TIME, encode_stripe, field_id, stripe_schema, stripe_writer
 from dreamdb_arrow.columnar.thrift import I32, I64, LIST, STRUCT, Struct, decode_struct, encode_struct
+from dreamdb_arrow.columnar.ticks import encode_ticks, tell_ticks
 
 MAGIC: Final = b"PAR1"
 TAIL: Final = 8  # bytes behind a footer: its size, and MAGIC
 # Numbers of fields in Parquet's own definition: of a file, ...
 SCHEMA, GROUPS, PAIRS, CREATED_BY, ORDERS = 2, 4, 5, 6, 7
 NAME, CHILDREN, FIELD_ID = 4, 5, 9  # ... of an element of its schema, ...
-COLUMNS, UNCOMPRESSED, SORTED, OFFSET, COMPRESSED = 1, 2, 4, 5, 6  # ... of a row group, ...
+COLUMNS, UNCOMPRESSED, ROWS, SORTED, OFFSET, COMPRESSED = 1, 2, 3, 4, 5, 6  # ... of a row group, ...
 CHUNK_AT, CHUNK, INDEXES = 2, 3, (4, 5, 6, 7)  # ... of a column in one, ...
 PATH, SIZE, PACKED_SIZE = 3, 6, 7
 PLACES: Final = (9, 10, 11, 14)  # ... and where its pages lie, its index, its dictionary, its Bloom filter.
 
 
-def graft(data: memoryview, kept: Sequence[str], table: pa.Table, order: Sequence[str]) -> list[memoryview]:
-    """Return the parts of a stripe: the columns of a Parquet file that are kept, and those of a table.
+def footer_size(tail: memoryview) -> int:
+    """Return the size of the footer of a Parquet file, by the last eight bytes of the file."""
+    return int.from_bytes(tail[-TAIL:-4], "little")
+
+
+def graft(
+    footer: memoryview,
+    end: int,
+    kept: Sequence[str],
+    table: pa.Table,
+    order: Sequence[str],
+    ticks: range | None = None,
+) -> list[memoryview]:
+    """Return what makes a stripe of the columns of a Parquet file, none of them nested, when it stands behind them.
 
     Args:
-        data: a whole Parquet file, without nested columns among those that are kept.
+        footer: what the file says of itself.
+        end: where its footer begins: all that is before is part of the stripe.
         kept: the columns to take over.
         table: the other columns, as many rows in the same order.
         order: the names of all columns, in the order that the stripe has them.
+        ticks: the anchors, where they are one step apart; the table has neither these nor times then.
     """
-    theirs, end = _footer(data)
-    ours = _encode_like(theirs, table)
-    added, added_end = _footer(ours)
-    _shift(added, end - len(MAGIC))
-    footer = encode_struct(_merge(theirs, set(kept), added, order))
-    tail = footer + len(footer).to_bytes(4, "little") + MAGIC
-    return [data[:end], ours[len(MAGIC) : added_end], memoryview(tail)]
+    theirs = decode_struct(footer)
+    added = _Added(end, [group[ROWS][1] for group in _groups(theirs)])
+    if table.num_columns:
+        added.encode(table)
+    if ticks is not None:
+        added.encode_ticks(ticks)
+    told = encode_struct(_merge(theirs, set(kept), added, order))
+    return [*added.parts, memoryview(told + len(told).to_bytes(4, "little") + MAGIC)]
+
+
+class _Added:
+    """Columns that come behind those of a file, in as many row groups: their bytes, and what a footer says of them."""
+
+    def __init__(self, at: int, counts: Sequence[int]) -> None:
+        self._at, self._counts = at, counts
+        self.parts: list[memoryview] = []
+        self.elements: dict[str, Struct] = {}
+        self.groups: list[dict[str, Struct]] = [{} for _ in counts]
+
+    def encode(self, table: pa.Table) -> None:
+        """Add the columns of a table."""
+        sink, start = pa.BufferOutputStream(), 0
+        with stripe_writer(sink, table) as writer:
+            for n in self._counts:
+                writer.write_table(table.slice(start, n), row_group_size=n)
+                start += n
+        data = memoryview(sink.getvalue()).cast("B")
+        footer, end = _footer(data)
+        _shift(footer, self._at - len(MAGIC))
+        self.elements |= _elements(footer)
+        for columns, group in zip(self.groups, _groups(footer), strict=True):
+            columns.update(_by_name(group))
+        self._append(data[len(MAGIC) : end])
+
+    def encode_ticks(self, ticks: range) -> None:
+        """Add anchors and times, which are the same numbers: two columns whose pages are one."""
+        self.elements |= _elements(_empty_footer())
+        start = 0
+        for columns, n in zip(self.groups, self._counts, strict=True):
+            held = ticks[start : start + n]
+            start += n
+            for name in (ANCHOR, TIME):
+                page = encode_ticks(held)
+                columns[name] = {CHUNK: (STRUCT, tell_ticks(name, held, self._at, len(page)))}
+                self._append(memoryview(page))
+
+    def _append(self, part: memoryview) -> None:
+        self.parts.append(part)
+        self._at += len(part)
+
+
+@lru_cache(1)
+def _empty_footer() -> Struct:
+    """Return the footer of a stripe without rows, which tells the types of its first columns."""
+    return _footer(memoryview(encode_stripe(stripe_schema(()).empty_table())).cast("B"))[0]
 
 
 def _footer(data: memoryview) -> tuple[Struct, int]:
     """Return the footer of a Parquet file and where it begins."""
-    end = len(data) - TAIL - int.from_bytes(data[-TAIL:-4], "little")
+    end = len(data) - TAIL - footer_size(data)
     return decode_struct(data[end:-TAIL]), end
 
 
-def _encode_like(footer: Struct, table: pa.Table) -> memoryview:
-    """Return a table as a Parquet file with the row groups of another."""
-    sink, start = pa.BufferOutputStream(), 0
-    with stripe_writer(sink, table) as writer:
-        for group in footer[GROUPS][1][1]:
-            n = group[3][1]
-            writer.write_table(table.slice(start, n), row_group_size=n)
-            start += n
-    return memoryview(sink.getvalue()).cast("B")
+def _groups(footer: Struct) -> list[Struct]:
+    return list(footer[GROUPS][1][1])
 
 
 def _chunks(group: Struct) -> list[Struct]:
@@ -67,7 +124,7 @@ def _chunks(group: Struct) -> list[Struct]:
 
 def _shift(footer: Struct, by: int) -> None:
     """Let a footer speak of pages that lie further behind."""
-    for group in footer[GROUPS][1][1]:
+    for group in _groups(footer):
         for column in _chunks(group):
             told = column[CHUNK][1]
             for place in PLACES:
@@ -75,12 +132,12 @@ def _shift(footer: Struct, by: int) -> None:
                     told[place] = (I64, told[place][1] + by)
 
 
-def _merge(theirs: Struct, kept: set[str], added: Struct, order: Sequence[str]) -> Struct:
-    elements = {**_elements(added), **{n: e for n, e in _elements(theirs).items() if n in kept}}
+def _merge(theirs: Struct, kept: set[str], added: _Added, order: Sequence[str]) -> Struct:
+    elements = {**added.elements, **{n: e for n, e in _elements(theirs).items() if n in kept}}
     root = {**theirs[SCHEMA][1][1][0], CHILDREN: (I32, len(order))}
     groups = [
-        _merge_group(one, kept, other, order)
-        for one, other in zip(theirs[GROUPS][1][1], added[GROUPS][1][1], strict=True)
+        _merge_group(one, kept, others, order)
+        for one, others in zip(_groups(theirs), added.groups, strict=True)
     ]
     merged = {number: held for number, held in theirs.items() if number not in (PAIRS, ORDERS)}
     named = [{**elements[name], FIELD_ID: (I32, field_id(name))} for name in order]  # 0021-R5
@@ -97,8 +154,8 @@ def _elements(footer: Struct) -> dict[str, Struct]:
     return {element[NAME][1].decode(): element for element in footer[SCHEMA][1][1][1:]}
 
 
-def _merge_group(one: Struct, kept: set[str], other: Struct, order: Sequence[str]) -> Struct:
-    columns = _by_name(other) | {n: c for n, c in _by_name(one).items() if n in kept}
+def _merge_group(one: Struct, kept: set[str], others: Mapping[str, Struct], order: Sequence[str]) -> Struct:
+    columns = {**others, **{n: c for n, c in _by_name(one).items() if n in kept}}
     placed = [_without_indexes(columns[name]) for name in order]
     told = [column[CHUNK][1] for column in placed]
     merged: dict[int, Any] = {n: held for n, held in one.items() if n not in (SORTED, OFFSET)}

@@ -106,6 +106,18 @@ def _write_struct(out: bytearray, value: Struct) -> None:
     out.append(0)
 
 
+def varint(value: int) -> bytes:
+    """Return a number that is not negative, seven bits a byte, the low ones first."""
+    out = bytearray()
+    _write_varint(out, value)
+    return bytes(out)
+
+
+def zigzag(value: int) -> int:
+    """Return a number as one that is not negative: 0, -1, 1, -2 as 0, 1, 2, 3."""
+    return value << 1 if value >= 0 else -value * 2 - 1
+
+
 def _write_varint(out: bytearray, value: int) -> None:
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -114,7 +126,7 @@ def _write_varint(out: bytearray, value: int) -> None:
 
 
 def _write_zigzag(out: bytearray, value: int) -> None:
-    _write_varint(out, value << 1 if value >= 0 else -value * 2 - 1)
+    _write_varint(out, zigzag(value))
 
 
 def _write_binary(out: bytearray, value: bytes) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from math import isfinite
 from typing import Final
 
 import pyarrow as pa
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.apart import remember_new
-from dreamdb_arrow.columnar.grafting import graft
+from dreamdb_arrow.columnar.grafting import TAIL, footer_size, graft
 from dreamdb_arrow.columnar.rows import resolve_rows
 from dreamdb_arrow.columnar.stripe import (
     ANCHOR,
@@ -26,44 +28,46 @@ from dreamdb_arrow.columnar.stripe import (
     TIME,
     stripe_schema,
 )
+from dreamdb_arrow.columnar.thrift import decode_struct
+from dreamdb_arrow.columnar.ticks import as_ticks
+from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.columnar.vendor import STRIPE, Fragment, VendorTrack, flush_mode, has_columnar_layer
-from dreamdb_arrow.dataset.anchors import settle_anchors
+from dreamdb_arrow.dataset.anchors import assign_ticks, settle_anchors
 from dreamdb_arrow.dataset.dataset import Dataset
-from dreamdb_arrow.dataset.incoming import check_rows
-from dreamdb_arrow.dataset.outgoing import store_rows
+from dreamdb_arrow.dataset.incoming import Incoming, check_rows
+from dreamdb_arrow.dataset.pieces import Pieces
+from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.dataset.writable import check_appendable
 from dreamdb_arrow.errors import RefConflictError
 from dreamdb_arrow.history.commit import Change, commit
 from dreamdb_arrow.objects.manifest import Manifest
 from dreamdb_arrow.objects.scalar_values import STRING_BYTES_MAX
-from dreamdb_arrow.objects.schema import Field
+from dreamdb_arrow.objects.schema import Field, decode_schema
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.tracks.layout import payload_directory
 
 ROWS_MIN: Final = ROW_GROUP_ROWS  # of fewer rows, stripes are small, and become one as they come
 ROWS_MAX: Final = 4 << 20  # of which some columns are in memory at once
+IN_DICTIONARY: Final = frozenset({"PLAIN_DICTIONARY", "RLE_DICTIONARY", "RLE"})  # PLAIN may be a page's own
+PAGE_HEADER_BYTES: Final = 1 << 10
+DUCKDB: Final = "DuckDB version v2."  # whose bounds are known to be as said below
 LOOKED_AT: Final = ("float", "string")  # values that an append may refuse though their type is right
 
 
-def adopt_file(ds: Dataset, data: pa.Buffer, file: pq.ParquetFile) -> bool:
+def adopt_file(ds: Dataset, data: Pieces, file: pq.ParquetFile) -> bool:
     """Append a Parquet file as one stripe and one commit; return False, with nothing done, when it cannot be one.
 
     Raises as `Dataset.append` does for rows that no append takes.
     """
-    manifest, fields = ds.manifest, ds.schema.fields
-    taken = [f for f in fields if f.name in file.schema_arrow.names]
-    if not _can_be_adopted(file, manifest, taken):
-        return False
+    adoption = Adoption(ds.space, data, file)
     try:
-        commit(
-            ds.space.store, ds.ref_name(), _Adoption(ds, data, file, fields, taken).build, expect=ds.version
-        )
-    except (_LongWayError, RefConflictError):  # the long way sorts, and looks again
+        commit(ds.space.store, ds.ref_name(), adoption.build, expect=ds.version)
+    except (LongWayError, RefConflictError):  # the long way sorts, and looks again
         return False
     return True
 
 
-class _LongWayError(Exception):
+class LongWayError(Exception):
     """A file is no stripe after all: what it is, an append finds out."""
 
 
@@ -85,43 +89,76 @@ def _as_stored(file: pq.ParquetFile, f: Field) -> bool:
     return bool(file.schema_arrow.field(f.name).type == SCALAR_TYPES[f.options["value_type"]])
 
 
-class _Adoption:
-    def __init__(
-        self,
-        ds: Dataset,
-        data: pa.Buffer,
-        file: pq.ParquetFile,
-        fields: Sequence[Field],
-        taken: Sequence[Field],
-    ) -> None:
-        self._ds, self._data, self._file, self._fields, self._taken = ds, data, file, fields, taken
+class Adoption:
+    """A Parquet file on its way to be a stripe."""
+
+    def __init__(self, space: Space, data: Pieces, file: pq.ParquetFile) -> None:
+        self._space, self._data, self._file = space, data, file
 
     def build(self, parent: Manifest, address: Address, batch: Batch) -> Change:
-        """Return the change that names the file, with anchors beside its columns, as a stripe."""
-        store, cache, timeline = self._ds.space.store, self._ds.space.cache, parent.timeline
-        kept = [f for f in self._taken if _as_stored(self._file, f)]
-        with ThreadPoolExecutor(1) as beside:  # looks at values while this thread encodes others
-            looked = beside.submit(self._look_at, kept)
-            rows = check_rows(self._read([f.name for f in kept]), [f for f in self._fields if f not in kept])
-            check_appendable(store, parent, self._taken)
-            now = max(time.time_ns(), parent.ts)
-            anchors = settle_anchors(
-                rows, store, parent, lambda: resolve_rows(store, cache, parent, address), now
-            )
-            if not (anchors[1:] > anchors[:-1]).all():  # 0021-R4
-                raise _LongWayError
-            changed = [f for f in self._taken if f not in kept]
-            table = store_rows(rows, anchors, changed, timeline, batch).table
-            order = stripe_schema(f for f in self._fields if f in self._taken).names
-            parts = graft(memoryview(self._data).cast("B"), [f.name for f in kept], table, order)
+        """Return the change that names the file, with anchors beside its columns, as a stripe.
+
+        Raises LongWayError when the file cannot be one.
+        """
+        cache, fields = self._space.cache, decode_schema(parent.registry)
+        taken = [f for f in fields if f.name in self._file.schema_arrow.names]
+        if not _can_be_adopted(self._file, parent, taken):
+            raise LongWayError
+        kept = [f for f in taken if _as_stored(self._file, f)]
+        rows = check_rows(self._read([f.name for f in kept]), [f for f in fields if f not in kept])
+        check_appendable(self._space.store, parent, taken)
+        anchors = self._settle(rows, parent, address)
+        with ThreadPoolExecutor(2) as beside:
+            flushed, looked = beside.submit(batch.flush), beside.submit(self._look_at, kept)
+            parts = self._graft(rows, anchors, taken, kept)
             looked.result()
-        made = batch.add(payload_directory(timeline, STRIPE), *parts)
+            made = self._add(batch, payload_directory(parent.timeline, STRIPE), parts)
+            flushed.result()
         size = sum(part.nbytes for part in parts)
         fragment = Fragment(int(anchors[0]), int(anchors[-1]) + 1, size, made)
-        track = VendorTrack(store, parent, STRIPE, "")
+        track = VendorTrack(self._space.store, parent, STRIPE, "")
         entry = track.swap(batch, [fragment], [])
         remember_new(cache, track, fragment)
         return Change("commit", (entry,))
+
+    def _settle(self, rows: Incoming, parent: Manifest, address: Address) -> range | I64:
+        """Return the anchors of the rows, ascending. Raises LongWayError where those that are given do not."""
+        store, cache = self._space.store, self._space.cache
+        now, resolve = max(time.time_ns(), parent.ts), partial(resolve_rows, store, cache, parent, address)
+        if rows.anchors is None:
+            return assign_ticks(rows.n, store, parent, resolve, now)
+        anchors = settle_anchors(rows, store, parent, resolve, now)
+        if not (anchors[1:] > anchors[:-1]).all():  # 0021-R4
+            raise LongWayError
+        return anchors
+
+    def _graft(
+        self, rows: Incoming, anchors: range | I64, taken: Sequence[Field], kept: Sequence[Field]
+    ) -> list[memoryview]:
+        """Return the parts of the stripe."""
+        columns = {f.name: rows.scalars[f.name] for f in taken if f not in kept}
+        ticks = anchors if isinstance(anchors, range) else as_ticks(anchors)
+        if ticks is None:
+            held = pa.array(anchors)
+            columns = {ANCHOR: held, TIME: held.view(pa.timestamp("ns")), **columns}
+        data, order = self._data, stripe_schema(taken).names
+        behind = data.size - TAIL
+        start = behind - footer_size(data.whole(behind, data.size))
+        # What was taken for columns too early is of no use there, and no harm.
+        end = start if data.growing is None else max(start, data.growing.size)
+        added = graft(data.whole(start, behind), end, [f.name for f in kept], pa.table(columns), order, ticks)
+        return [*data.between(0, end), *added]
+
+    def _add(self, batch: Batch, directory: str, parts: Sequence[memoryview]) -> Address:
+        """Add the stripe to a batch; return its address."""
+        growing, self._data.growing = self._data.growing, None
+        if growing is None:
+            return batch.add(directory, *parts)
+        there = growing.size
+        for part in parts:
+            growing.write(part[there:])
+            there = max(0, there - len(part))
+        return batch.add_growing(directory, growing)
 
     def _read(self, left_out: Sequence[str]) -> pa.Table:
         """Return the columns of the file less some."""
@@ -133,26 +170,52 @@ class _Adoption:
     def _look_at(self, kept: Sequence[Field]) -> None:
         """Check the values of columns that are taken over, as far as their type does not say all."""
         repeated = [f for f in kept if not f.required and _repeats(self._file, f.name)]
-        self._check_repeated([f for f in repeated if f.options["value_type"] == "string"])
-        rest = [f for f in kept if f not in repeated]
+        texts = [f for f in repeated if f.options["value_type"] == "string"]
+        self._check_repeated([f for f in texts if not self._are_short(f.name)])
+        rest = [f for f in kept if f not in repeated and not _told_finite(self._file, f)]
         seen = [f for f in rest if f.required or f.options["value_type"] in LOOKED_AT]
         if seen:
             check_rows(pq.read_table(self._data, columns=[f.name for f in seen]), seen)
 
+    def _are_short(self, name: str) -> bool:
+        """Whether all texts of a column are in dictionaries that are no larger than one text may be."""
+        chunks = _chunks(self._file, name)
+        return all(
+            {*chunk.encodings} <= IN_DICTIONARY and chunk.has_dictionary_page for chunk in chunks
+        ) and all(
+            _page_size(self._data, chunk.dictionary_page_offset) <= STRING_BYTES_MAX for chunk in chunks
+        )
+
     def _check_repeated(self, fields: Sequence[Field]) -> None:
-        """Look at each text that repeats once. Raises _LongWayError where one is too long, which an append tells of."""
+        """Look at each text that repeats once. Raises LongWayError where one is too long, which an append tells of."""
         names = [f.name for f in fields]
         for column in (
             pq.read_table(self._data, columns=names, read_dictionary=names).columns if names else ()
         ):
             longest = (pc.max(pc.binary_length(chunk.dictionary)).as_py() for chunk in column.chunks)
             if max((length or 0 for length in longest), default=0) > STRING_BYTES_MAX:
-                raise _LongWayError
+                raise LongWayError
+
+
+def _chunks(file: pq.ParquetFile, name: str) -> list[pq.ColumnChunkMetaData]:
+    at, told = file.schema_arrow.get_field_index(name), file.metadata
+    return [told.row_group(i).column(at) for i in range(told.num_row_groups)]
+
+
+def _page_size(data: Pieces, at: int) -> int:
+    """Return the bytes of a page, without compression, by its header."""
+    return int(decode_struct(data.whole(at, min(at + PAGE_HEADER_BYTES, data.size)))[2][1])
 
 
 def _repeats(file: pq.ParquetFile, name: str) -> bool:
     """Whether a column of texts has most of its values in dictionaries."""
-    at, told = file.schema_arrow.get_field_index(name), file.metadata
-    chunks = [told.row_group(i).column(at) for i in range(told.num_row_groups)]
-    text = pa.types.is_string(file.schema_arrow.field(at).type)
+    chunks, text = _chunks(file, name), pa.types.is_string(file.schema_arrow.field(name).type)
     return text and 2 * sum(bool(chunk.has_dictionary_page) for chunk in chunks) > len(chunks)
+
+
+def _told_finite(file: pq.ParquetFile, f: Field) -> bool:
+    """Whether the footer says that a column has finite numbers only: DuckDB tells no bounds of a group with NaN."""
+    if f.required or f.options["value_type"] != "float" or not file.metadata.created_by.startswith(DUCKDB):
+        return False
+    bounds = [chunk.statistics for chunk in _chunks(file, f.name)]
+    return all(b is not None and b.has_min_max and isfinite(b.min) and isfinite(b.max) for b in bounds)

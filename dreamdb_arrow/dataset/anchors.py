@@ -74,7 +74,7 @@ def settle_anchors(
     earlier = earlier or Earlier(store)
     if rows.anchors is None:
         start = earlier.end + STEP_NS - 1 if earlier.stripes else now_ns  # a step after the last
-        return _assigned(rows.n, store, parent, resolve, start)
+        return _numbers(assign_ticks(rows.n, store, parent, resolve, start))
     low, high = int(rows.anchors.min()), int(rows.anchors.max()) + 1
     if rows.spread:
         return _spread_ticks(
@@ -110,18 +110,25 @@ def check_free(written: Earlier, store: Store, parent: Manifest, resolve: Resolv
             )
 
 
-def _assigned(n: int, store: Store, parent: Manifest, resolve: Resolve, now_ns: int) -> I64:
-    """Anchors from now on, at the first place where n of them are free."""
-    steps = np.arange(n, dtype=np.int64) * STEP_NS
-    start = _after_recent_stripes(now_ns, n * STEP_NS, parent, resolve)
-    while start + n * STEP_NS <= VISIBLE_ANCHOR_MAX:
-        end = start + n * STEP_NS
+def assign_ticks(n: int, store: Store, parent: Manifest, resolve: Resolve, now_ns: int) -> range:
+    """Return anchors from now on, at the first place where n of them are free, in a version.
+
+    Raises InvalidInputError when there is none.
+    """
+    span = n * STEP_NS
+    start = _after_recent_stripes(now_ns, span, parent, resolve)
+    while start + span <= VISIBLE_ANCHOR_MAX:
+        ticks, end = range(start, start + span, STEP_NS), start + span
         taken = united([_taken_between(start, end, parent, resolve), read_hidden(store, parent, start, end)])
-        clash = np.intersect1d(start + steps, taken, assume_unique=True) if len(taken) else taken
+        clash = np.intersect1d(_numbers(ticks), taken, assume_unique=True) if len(taken) else taken
         if len(clash) == 0:
-            return start + steps  # 0003-R6
+            return ticks  # 0003-R6
         start = int(clash[-1]) + 1
     raise InvalidInputError(f"no anchors are left to assign from {now_ns} on; give the rows an '_anchor'")
+
+
+def _numbers(ticks: range) -> I64:
+    return np.arange(ticks.start, ticks.stop, ticks.step, dtype=np.int64)
 
 
 def _after_recent_stripes(now_ns: int, span_ns: int, parent: Manifest, resolve: Resolve) -> int:

@@ -60,12 +60,8 @@ def append_rows(
     Raises InvalidInputError or AnchorConflict before anything is published. A race that is lost to another commit
     is run again on the new tip; of rows in many chunks, only what they have to fit to is looked at again.
     """
-    append = _Append(source, time, clock)
-
-    def build(parent: Manifest, address: Address, batch: Batch) -> Change:
-        return append.build(_Target(store, cache, parent, address, batch, decode_schema(parent.registry)))
-
-    address, manifest = commit(store, name, build, clock=clock)
+    append = Append(store, cache, source, time, clock)
+    address, manifest = commit(store, name, append.build, clock=clock)
     return append.rows, address, manifest
 
 
@@ -100,19 +96,22 @@ class _Target:
         return self.track(key).swap(self.batch, new, gone)
 
 
-class _Append:
+class Append:
     """What is known of one append, from one try to the next: how many rows it has, and the chunks that lie in the store."""
 
-    def __init__(self, source: Source, time: str | None, clock: Clock) -> None:
-        self._source, self._time, self._clock = source, time, clock
+    def __init__(
+        self, store: Store, cache: LocalCache, source: Source, time: str | None, clock: Clock
+    ) -> None:
+        self._store, self._cache, self._source, self._time, self._clock = store, cache, source, time, clock
         self._fields: tuple[Field, ...] = ()
         self._given: frozenset[str] = frozenset()
         self._written: Made = {}
         self._earlier: Earlier | None = None
         self.rows = 0
 
-    def build(self, to: _Target) -> Change:
-        """Return the change that appends all rows."""
+    def build(self, parent: Manifest, address: Address, batch: Batch) -> Change:
+        """Return the change that appends all rows to a version."""
+        to = _Target(self._store, self._cache, parent, address, batch, decode_schema(parent.registry))
         if self._written:
             return self._try_again(to)
         self.rows = 0
@@ -129,7 +128,7 @@ class _Append:
         rows = self._check(to, table)
         if rows.n == 0:
             return Change("commit")
-        stored = self._store(to, rows, None)
+        stored = self._stored(to, rows, None)
         if not has_columnar_layer(to.parent):
             return replace(flush_rows(to.store, to.parent, to.batch, stored), operation="commit")
         gone: Made = {}  # small stripes that these take in
@@ -158,7 +157,7 @@ class _Append:
         self._given |= given
         return rows
 
-    def _store(self, to: _Target, rows: Incoming, earlier: Earlier | None) -> Rows:
+    def _stored(self, to: _Target, rows: Incoming, earlier: Earlier | None) -> Rows:
         now = max(self._clock(), to.parent.ts)
         anchors = settle_anchors(rows, to.store, to.parent, to.resolve, now, earlier)
         return store_rows(rows, anchors, to.fields, to.parent.timeline, to.batch)
@@ -184,7 +183,7 @@ class _Append:
         rows = self._check(to, table)
         if rows.n == 0:
             return
-        stored = self._store(to, rows, self._earlier)
+        stored = self._stored(to, rows, self._earlier)
         for key, new in write_stripes(stored, to.parent.timeline, to.batch):
             written.setdefault(key, []).extend(new)
         to.batch.flush()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from dreamdb_arrow.codec.address import Address
+from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.columnar.cover_note import CoverNote
 from dreamdb_arrow.columnar.notes import write_note
 from dreamdb_arrow.columnar.vendor import (
@@ -16,11 +17,13 @@ from dreamdb_arrow.columnar.vendor import (
     VECTORS,
     add_track,
     registry_entries,
+    vendor_field,
     write_fragments,
 )
 from dreamdb_arrow.dataset.spatial import registry_of_new_field
 from dreamdb_arrow.errors import InvalidInputError, RefExistsError, UnsupportedError
-from dreamdb_arrow.history.commit import Clock
+from dreamdb_arrow.history.bundle import bundled
+from dreamdb_arrow.history.commit import Build, Change, Clock
 from dreamdb_arrow.history.manifests import MANIFESTS
 from dreamdb_arrow.history.refs import swap_settled
 from dreamdb_arrow.history.writer import writer_tag
@@ -41,8 +44,23 @@ from dreamdb_arrow.store.interface import Absent, Store
 from dreamdb_arrow.store.names import check_ref_name
 
 
-def create_dataset(store: Store, name: str, fields: Sequence[Field], flush: str, clock: Clock) -> Address:
+def create_dataset(
+    store: Store,
+    name: str,
+    fields: Sequence[Field],
+    flush: str,
+    clock: Clock,
+    rows: Build | None = None,
+) -> Address:
     """Write the first version of a dataset and make its Ref; return the version.
+
+    Args:
+        store: where the Space lives.
+        name: the Ref.
+        fields: the schema.
+        flush: `manual` or `commit`.
+        clock: nanoseconds since 1970.
+        rows: appends the first rows, to a version without any Track, which is never in the store; for `manual`.
 
     Raises RefExistsError when the name is taken, InvalidInputError for fields that cannot be.
     """
@@ -58,8 +76,15 @@ def create_dataset(store: Store, name: str, fields: Sequence[Field], flush: str,
     registry: dict[str, Any] = {SCHEMA_KEY: encode_schema(fields), **registry_entries(flush)}  # 0021-R1
     entries = new_fields(store, batch, name, timeline, fields, registry, {})
     now = clock()
-    entries += _vendor_entries(batch, timeline, fields, entries, now)
-    manifest = Manifest(now, order_tracks(entries), writer_tag("create"), (), registry, (timeline,))
+    manifest = Manifest(now, order_tracks([]), writer_tag("create"), (), registry, (timeline,))
+    change = (
+        Change("create") if rows is None else rows(manifest, address_of(encode_manifest(manifest)), batch)
+    )
+    entries.append(_cover_note(batch, timeline, entries, now))
+    entries += [*change.entries, *_empty_tracks(batch, timeline, fields, change.entries)]
+    manifest = replace(manifest, tracks=order_tracks(entries))
+    if change.entries:
+        manifest = bundled(store, batch, manifest)
     address = batch.add(MANIFESTS, encode_manifest(manifest))
     batch.flush()
     if not swap_settled(store, name, Absent(), address):  # 0006-R4
@@ -105,11 +130,16 @@ def _empty_entry(batch: Batch, f: Field, modality: str, timeline: Address) -> Tr
     return TrackEntry(track_kind_of(f), "base", f.name, address, EMPTY_COVERAGE, modality, timeline)
 
 
-def _vendor_entries(
-    batch: Batch, timeline: Address, fields: Sequence[Field], entries: Sequence[TrackEntry], now_ns: int
+def _cover_note(batch: Batch, timeline: Address, entries: Sequence[TrackEntry], now_ns: int) -> TrackEntry:
+    """Note what stripes stand for: of empty Tracks, all rows."""
+    return write_note(batch, timeline, CoverNote({e.field: e.address for e in entries}, {}), [], now_ns)
+
+
+def _empty_tracks(
+    batch: Batch, timeline: Address, fields: Sequence[Field], there: Sequence[TrackEntry]
 ) -> list[TrackEntry]:
-    """Make the vendor Tracks, all empty but for a cover note: of empty Tracks, stripes hold every row."""
-    made = [write_fragments(batch, timeline, m, []) for m in (STRIPE, MEDIA)]
-    made += [write_fragments(batch, timeline, VECTORS, [], f.name) for f in fields if f.kind == "embedding"]
-    covered = CoverNote({e.field: e.address for e in entries}, {})
-    return [*made, write_note(batch, timeline, covered, [], now_ns)]
+    """Make the vendor Tracks that are not there yet, all empty."""
+    wanted = [(STRIPE, ""), (MEDIA, ""), *((VECTORS, f.name) for f in fields if f.kind == "embedding")]
+    held = {e.field for e in there}
+    missing = [key for key in wanted if vendor_field(*key) not in held]
+    return [write_fragments(batch, timeline, modality, [], field) for modality, field in missing]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from dreamdb_arrow.codec.address import Address, address_of
 from dreamdb_arrow.codec.outboard import encode_outboards
+from dreamdb_arrow.store.growing import Growing
 from dreamdb_arrow.store.interface import NewObject, Store
 
 if TYPE_CHECKING:
@@ -66,6 +67,14 @@ class Batch:
         """Add an object, of one buffer or of several in a row, at `directory/<address>`; return its address."""
         address = address_of(*parts)
         self._enqueue(NewObject(f"{directory}/{address}", parts))
+        return address
+
+    def add_growing(self, directory: str, growing: Growing) -> Address:
+        """Add an object, `directory/<address>`, that was written as it came; return its address."""
+        at = monotonic()
+        address = growing.finish(directory)
+        with self._lock:
+            self._written.append((at, [f"{directory}/{address}"]))
         return address
 
     def add_payload(self, directory: str, data: Buffer) -> Address:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.store import ages, files, local_refs
+from dreamdb_arrow.store.growing import Growing
 from dreamdb_arrow.store.interface import Absent, Aged, NewObject, Ref
 from dreamdb_arrow.store.names import check_object_path, check_ranges, check_ref_name, is_object_path
 from dreamdb_arrow.store.tree import DurableTree
@@ -70,6 +71,10 @@ class LocalStore:
         for item in items:
             check_object_path(item.path)
         self._tree.write_all(items)
+
+    def begin(self) -> Growing:
+        """Begin an object whose name will be known when all its bytes are."""
+        return self._tree.begin()
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Yield the paths of all objects that start with these characters."""

@@ -19,6 +19,7 @@ from dreamdb_arrow.errors import CorruptDataError, StoreError
 from dreamdb_arrow.store import files
 from dreamdb_arrow.store.ages import ages_held, make_young
 from dreamdb_arrow.store.direct import DIRECT_BYTES
+from dreamdb_arrow.store.growing import Growing
 from dreamdb_arrow.store.interface import NewObject
 from dreamdb_arrow.store.names import TEMPORARY
 from dreamdb_arrow.store.threads import Threads
@@ -42,6 +43,21 @@ class DurableTree:
         largest_last = sorted(items, key=lambda item: item.size)  # the last needs no other thread
         self._threads.run_all(self._write, largest_last)
         self.settle(f"{self.root}/{item.path}" for item in items)  # 0005-R2
+
+    def begin(self) -> Growing:
+        """Begin an object that is named when it is whole. Raises StoreError."""
+        path = f"{self.root}/{TEMPORARY}/{files.temporary_name()}"
+        with files.writing(TEMPORARY):
+            Path(path).parent.mkdir(exist_ok=True)  # not the parents: a Space that was removed stays removed
+        return Growing(path, self._name, sync=self.sync)
+
+    def _name(self, temporary: str, name: str, size: int) -> None:
+        """Give a file that was written the path of an object; durable on return."""
+        path = f"{self.root}/{name}"
+        for _ in range(_ATTEMPTS):
+            if self._lies_there(name, size) or self._linked(temporary, path):
+                return self.settle([path])  # 0005-R2
+        raise _busy(name)
 
     def with_directory(self, path: str, step: Callable[[], None]) -> None:
         """Do what needs the directory of `path`, making it as often as it turns out to be missing."""
@@ -77,19 +93,23 @@ class DurableTree:
         path = f"{self.root}/{item.path}"
         with files.writing(item.path):
             for _ in range(_ATTEMPTS):
-                if self._lies_there(path, item) or self._link(path, item):
+                if self._lies_there(item.path, item.size) or self._link(path, item):
                     return
-        raise StoreError(f"cannot write {item.path}: others write and remove it all the time", retryable=True)
+        raise _busy(item.path)
 
     def _link(self, path: str, item: NewObject) -> bool:
         """Write a file that was not there; False when somebody wrote it meanwhile."""
         temporary = self._write_temporary(item)
         try:
+            return self._linked(temporary, path)
+        finally:
+            files.remove(temporary)
+
+    def _linked(self, temporary: str, path: str) -> bool:
+        try:
             self.with_directory(path, lambda: files.link_new(temporary, path))
         except FileExistsError:
             return False
-        finally:
-            files.remove(temporary)
         return True
 
     def _write_temporary(self, item: NewObject) -> str:
@@ -102,15 +122,16 @@ class DurableTree:
             write()
         return path
 
-    def _lies_there(self, path: str, item: NewObject) -> bool:
+    def _lies_there(self, name: str, size: int) -> bool:
         """Whether an object is there, which is made young then, so that no collector that runs takes it away."""
+        path = f"{self.root}/{name}"
         try:
             found = os.stat(path).st_size  # noqa: PTH116 - asked of every object that is written
         except FileNotFoundError:
             return False
-        if found != item.size:  # 0005-R1
+        if found != size:  # 0005-R1
             raise CorruptDataError(
-                f"damaged object: {item.path} has {found} bytes, not {item.size}; remove it, then write again"
+                f"damaged object: {name} has {found} bytes, not {size}; remove it, then write again"
             )
         try:
             if self.sync:  # its writer may not have flushed it: the reference SDK never does
@@ -118,13 +139,17 @@ class DurableTree:
         except FileNotFoundError:
             return False
         with ages_held(self.root, fcntl.LOCK_SH):
-            return make_young(self.root, item.path)
+            return make_young(self.root, name)
 
     def _chain(self, directory: str) -> Iterator[str]:
         yield directory
         while directory not in self._settled and directory != self.root:
             directory = directory.rpartition("/")[0]
             yield directory
+
+
+def _busy(path: str) -> StoreError:
+    return StoreError(f"cannot write {path}: others write and remove it all the time", retryable=True)
 
 
 def _flush_directory(path: str) -> None:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import dreamdb_arrow as vd
-from dreamdb_arrow.dataset import parquet
-from dreamdb_arrow.dataset.adopt import adopt_file
+from dreamdb_arrow.dataset.adopt import Adoption
 from dreamdb_arrow.engines import copying
 
 
@@ -35,7 +34,7 @@ def copy(con, query, ref="new"):
 def test_a_copy_makes_a_dataset_which_the_next_statement_sees(con):
     copy(con, "SELECT range AS n, 'row ' || range AS t FROM range(1000)")
     assert con.sql("SELECT count(*), sum(n), max(t) FROM new").fetchall() == [(1000, 499500, "row 999")]
-    assert versions(con, "new") == 2  # the empty one, and all rows
+    assert versions(con, "new") == 1
 
 
 def test_a_copy_appends_as_one_commit(con):
@@ -234,13 +233,15 @@ COLUMNS = {
 @pytest.fixture
 def adopted(monkeypatch):
     """Return which files became stripes without being encoded again."""
-    told = []
+    told, build = [], Adoption.build
 
     def telling(*arguments):
-        told.append(adopt_file(*arguments))
-        return told[-1]
+        told.append(False)
+        change = build(*arguments)
+        told[-1] = True
+        return change
 
-    monkeypatch.setattr(parquet, "adopt_file", telling)
+    monkeypatch.setattr(Adoption, "build", telling)
     return told
 
 
@@ -293,6 +294,59 @@ def test_a_large_copy_is_checked_as_any_append(con, columns, told):
     with pytest.raises(duckdb.Error, match=told):
         copy(con, f"SELECT {given} FROM range({MANY})")
     assert versions(con, "new") == before
+
+
+def leftovers(folder):
+    return [path.name for path in (folder / ".dreamdb-tmp").glob("*")]
+
+
+def test_a_file_is_written_while_it_comes(con, tmp_path, monkeypatch):
+    monkeypatch.setattr(copying, "AHEAD_BYTES", 1)
+    monkeypatch.setattr(copying, "FOOTER_BYTES", 0)  # so that DuckDB's own is taken along
+    begun, begin = [], copying.Upload._write_ahead
+
+    def noting(upload):
+        begin(upload)
+        begun.append(upload._growing.size)
+
+    monkeypatch.setattr(copying.Upload, "_write_ahead", noting)
+    copy(con, f"SELECT range AS n, random() AS x FROM range({MANY})")
+    assert begun
+    assert con.sql("SELECT count(*), sum(n) FROM new").fetchall() == [(MANY, MANY * (MANY - 1) // 2)]
+    with pytest.raises(duckdb.Error, match="anchor 0 is given twice"):
+        copy(con, f"SELECT 0 AS _anchor, range AS n, random() AS x FROM range({MANY})")
+    assert leftovers(tmp_path / "s") == []
+    assert vd.fsck(tmp_path / "s")["findings"] == []
+
+
+def test_whoever_makes_the_ref_first_gets_rows_appended(con, tmp_path, monkeypatch, adopted):
+    build = Adoption.build
+
+    def overtaken(*arguments):
+        if not adopted:
+            vd.Dataset.create(
+                "new", vd.Schema().add_scalar_int("n"), tmp_path / "s", cache_dir=tmp_path / "c"
+            )
+        return build(*arguments)
+
+    monkeypatch.setattr(Adoption, "build", overtaken)
+    copy(con, f"SELECT range AS n FROM range({MANY})")
+    assert adopted == [True, True]
+    assert versions(con, "new") == 2
+    assert con.sql("SELECT count(*), sum(n) FROM new").fetchall() == [(MANY, MANY * (MANY - 1) // 2)]
+
+
+NOT_FINITE = ["'nan'::DOUBLE", "'inf'::DOUBLE", "'-inf'::DOUBLE"]
+
+
+@pytest.mark.parametrize("at", [0, MANY - 1])
+@pytest.mark.parametrize("others", ["random()", "0.5", "(range % 7)::DOUBLE", "{wrong}", "NULL"])
+@pytest.mark.parametrize("wrong", NOT_FINITE)
+def test_duckdbs_bounds_hide_no_number_that_is_none(con, wrong, others, at):
+    column = f"CASE WHEN range = {at} THEN {wrong} ELSE {others.format(wrong=wrong)} END"
+    with pytest.raises(duckdb.Error, match=r"is not a finite number"):
+        copy(con, f"SELECT {column} AS x FROM range({MANY})")
+    assert names(con) == []
 
 
 def test_a_file_larger_than_what_waits_in_memory(con, monkeypatch, adopted):

@@ -1,0 +1,39 @@
+"""COPY: rows of a DuckDB table to a Ref that is new, to one that is there, and to a plain Parquet file, taking turns."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Final
+
+import dreamdb_arrow as vd
+from benchmarks.measure import Figure, alternate, fresh, median
+from benchmarks.sizes import Setup
+
+JOB: Final = "copying"
+RATE: Final = "rows a second"
+PLAIN: Final = "a Parquet file"
+NEW, THERE = WHO = ("ours, a new Ref", "ours, a Ref that is there")
+MADE: Final = "SELECT range AS i, (range * 7919) % 100 AS k, random() AS f, 'label ' || (range % 50) AS label FROM range({rows})"
+
+
+def run(setup: Setup) -> Iterator[Figure]:
+    """Yield rows a second of each."""
+    rows, folder = setup.sizes.rows, setup.work / JOB
+    setup.say(f"{JOB}: {rows:,} rows")
+    con = vd.connect(fresh(folder / "space"), create=True, cache_dir=folder / "cache")
+    con.execute(f"CREATE TABLE made AS {MADE.format(rows=rows)}")
+    numbers = itertools.count()
+
+    def copy(target: str) -> None:
+        con.execute(f"COPY made TO '{target}' (FORMAT parquet)")
+
+    copy("dreamdb://there")
+    calls = {
+        NEW: lambda: copy(f"dreamdb://new/{next(numbers)}"),
+        THERE: lambda: copy("dreamdb://there"),
+        PLAIN: lambda: copy(str(folder / f"{next(numbers)}.parquet")),
+    }
+    for who, taken in alternate(calls, 2 * setup.sizes.rounds + 1).items():
+        yield Figure(JOB, f"{RATE}, COPY of {rows:,} rows", who, rows / median(taken) * 1e3, "rows/s")
+    con.close()
