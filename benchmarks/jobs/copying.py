@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Final
 
 import dreamdb_arrow as vd
-from benchmarks.measure import Figure, alternate, fresh, median
+from benchmarks.measure import Figure, alternate, disk_use, fresh, median
 from benchmarks.sizes import Setup
 
 JOB: Final = "copying"
-RATE: Final = "rows a second"
+RATE, SIZE = "rows a second", "bytes a row on disk"
 PLAIN: Final = "a Parquet file"
 NEW, THERE = WHO = ("ours, a new Ref", "ours, a Ref that is there")
 MADE: Final = "SELECT range AS i, (range * 7919) % 100 AS k, random() AS f, 'label ' || (range % 50) AS label FROM range({rows})"
@@ -34,6 +34,10 @@ def run(setup: Setup) -> Iterator[Figure]:
         THERE: lambda: copy("dreamdb://there"),
         PLAIN: lambda: copy(str(folder / f"{next(numbers)}.parquet")),
     }
-    for who, taken in alternate(calls, 2 * setup.sizes.rounds + 1).items():
+    rounds = 2 * setup.sizes.rounds + 1
+    for who, taken in alternate(calls, rounds).items():
         yield Figure(JOB, f"{RATE}, COPY of {rows:,} rows", who, rows / median(taken) * 1e3, "rows/s")
     con.close()
+    copies = 1 + 2 * (rounds + 1)
+    yield Figure(JOB, SIZE, "ours", disk_use(folder / "space")[0] / copies / rows, "bytes")
+    yield Figure(JOB, SIZE, PLAIN, next(folder.glob("*.parquet")).stat().st_size / rows, "bytes")

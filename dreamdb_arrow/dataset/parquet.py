@@ -35,20 +35,21 @@ def check_target(ref: str) -> str:
 
 
 def append_file(space: Space, ref: str, data: Pieces | None, file: pq.ParquetFile) -> bool:
-    """Append a Parquet file to a Ref, which is made, with the columns' types, when there is none; return whether it was.
+    """Append a Parquet file to a Ref, which is made, with the columns' types, when there is none; return whether there was none.
 
     `data` are the file's bytes, where they lie in memory. Raises what `Dataset.append` raises, and InvalidInputError for columns
     of types that no field has; nothing is published then.
     """
     columns = pa.schema([_stored(column) for column in file.schema_arrow])
-    if isinstance(space.store.read_ref(ref), Absent):
+    new = isinstance(space.store.read_ref(ref), Absent)
+    if new:
         with suppress(RefExistsError):  # somebody else was faster
             _create(space, ref, data, file, columns)
             return True
     ds = Dataset(space, ref, space.resolve(ref))
     if data is None or not adopt_file(ds, data, file):
         ds.append(_batches(file, columns))
-    return False
+    return new
 
 
 def _create(space: Space, ref: str, data: Pieces | None, file: pq.ParquetFile, columns: pa.Schema) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import dreamdb_arrow as vd
+from dreamdb_arrow.dataset import upload
 from dreamdb_arrow.dataset.adopt import Adoption
-from dreamdb_arrow.engines import copying
 
 
 @pytest.fixture
@@ -301,15 +301,15 @@ def leftovers(folder):
 
 
 def test_a_file_is_written_while_it_comes(con, tmp_path, monkeypatch):
-    monkeypatch.setattr(copying, "AHEAD_BYTES", 1)
-    monkeypatch.setattr(copying, "FOOTER_BYTES", 0)  # so that DuckDB's own is taken along
-    begun, begin = [], copying.Upload._write_ahead
+    monkeypatch.setattr(upload, "AHEAD_BYTES", 1)
+    monkeypatch.setattr(upload, "FOOTER_BYTES", 0)  # so that DuckDB's own is taken along
+    begun, begin = [], upload.Upload._write_ahead
 
-    def noting(upload):
-        begin(upload)
-        begun.append(upload._growing.size)
+    def noting(this):
+        begin(this)
+        begun.append(this._growing.size)
 
-    monkeypatch.setattr(copying.Upload, "_write_ahead", noting)
+    monkeypatch.setattr(upload.Upload, "_write_ahead", noting)
     copy(con, f"SELECT range AS n, random() AS x FROM range({MANY})")
     assert begun
     assert con.sql("SELECT count(*), sum(n) FROM new").fetchall() == [(MANY, MANY * (MANY - 1) // 2)]
@@ -333,7 +333,7 @@ def test_whoever_makes_the_ref_first_gets_rows_appended(con, tmp_path, monkeypat
     copy(con, f"SELECT range AS n FROM range({MANY})")
     assert adopted == [True, True]
     assert versions(con, "new") == 2
-    assert con.sql("SELECT count(*), sum(n) FROM new").fetchall() == [(MANY, MANY * (MANY - 1) // 2)]
+    assert con.execute("SELECT count(*), sum(n) FROM new").fetchall() == [(MANY, MANY * (MANY - 1) // 2)]
 
 
 NOT_FINITE = ["'nan'::DOUBLE", "'inf'::DOUBLE", "'-inf'::DOUBLE"]
@@ -350,7 +350,7 @@ def test_duckdbs_bounds_hide_no_number_that_is_none(con, wrong, others, at):
 
 
 def test_a_file_larger_than_what_waits_in_memory(con, monkeypatch, adopted):
-    monkeypatch.setattr(copying, "MEMORY_MAX", 1 << 16)
+    monkeypatch.setattr(upload, "MEMORY_MAX", 1 << 16)
     copy(con, f"SELECT range AS n, random() AS x FROM range({MANY})")
     assert adopted == []
     assert con.sql("SELECT count(*), sum(n) FROM new").fetchall() == [(MANY, MANY * (MANY - 1) // 2)]
