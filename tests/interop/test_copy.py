@@ -22,7 +22,7 @@ def test_the_sdk_goes_on_from_what_a_copy_began(tmp_path, rows):
     ours = vd.Dataset.open("new", backend=root, cache_dir=tmp_path / "cache")
     ours.branch("side").append({"n": [7]})
     ours.append({"n": [8]})
-    ours.merge("side")
+    ours.merge("side", strategy="union-tracks")
     ours.flush()
     assert dreamdb.Dataset.open("new", backend=f"file://{root}").count() == rows + 4
     assert vd.fsck(root)["findings"] == []
