@@ -56,6 +56,7 @@ STAYS = {
         "test_bit_rot.py",
         "test_corruption.py",
         "tests/faults/test_fsck.py",
+        "test_a_file_is_written_while_it_comes",
     ),
     "has the reference collect, which finds no refs in a bucket below a prefix": (
         "test_what_we_flush_the_reference_reads",
@@ -76,6 +77,8 @@ STAYS = {
         "test_a_database_that_cannot_be_opened_says_so",
         "test_a_page_is_read_once_however_many_versions_name_it",
         "test_fuzz.py",
+        "test_power_loss.py",
+        "test_a_place_without_a_space_is_told_in_one_line",
     ),
     "is about what is asked ahead, which is another thing for a bucket": (
         "test_the_first_plan_of_the_process_before_is_made_while_duckdb_starts",

@@ -4,15 +4,16 @@ import dreamdb
 import pytest
 
 import dreamdb_arrow as vd
+from tests.places import url_of
 
 
 @pytest.mark.parametrize("rows", [3, 70_000])  # as any append, and as a stripe of DuckDB's own columns
 def test_the_sdk_goes_on_from_what_a_copy_began(tmp_path, rows):
-    root = tmp_path / "space"
-    with vd.connect(root, create=True, cache_dir=tmp_path / "cache") as con:
+    root = url_of(tmp_path / "space")
+    with vd.connect(root, cache_dir=tmp_path / "cache") as con:
         con.execute(f"COPY (SELECT range AS n FROM range({rows})) TO 'dreamdb://new' (FORMAT parquet)")
         con.execute("FROM dreamdb_flush('new')").fetchall()
-        theirs = dreamdb.Dataset.open("new", backend=f"file://{root}")
+        theirs = dreamdb.Dataset.open("new", backend=root)
         assert theirs.count() == rows
         theirs.append_many([{"_anchor": 3, "n": -1}])
         con.execute("COPY (SELECT 5 AS n) TO 'dreamdb://new' (FORMAT parquet)")
@@ -24,5 +25,5 @@ def test_the_sdk_goes_on_from_what_a_copy_began(tmp_path, rows):
     ours.append({"n": [8]})
     ours.merge("side", strategy="union-tracks")
     ours.flush()
-    assert dreamdb.Dataset.open("new", backend=f"file://{root}").count() == rows + 4
+    assert dreamdb.Dataset.open("new", backend=root).count() == rows + 4
     assert vd.fsck(root)["findings"] == []

@@ -12,7 +12,9 @@ import pytest
 import dreamdb_arrow as vd
 from dreamdb_arrow.dataset import purge as purging
 from dreamdb_arrow.errors import RefNotFoundError
+from dreamdb_arrow.store.urls import open_store
 from dreamdb_arrow.testing.sample import DIM, T0, sample_rows, write_sample
+from tests.places import copy_space, url_of
 
 MARKED = (3, 41, 90, 125, 167)  # rows of each append of the sample: flushed, merged, and in stripes alone
 ROWS = 45
@@ -38,8 +40,10 @@ def made(tmp_path_factory):
 @pytest.fixture
 def place(made, tmp_path):
     """A copy of it."""
-    shutil.copytree(made, tmp_path / "copy")
-    return tmp_path / "copy"
+    copied = tmp_path / "copy"
+    shutil.copytree(made / "cache", copied / "cache")
+    copy_space(made / "space", copied / "space")
+    return copied
 
 
 def markers():
@@ -64,20 +68,18 @@ def values_in(data):
 
 
 def left_of(folder, wanted=None):
-    """Where something of the rows is found, below a folder."""
+    """Where something of the rows is found: in a Space, or in one and its cache below a folder."""
     needles, values = wanted or markers()
     found = []
-    for path in folder.rglob("*"):
-        if path.is_file():
-            data = path.read_bytes()
-            found += [(str(path), needle) for needle in needles if needle in data]
-            found += [
-                (str(path), text)
-                for text in values["s"]
-                if text.encode() + b"\x00" in data or data.count(text.encode() + b"g")
-            ]
-            held = values_in(data)
-            found += [(str(path), name) for name in values if values[name] & set(held.get(name, ()))]
+    for path, data in {**snapshot_of(folder), **snapshot_of(folder / "space")}.items():
+        found += [(path, needle) for needle in needles if needle in data]
+        found += [
+            (path, text)
+            for text in values["s"]
+            if text.encode() + b"\x00" in data or data.count(text.encode() + b"g")
+        ]
+        held = values_in(data)
+        found += [(path, name) for name in values if values[name] & set(held.get(name, ()))]
     return found
 
 
@@ -113,7 +115,13 @@ def test_run_again_it_finds_nothing_to_do(place):
 
 
 def snapshot_of(root):
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    """All files below a folder, and all objects and refs of a Space that lies in a bucket."""
+    files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    if (root / "refs").is_dir() or root.name not in ("space", "s"):
+        return files
+    store = open_store(root, create=True)
+    refs = {f"refs/{name}": bytes(store.read_ref(name).address) for name in store.list_refs()}
+    return {**files, **{path: store.get(path) for path in store.list()}, **refs}
 
 
 def test_a_dry_run_tells_the_same_and_writes_nothing(place):
@@ -276,7 +284,7 @@ def test_nodes_of_a_graph_that_grew_are_refused(tmp_path):  # 0022-R10
 
 
 def theirs(root, **options):
-    return dreamdb.Dataset.open_ref("main", f"file://{root}", **options)
+    return dreamdb.Dataset.open_ref("main", url_of(root), **options)
 
 
 def test_the_reference_goes_on(place):
