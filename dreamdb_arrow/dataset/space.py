@@ -15,7 +15,7 @@ from dreamdb_arrow.columnar.rows import resolve_rows
 from dreamdb_arrow.columnar.rowset import RowSet
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.bundle import unpack
-from dreamdb_arrow.history.manifests import load_manifest, manifest_path
+from dreamdb_arrow.history.manifests import load_manifest, manifest_path, read_manifest
 from dreamdb_arrow.history.refs import resolve_as_of, resolve_ref
 from dreamdb_arrow.store.ahead import fetch_ahead
 from dreamdb_arrow.store.forks import Forked, renew_in_child
@@ -111,7 +111,7 @@ class Space:
     def _version_of(self, ref: str) -> Address | None:
         try:
             version = self.resolve(ref)
-            load_manifest(self.store, version)
+            read_manifest(self.store, version)
         except DreamDBError:
             return None
         return version

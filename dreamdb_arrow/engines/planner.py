@@ -51,7 +51,8 @@ from dreamdb_arrow.engines.plans_time import (
 from dreamdb_arrow.engines.recent import Recent
 from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, diff_table, index_table, refs_within
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
-from dreamdb_arrow.history.manifests import load_manifest
+from dreamdb_arrow.history.manifests import read_manifest
+from dreamdb_arrow.objects.manifest import decode_registry
 from dreamdb_arrow.objects.schema import decode_schema
 
 PINS_MAX: Final = 4096
@@ -91,6 +92,10 @@ class Outlines:
     dims: frozenset[int] = frozenset()
     versions: frozenset[Address] = frozenset()
 
+    def of(self, name: str) -> tuple[str, str]:
+        """Return what the view of a Ref is made of: its plan and its comment."""
+        return self.plans[name], self.comments[name]
+
 
 @dataclass(frozen=True, slots=True)
 class _Outline:
@@ -121,7 +126,7 @@ def outline_refs(space: Space, scope: Scope = EVERYTHING, refs: Sequence[str] | 
 
 
 def _outline_of(space: Space, version: Address) -> _Outline:
-    fields = decode_schema(load_manifest(space.store, version).registry)
+    fields = decode_schema(decode_registry(read_manifest(space.store, version)))
     dims = frozenset(dim_of(f) for f in fields if f.kind == "embedding")
     return _Outline(shape_sql(fields), ", ".join(map(describe, fields)), dims)
 
