@@ -52,7 +52,7 @@ from dreamdb_arrow.engines.recent import Recent
 from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, diff_table, index_table, refs_within
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import read_manifest
-from dreamdb_arrow.objects.manifest import decode_registry
+from dreamdb_arrow.objects.manifest import skim_registry
 from dreamdb_arrow.objects.schema import decode_schema
 
 PINS_MAX: Final = 4096
@@ -126,7 +126,7 @@ def outline_refs(space: Space, scope: Scope = EVERYTHING, refs: Sequence[str] | 
 
 
 def _outline_of(space: Space, version: Address) -> _Outline:
-    fields = decode_schema(decode_registry(read_manifest(space.store, version)))
+    fields = decode_schema(skim_registry(read_manifest(space.store, version)))
     dims = frozenset(dim_of(f) for f in fields if f.kind == "embedding")
     return _Outline(shape_sql(fields), ", ".join(map(describe, fields)), dims)
 

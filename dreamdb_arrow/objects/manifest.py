@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from dreamdb_arrow.codec.address import Address
-from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
+from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor, skim_cbor
 from dreamdb_arrow.codec.cbor_columns import encode_heads
 from dreamdb_arrow.errors import CanonicalError, InvalidInputError, LayoutError
 from dreamdb_arrow.objects.lineage import (
@@ -39,10 +39,10 @@ __all__ = [
     "TrackEntry",
     "Tracks",
     "decode_manifest",
-    "decode_registry",
     "encode_manifest",
     "find_entry",
     "order_tracks",
+    "skim_registry",
 ]
 
 TRACKS_BYTES_MAX: Final = 1 << 20
@@ -127,7 +127,8 @@ def decode_manifest(data: bytes) -> Manifest:
 
     Raises CanonicalError or LayoutError; UnsupportedError for a form of Tracks that is not known.
     """
-    fields = _decode_map(data)
+    # The reference SDK writes the registry entry of an array type once for each field that has the type.
+    fields = expect_map(decode_cbor(data, repeated_prefix=ARRAY_PREFIX), "manifest")
     if missing := set(_KEYS) - fields.keys():  # 0001-R2
         raise LayoutError(f"manifest lacks {sorted(missing)}")
     timelines = expect_addresses(fields["timelines"], "timeline of a manifest")
@@ -155,14 +156,10 @@ def decode_manifest(data: bytes) -> Manifest:
     return manifest
 
 
-def decode_registry(data: bytes) -> dict[str, Any]:
-    """Return the registry of a Manifest, whose other parts are not looked at: it takes half the time of decode_manifest.
+def skim_registry(data: bytes) -> dict[str, Any]:
+    """Return the registry of a Manifest of which nothing else is checked: a tenth of the work of decode_manifest.
 
     Raises CanonicalError or LayoutError.
     """
-    return expect_map(_decode_map(data).get("registry"), "registry of a manifest")
-
-
-def _decode_map(data: bytes) -> dict[str, Any]:
-    # The reference SDK writes the registry entry of an array type once for each field that has the type.
-    return expect_map(decode_cbor(data, repeated_prefix=ARRAY_PREFIX), "manifest")
+    fields = expect_map(skim_cbor(data, repeated_prefix=ARRAY_PREFIX), "manifest")
+    return expect_map(fields.get("registry"), "registry of a manifest")
