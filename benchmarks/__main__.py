@@ -16,6 +16,7 @@ from typing import Final
 from benchmarks.jobs import (
     access,
     branches,
+    catalog,
     copying,
     deletes,
     far,
@@ -54,6 +55,7 @@ JOBS: Final[dict[str, Callable[[Setup], Iterator[Figure]]]] = {
         growth,
         vector_bytes,
         far,
+        catalog,
     )
 }
 PEERS: Final = (*(name for name in STORES if name not in {*OUR_NAMES, Stripes.name}), *INDEXES)

@@ -365,6 +365,13 @@ CHECKS: Final = (
         )
         for who in copying.WHO
     ),
+    Check(
+        "8",
+        "attaching 1,000 refs, in each way",
+        500,
+        all_with("catalog", "refs"),
+        unit="ms",
+    ),
     Check("H", "ingest of ten times the rows", 10.5, growth("scaling", ("ingest",))),
     Check("H", "a time range of 1,000 rows in ten times the rows", 1.3, growth("scaling", (FIXED_RANGE,))),
     Check("H", "one row in ten times the rows", 1.3, growth("scaling", ("one row",))),

@@ -35,6 +35,7 @@ class Sizes:
     growth_appends: int = 100
     branch_rows: int = 10_000  # a branch, of 16
     merges: int = 5
+    refs: int = 1000
 
 
 SIZES: Final = {
@@ -77,6 +78,7 @@ SIZES: Final = {
         growth_appends=2,
         branch_rows=60,
         merges=1,
+        refs=20,
     ),
 }
 

@@ -63,6 +63,17 @@ def decode_cbor(data: Buffer, *, max_depth: int = MAX_DEPTH, repeated_prefix: st
         return decode_strictly(encoded, max_depth=max_depth, repeated_prefix=repeated_prefix)
 
 
+def skim_cbor(encoded: bytes, *, repeated_prefix: str | None = None) -> Any:
+    """Do as decode_cbor does, in a fifth of the time, but do not ask whether the bytes are canonical.
+
+    For a first look at what will be decoded in earnest before it is used. Raises CanonicalError for what is no CBOR.
+    """
+    try:
+        return _load(encoded, MAX_DEPTH)
+    except Exception:  # noqa: BLE001 - as there
+        return decode_strictly(encoded, repeated_prefix=repeated_prefix)
+
+
 def decode_strictly(data: Buffer, *, max_depth: int = MAX_DEPTH, repeated_prefix: str | None = None) -> Any:
     """Do as decode_cbor does, in plain Python, byte by byte: the definition of what is canonical."""
     cursor = _Cursor(bytes(data), repeated_prefix)
@@ -117,15 +128,19 @@ def _refuse_wide_integers(level: list[Any]) -> None:
         raise InvalidInputError("an integer is outside -2^64 .. 2^64 - 1")
 
 
-def _decode_compiled(encoded: bytes, max_depth: int) -> Any:
-    """Return what decode_strictly returns, or raise anything at all."""
-    value = cbor2.loads(
+def _load(encoded: bytes, max_depth: int) -> Any:
+    return cbor2.loads(
         encoded,
         max_depth=max_depth - 1,  # cbor2 does not count an empty innermost container
         allow_indefinite=False,
         semantic_decoders=_NO_TAGS,
         tag_hook=_refuse_tag,
     )
+
+
+def _decode_compiled(encoded: bytes, max_depth: int) -> Any:
+    """Return what decode_strictly returns, or raise anything at all."""
+    value = _load(encoded, max_depth)
     for _ in _plain_levels(value):
         pass
     if cbor2.dumps(value, canonical=True) != encoded:  # 0002-R8

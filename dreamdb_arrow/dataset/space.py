@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from threading import Lock
 from typing import Final
@@ -13,7 +13,7 @@ from dreamdb_arrow.codec.address import Address, is_address_text, parse_address
 from dreamdb_arrow.columnar.cache import DEFAULT_ROOT, LocalCache
 from dreamdb_arrow.columnar.rows import resolve_rows
 from dreamdb_arrow.columnar.rowset import RowSet
-from dreamdb_arrow.errors import DreamDBError, InvalidInputError
+from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.history.bundle import unpack
 from dreamdb_arrow.history.manifests import load_manifest, manifest_path
 from dreamdb_arrow.history.refs import resolve_as_of, resolve_ref
@@ -21,7 +21,6 @@ from dreamdb_arrow.store.ahead import fetch_ahead
 from dreamdb_arrow.store.forks import Forked, renew_in_child
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.urls import is_far, open_store, read_through
-from dreamdb_arrow.store.verified import call_each
 
 VERSIONS_KEPT: Final = 64
 SPACES_SHARED: Final = 8
@@ -103,18 +102,6 @@ class Space:
             while len(self._versions) > VERSIONS_KEPT:
                 self._versions.popitem(last=False)
         return found
-
-    def versions_of(self, refs: Sequence[str]) -> list[Address | None]:
-        """Return the version of each Ref, whose Manifest has been read; None where one is damaged. Buckets are asked together."""
-        return call_each(self._version_of, refs, together=self.store.concurrency)
-
-    def _version_of(self, ref: str) -> Address | None:
-        try:
-            version = self.resolve(ref)
-            load_manifest(self.store, version)
-        except DreamDBError:
-            return None
-        return version
 
     def forget(self) -> None:
         """Let go of the versions and files that were looked at; they are looked at again when asked for."""

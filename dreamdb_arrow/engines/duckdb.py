@@ -12,7 +12,7 @@ import atexit
 import ctypes
 import itertools
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -45,6 +45,10 @@ PREFIX: Final = "__dreamdb_"  # of the names of functions; those of a schema hav
 TEXT, SPECIAL = "VARCHAR", "special"
 KEYED: Final = (TEXT, TEXT, "BIGINT")  # version, field, anchor
 NO_REFS: Final = Outlines()
+VIEWS_MIN: Final = 16  # of the same columns, from which on a stand-in for the macro saves more than it takes
+SCAN: Final = "dreamdb_scan"
+SCAN_ARGUMENTS: Final = "(ref, as_of := NULL, t0 := NULL, t1 := NULL)"
+STAND_IN: Final = f"{PREFIX}stand_in"
 _NAMES: Final = itertools.count(1)
 # DuckDB forgets functions with the connection that made them, although its cursors can still call them. So functions
 # outlive their connection, without what is large; and a session that is open is closed before the interpreter ends.
@@ -177,9 +181,12 @@ class Session:
         self._planner = planner or Planner(space, prefix, scope)
         self._late = LateColumns(space)
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._bound: dict[str, tuple[str, str]] = {}  # what the views are made of
         self._create_functions(con)
+        alike = alike_refs(outlines) if self._is_new(con, len(outlines.plans)) else []
         self._create_macros(con, kept)
-        self._make_views(con, outlines)
+        made = self._make_alike(con, alike, outlines)
+        self._make_views(con, outlines, made)
         self._open_files(con)
         self._con = weakref.ref(con)
         self._finalizer = weakref.finalize(con, self._outlive)
@@ -226,35 +233,89 @@ class Session:
     # ---------------------------------------------------------------- views
 
     def refresh(self) -> None:
-        """Make a view for each Ref there is now, and drop those of Refs that are gone.
+        """Make a view for each Ref that is new or has other fields now, and drop those of Refs that are gone.
 
         Raises InvalidInputError when the connection is gone.
         """
         con = self._con()
         if con is None:
             raise InvalidInputError("the connection of this session is gone")
-        outlines = outline_refs(self.space, self._scope)
-        self._make_views(con, outlines)
-        for name in self._made_views(con) - set(outlines.plans):
+        outlines, views = outline_refs(self.space, self._scope), self._made_views(con)
+        same = {name for name in views & outlines.plans.keys() if self._bound.get(name) == outlines.of(name)}
+        self._make_views(con, outlines, same)
+        for name in views - set(outlines.plans):
             con.execute(f"DROP VIEW IF EXISTS {self._view(name)[0]}")
 
-    def _make_views(self, con: duckdb.DuckDBPyConnection, outlines: Outlines) -> None:
-        texts = {name: self._view_sql(name, outlines) for name in outlines.plans}
+    def _make_views(
+        self, con: duckdb.DuckDBPyConnection, outlines: Outlines, made: Collection[str] = frozenset()
+    ) -> None:
+        """Make the views of Refs, but for those that are made."""
+        names = [name for name, plan in outlines.plans.items() if plan and name not in made]
+        texts = [self._view_sql(name) + self._comment_sql(name, outlines) for name in names]
         with self._planner.showing(outlines):
-            if self.catalog is None or not _execute_together(con, texts.values()):
-                for text in texts.values():
-                    with suppress(
-                        duckdb.Error
-                    ):  # a damaged Ref has no view, nor one named like a table of the user's
+            if self.catalog is None or not _execute_together(con, texts):
+                for text in texts:
+                    with suppress(duckdb.Error):  # as for a Ref that is named like a table of the user's
                         con.execute(text)
+        self._bound |= {name: outlines.of(name) for name in outlines.plans}
         self._create_vector_functions(con, outlines.dims)
 
-    def _view_sql(self, name: str, outlines: Outlines) -> str:
+    def _is_new(self, con: duckdb.DuckDBPyConnection, count: int) -> bool:
+        """Whether nobody can be using our macros yet; asked only for so many Refs that it matters, as it takes milliseconds."""
+        if count < VIEWS_MIN:
+            return False
+        here = "WHERE schema_name = ? AND database_name = current_database()"
+        place = self.schema or "main"
+        if not con.execute(f"SELECT 1 FROM duckdb_schemas() {here}", [place]).fetchall():
+            return True
+        asked = f"SELECT 1 FROM duckdb_functions() {here} AND function_name = ?"
+        return not con.execute(asked, [place, SCAN]).fetchall()
+
+    def _make_alike(
+        self, con: duckdb.DuckDBPyConnection, alike: Iterable[Sequence[str]], outlines: Outlines
+    ) -> set[str]:
+        """Make the views of Refs that have the same columns, and return whose.
+
+        DuckDB binds each view when it is made, and most of that is the macro and our function. So meanwhile the macro reads a
+        table with these columns. The table is temporary: to others the views are errors until the macro is back.
+        """
+        made: set[str] = set()
+        for names in alike:
+            # Each kind of statement on its own: that is a fifth quicker than taking turns.
+            texts = [*map(self._view_sql, names), *(self._comment_sql(name, outlines) for name in names)]
+            try:
+                self._stand_in(con, outlines.plans[names[0]])
+                if self.catalog is None:
+                    con.execute("".join(texts))
+                    made.update(names)
+                elif _execute_together(con, texts):
+                    made.update(names)
+            except duckdb.Error:
+                continue  # one of them cannot be made: each will be tried on its own
+            finally:
+                self._restore_scan(con)
+        return made
+
+    def _stand_in(self, con: duckdb.DuckDBPyConnection, plan: str) -> None:
+        """Let the macro of scans be one that is quick to bind, over an empty table with the columns of a plan."""
+        macro = f"{self._qualified(SCAN)}{SCAN_ARGUMENTS}"
+        con.execute(f"CREATE TEMP TABLE {STAND_IN} AS {plan}")
+        con.execute(f"CREATE OR REPLACE MACRO {macro} AS TABLE FROM temp.{STAND_IN}")
+
+    def _restore_scan(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Make the macro of scans again. The table goes first: without it, a macro that stays is an error, not empty."""
+        con.execute(f"DROP TABLE IF EXISTS temp.{STAND_IN}")
+        with self._planner.showing(NO_REFS):
+            con.execute(macros_sql(self._planner.prefix, self._qualified, [SCAN]))
+
+    def _view_sql(self, name: str) -> str:
         view, call = self._view(name)
-        made = f"CREATE OR REPLACE VIEW {view} AS FROM {call};"
+        return f"CREATE OR REPLACE VIEW {view} AS FROM {call};"
+
+    def _comment_sql(self, name: str, outlines: Outlines) -> str:
         if self.schema is None:
-            return made  # without a comment: `connect` is to be quick
-        return f"{made} COMMENT ON VIEW {view} IS {literal(outlines.comments[name])};"
+            return ""  # `connect` is to be quick
+        return f"COMMENT ON VIEW {self._view(name)[0]} IS {literal(outlines.comments[name])};"
 
     def _show(self, ref: str) -> None:
         """Make the view of a new Ref, for the statements that come next."""
@@ -273,7 +334,7 @@ class Session:
             con.register_filesystem(files)
 
     def _view(self, name: str) -> tuple[str, str]:
-        call = f"{self._qualified('dreamdb_scan')}({literal(name)})"
+        call = f"{self._qualified(SCAN)}({literal(name)})"
         return f"{self._place}.{identifier(name)}", call
 
     def _made_views(self, con: duckdb.DuckDBPyConnection) -> set[str]:
@@ -377,7 +438,7 @@ class Session:
         """Return the anchors that satisfy a condition, ascending. It is parsed as one expression, never pasted."""
         if self._guard is not None:
             self._guard(condition)
-        call = f"{self._qualified('dreamdb_scan')}({literal(ref)}, as_of := {literal(str(version))}, t0 := {t0}, t1 := {t1})"
+        call = f"{self._qualified(SCAN)}({literal(ref)}, as_of := {literal(str(version))}, t0 := {t0}, t1 := {t1})"
         try:
             with self._aux.cursor() as cursor:
                 rows = cursor.sql(f"FROM {call}").filter(duckdb.SQLExpression(condition))
@@ -400,6 +461,15 @@ def _execute_together(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> b
         con.rollback()
         return False
     return True
+
+
+def alike_refs(outlines: Outlines) -> list[list[str]]:
+    """Return the Refs that have the same columns, together; those of which there are too few to gain by it are left out."""
+    by_plan: dict[str, list[str]] = {}
+    for name, plan in outlines.plans.items():
+        by_plan.setdefault(plan, []).append(name)
+    by_plan.pop("", None)
+    return [names for names in by_plan.values() if len(names) >= VIEWS_MIN]
 
 
 @atexit.register

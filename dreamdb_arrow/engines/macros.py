@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -42,9 +42,10 @@ def macro_texts(below: str = "") -> dict[str, str]:
     return {name: texts[name] for name in sorted(texts, key=lambda n: (n not in ORDER, n))}
 
 
-def macros_sql(prefix: str, qualified: Callable[[str], str]) -> str:
-    """Return the SQL that makes all macros, for functions whose names start with `prefix`; `qualified` tells their names."""
-    text = _FUNCTION.sub(prefix, "".join(macro_texts().values()))
+def macros_sql(prefix: str, qualified: Callable[[str], str], names: Iterable[str] | None = None) -> str:
+    """Return the SQL that makes macros, all unless told, for functions whose names start with `prefix`; `qualified` tells their names."""
+    texts = macro_texts()
+    text = _FUNCTION.sub(prefix, "".join(texts[name] for name in (texts if names is None else names)))
     return _MACRO.sub(lambda found: qualified(found[0]), text)
 
 

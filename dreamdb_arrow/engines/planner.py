@@ -19,6 +19,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from dreamdb_arrow.codec.address import Address, parse_address
+from dreamdb_arrow.codec.cbor import decode_cbor, encode_cbor
 from dreamdb_arrow.columnar.hidden import COPY_ALL, NAMED_MAX, SHARE
 from dreamdb_arrow.columnar.projection import dim_of
 from dreamdb_arrow.columnar.stripe import encode_stripe
@@ -51,8 +52,10 @@ from dreamdb_arrow.engines.plans_time import (
 from dreamdb_arrow.engines.recent import Recent
 from dreamdb_arrow.engines.space_tables import OF_SPACES, TABLES, diff_table, index_table, refs_within
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
-from dreamdb_arrow.history.manifests import load_manifest
-from dreamdb_arrow.objects.schema import decode_schema
+from dreamdb_arrow.history.manifests import read_manifest
+from dreamdb_arrow.objects.manifest import skim_registry
+from dreamdb_arrow.objects.schema import SCHEMA_KEY, decode_schema
+from dreamdb_arrow.store.verified import call_each
 
 PINS_MAX: Final = 4096
 PLANS_MAX: Final = 256
@@ -80,7 +83,7 @@ class Plan:
 class Outlines:
     """What is known of all Refs from their Manifests alone.
 
-    plans     by Ref, a plan that has its columns and no rows; that of a damaged one cannot be bound
+    plans     by Ref, a plan that has its columns and no rows; empty for a damaged one, which has no view
     comments  by Ref, a line about its fields, or what is wrong
     dims      of the embeddings
     versions  of the Refs
@@ -90,6 +93,10 @@ class Outlines:
     comments: Mapping[str, str] = field(default_factory=dict)
     dims: frozenset[int] = frozenset()
     versions: frozenset[Address] = frozenset()
+
+    def of(self, name: str) -> tuple[str, str]:
+        """Return what the view of a Ref is made of: its plan and its comment."""
+        return self.plans[name], self.comments[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +109,11 @@ class _Outline:
 def outline_refs(space: Space, scope: Scope = EVERYTHING, refs: Sequence[str] | None = None) -> Outlines:
     """Return the outlines of some Refs, all unless told, that lie in a scope."""
     names = scope.within(space.store.list_refs() if refs is None else refs)
-    outline = cache(partial(_outline_of, space))  # branches and snapshots often name one version
-    found: dict[str, _Outline] = {}
-    versions: set[Address] = set()
-    for name, known in zip(names, space.versions_of(names), strict=True):
-        try:
-            version = known if known is not None else space.resolve(name)
-            found[name] = outline(version)
-            versions.add(version)
-        except (DreamDBError, OSError) as error:
-            found[name] = _Outline(error_sql(error), str(error))
+    outline = cache(_outline)  # many have one schema
+    together = space.store.concurrency  # nearby, threads would only wait for one another's decoding
+    looks = call_each(partial(_look, space, outline), names, threads=together, together=together)
+    found = {name: one for name, (_, one) in zip(names, looks, strict=True)}
+    versions = (version for version, _ in looks if version is not None)
     return Outlines(
         {name: one.plan for name, one in found.items()},
         {name: one.comment for name, one in found.items()},
@@ -120,8 +122,18 @@ def outline_refs(space: Space, scope: Scope = EVERYTHING, refs: Sequence[str] | 
     )
 
 
-def _outline_of(space: Space, version: Address) -> _Outline:
-    fields = decode_schema(load_manifest(space.store, version).registry)
+def _look(space: Space, outline: Callable[[bytes], _Outline], ref: str) -> tuple[Address | None, _Outline]:
+    """Return the version of a Ref, None for a damaged one, and its outline."""
+    try:
+        version = space.resolve(ref)
+        schema = skim_registry(read_manifest(space.store, version)).get(SCHEMA_KEY)
+        return version, outline(encode_cbor(schema))
+    except (DreamDBError, OSError) as error:
+        return None, _Outline("", str(error))
+
+
+def _outline(schema: bytes) -> _Outline:
+    fields = decode_schema({SCHEMA_KEY: decode_cbor(schema)})
     dims = frozenset(dim_of(f) for f in fields if f.kind == "embedding")
     return _Outline(shape_sql(fields), ", ".join(map(describe, fields)), dims)
 
@@ -159,7 +171,7 @@ class Planner:
         """Return the SQL of a table function; an error comes back as SQL that raises it, in one line."""
         shown = self._shown.get(get_ident())
         if shown is not None:
-            return shown.plans.get(ref or "", NO_OUTLINE)
+            return shown.plans.get(ref or "") or NO_OUTLINE
         try:
             return self.text(kind, ref, name, as_of, t0, t1, txid)
         except (DreamDBError, OSError) as error:

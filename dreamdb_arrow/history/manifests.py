@@ -27,11 +27,16 @@ def manifest_path(address: Address) -> str:
 
 def load_manifest(store: Store, address: Address) -> Manifest:
     """Fetch, verify and decode a Manifest, which nobody may change. Raises ObjectNotFoundError, naming it as a version."""
+    data = read_manifest(store, address)
+    return decode_manifest(data) if len(data) > REMEMBERED_BYTES_MAX else _decode_remembered(data)
+
+
+def read_manifest(store: Store, address: Address) -> bytes:
+    """Fetch and verify a Manifest. Raises ObjectNotFoundError, naming it as a version."""
     try:
-        data = fetch(store, manifest_path(address), address)
+        return fetch(store, manifest_path(address), address)
     except ObjectNotFoundError as error:
         raise ObjectNotFoundError(error.path, "no such version in this space") from None
-    return decode_manifest(data) if len(data) > REMEMBERED_BYTES_MAX else _decode_remembered(data)
 
 
 def hold_version(store: Store, address: Address) -> None:

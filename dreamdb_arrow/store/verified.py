@@ -91,8 +91,8 @@ def call_each(
         if perf_counter() - started > _PATIENCE_S + _SLOW_S * len(done):
             break
     rest = items[len(done) :]
-    if not rest:
-        return done
+    if not rest or threads == 1:
+        return done + list(map(work, rest))
     with ThreadPoolExecutor(min(threads, len(rest))) as pool:
         return done + list(pool.map(work, rest))
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dreamdb_arrow.codec.address import address_of
-from dreamdb_arrow.codec.cbor import MAX_DEPTH, decode_cbor, decode_strictly, encode_cbor
+from dreamdb_arrow.codec.cbor import MAX_DEPTH, decode_cbor, decode_strictly, encode_cbor, skim_cbor
 from dreamdb_arrow.errors import CanonicalError, InvalidInputError
 
 # value, hex: of RFC 8949 appendix A, the wire document, and the edges of heads and floats
@@ -214,3 +214,14 @@ for _ in range(100_000):
 def test_what_cannot_be_encoded(value):
     with pytest.raises(InvalidInputError):
         encode_cbor(value)
+
+
+@pytest.mark.parametrize(("value", "text"), VALID)
+def test_a_first_look_sees_what_canonical_bytes_decode_to(value, text):
+    assert encode_cbor(skim_cbor(bytes.fromhex(text))) == encode_cbor(value)
+
+
+@pytest.mark.parametrize("text", ["", "1c", "61ff", "8201", "9f01ff"])
+def test_a_first_look_refuses_what_is_no_cbor(text):
+    with pytest.raises(CanonicalError):
+        skim_cbor(bytes.fromhex(text))

@@ -16,6 +16,7 @@ from dreamdb_arrow.objects.manifest import (
     encode_manifest,
     find_entry,
     order_tracks,
+    skim_registry,
 )
 
 TIMELINE = address_of(b"timeline")
@@ -295,3 +296,11 @@ def test_nothing_else_may_be_repeated():
     assert twice != data
     with pytest.raises(CanonicalError):
         decode_manifest(twice)
+
+
+def test_a_registry_is_read_whatever_the_rest_is():
+    data = encode_cbor({"registry": {"dreamdb.schema": {"v": 1}}, "tracks": "none"})
+    assert skim_registry(data) == {"dreamdb.schema": {"v": 1}}
+    for value in ({}, {"registry": 1}, [1]):
+        with pytest.raises(LayoutError):
+            skim_registry(encode_cbor(value))
