@@ -19,9 +19,9 @@ MADE: Final = "SELECT range AS i, (range * 7919) % 100 AS k, random() AS f, 'lab
 
 def run(setup: Setup) -> Iterator[Figure]:
     """Yield rows a second of each."""
-    rows, folder = setup.sizes.rows, setup.work / JOB
+    rows, folder = setup.sizes.rows, fresh(setup.work / JOB)
     setup.say(f"{JOB}: {rows:,} rows")
-    con = vd.connect(fresh(folder / "space"), create=True, cache_dir=folder / "cache")
+    con = vd.connect(folder / "space", create=True, cache_dir=folder / "cache")
     con.execute(f"CREATE TABLE made AS {MADE.format(rows=rows)}")
     numbers = itertools.count()
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, TypeAlias
 
 from dreamdb_arrow.codec.address import Address, Hashing
 from dreamdb_arrow.store import files
@@ -15,8 +16,7 @@ from dreamdb_arrow.store import files
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-STEP_BYTES: Final = 1 << 20  # hashed and then written while they are in the processor's cache
-
+_Queue: TypeAlias = SimpleQueue[memoryview | None]
 Name = Callable[[str, str, int], None]  # of a temporary file, the path of an object, its size
 
 
@@ -28,23 +28,23 @@ class Growing:
 
     def __init__(self, temporary: str, name: Name, *, sync: bool) -> None:
         self._temporary, self._name = temporary, name
-        queue: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._parts = _Parts(queue)
-        self._put = queue.put
-        thread = ThreadPoolExecutor(1, "dreamdb-growing")
-        self._written = thread.submit(
-            partial(files.write_new, temporary, self._parts, sync=sync, direct=True)
-        )
-        thread.shutdown(wait=False)
-        self._end = weakref.finalize(self, queue.put, None)  # nor does the thread wait for who forgets it
+        hashed, written = _Queue(), _Queue()
+        self._queues = hashed, written
+        self._hashing = Hashing(iter(hashed.get, None))
+        write = partial(files.write_new, temporary, _Parts(written), sync=sync, direct=True)
+        threads = ThreadPoolExecutor(2, "dreamdb-growing")
+        self._hashed, self._written = threads.submit(deque, self._hashing, 0), threads.submit(write)
+        threads.shutdown(wait=False)
+        self._end = weakref.finalize(
+            self, _put, self._queues, None
+        )  # nor does a thread wait for who forgets it
         self.size = 0
 
     def write(self, part: Buffer) -> None:
         """Take the next bytes."""
         view = memoryview(part).cast("B")
         self.size += len(view)
-        for at in range(0, len(view), STEP_BYTES):
-            self._put(view[at : at + STEP_BYTES])
+        _put(self._queues, view)
 
     def finish(self, directory: str) -> Address:
         """Name what was written `directory/<address>`, durable on return; return the address. Raises StoreError."""
@@ -52,7 +52,8 @@ class Growing:
         with files.writing(directory):
             self._written.result()
             try:
-                address = self._parts.address
+                self._hashed.result()
+                address = self._hashing.address
                 self._name(self._temporary, f"{directory}/{address}", self.size)
             finally:
                 files.remove(self._temporary)
@@ -65,20 +66,20 @@ class Growing:
             files.remove(self._temporary)
 
 
+def _put(queues: Iterable[_Queue], part: memoryview | None) -> None:
+    for queue in queues:
+        queue.put(part)
+
+
 class _Parts:
     """What came so far and then what comes, any number of times over."""
 
-    def __init__(self, queue: SimpleQueue[memoryview | None]) -> None:
-        self._held: list[Buffer] = []
-        self._hashing = Hashing(iter(queue.get, None))
+    def __init__(self, queue: _Queue) -> None:
+        self._held: list[memoryview] = []
+        self._coming = iter(queue.get, None)
 
-    def __iter__(self) -> Iterator[Buffer]:
+    def __iter__(self) -> Iterator[memoryview]:
         yield from self._held
-        for part in self._hashing:
+        for part in self._coming:
             self._held.append(part)
             yield part
-
-    @property
-    def address(self) -> Address:
-        """That of all parts."""
-        return self._hashing.address
