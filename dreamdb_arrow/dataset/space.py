@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from threading import Lock
-from typing import Final
+from typing import Final, TypeVar
 
 from dreamdb_arrow.codec.address import Address, is_address_text, parse_address
 from dreamdb_arrow.columnar.cache import DEFAULT_ROOT, LocalCache
@@ -21,11 +21,13 @@ from dreamdb_arrow.store.ahead import fetch_ahead
 from dreamdb_arrow.store.forks import Forked, renew_in_child
 from dreamdb_arrow.store.interface import Store
 from dreamdb_arrow.store.urls import is_far, open_store, read_through
+from dreamdb_arrow.store.verified import call_each
 
 VERSIONS_KEPT: Final = 64
 SPACES_SHARED: Final = 8
 FETCHED: Final = "fetched"  # below the cache's folder: what came out of buckets
 
+T = TypeVar("T")
 Backend = str | os.PathLike[str] | Store
 
 
@@ -102,6 +104,11 @@ class Space:
             while len(self._versions) > VERSIONS_KEPT:
                 self._versions.popitem(last=False)
         return found
+
+    def of_each(self, look: Callable[[str], T], refs: Sequence[str]) -> list[T]:
+        """Return what a function gives for each Ref. A bucket is asked about many together; nearby, threads would only wait for one another."""
+        together = self.store.concurrency
+        return call_each(look, refs, threads=together, together=together)
 
     def forget(self) -> None:
         """Let go of the versions and files that were looked at; they are looked at again when asked for."""

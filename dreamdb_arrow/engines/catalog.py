@@ -86,8 +86,7 @@ class Catalogs:
         rows = self._aux.execute("SELECT path, database_name FROM duckdb_databases()").fetchall()
         names = dict(rows)
         for path, session in self._sessions.items():
-            session.catalog = names[path]
-            session.refresh()
+            session.refresh(names[path])
 
     def close(self) -> None:
         """Take functions and files away; what is still attached says so when it is used."""

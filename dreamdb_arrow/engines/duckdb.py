@@ -12,10 +12,10 @@ import atexit
 import ctypes
 import itertools
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -35,6 +35,7 @@ from dreamdb_arrow.engines.macros import copy_macros, keep_macros, kept_macros, 
 from dreamdb_arrow.engines.planner import Outlines, Planner, outline_refs
 from dreamdb_arrow.engines.plans import FILES_SQL, MEDIA_REF_SQL, identifier, literal
 from dreamdb_arrow.engines.plans_take import VALUE_TYPES, value_function
+from dreamdb_arrow.engines.views import NO_REFS, SCAN, Place, Views
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 
 DuckDBError: TypeAlias = duckdb.Error
@@ -44,12 +45,6 @@ IN_MEMORY: Final = ":memory:"
 PREFIX: Final = "__dreamdb_"  # of the names of functions; those of a schema have a number more
 TEXT, SPECIAL = "VARCHAR", "special"
 KEYED: Final = (TEXT, TEXT, "BIGINT")  # version, field, anchor
-NO_REFS: Final = Outlines()
-VIEWS_MIN: Final = 16  # of the same columns, from which on a stand-in for the macro saves more than it takes
-SCAN: Final = "dreamdb_scan"
-SCAN_ARGUMENTS: Final = "(ref, as_of := NULL, t0 := NULL, t1 := NULL)"
-THREADS: Final = 2  # that make views
-STAND_IN: Final = f"{PREFIX}stand_in"
 _NAMES: Final = itertools.count(1)
 # DuckDB forgets functions with the connection that made them, although its cursors can still call them. So functions
 # outlive their connection, without what is large; and a session that is open is closed before the interpreter ends.
@@ -174,20 +169,22 @@ class Session:
         catalog: str | None = None,
         scope: Scope = EVERYTHING,
     ) -> None:
-        self.space, self.schema, self.catalog = space, schema, catalog
+        self.space, self.schema = space, schema
         self._guard, self._scope = guard, scope
         self._aux = con.cursor()  # a callback may not use the connection that it is called from
-        self._home = None if catalog is None else con.execute("SELECT current_database()").fetchall()[0][0]
+        home = None if catalog is None else con.execute("SELECT current_database()").fetchall()[0][0]
+        self._place = Place(schema, catalog, home)
         prefix = PREFIX if schema is None else f"{PREFIX}{next(_NAMES)}_"
         self._planner = planner or Planner(space, prefix, scope)
         self._late = LateColumns(space)
         self._functions: dict[str, Callable[..., Any]] = {}
-        self._bound: dict[str, tuple[str, str]] = {}  # what the views are made of
+        self._views = Views(self._planner, self._place, duckdb.Error)
         self._create_functions(con)
-        alike = alike_refs(outlines) if self._is_new(con, len(outlines.plans)) else []
+        together = self._views.can_stand_in(con, outlines)
         self._create_macros(con, kept)
-        made = self._make_alike(con, alike, outlines)
-        self._make_views(con, outlines, made)
+        made = self._views.make_alike(con, outlines) if together else frozenset()
+        self._views.make(con, outlines, made)
+        self._create_vector_functions(con, outlines.dims)
         self._open_files(con)
         self._con = weakref.ref(con)
         self._finalizer = weakref.finalize(con, self._outlive)
@@ -233,102 +230,27 @@ class Session:
 
     # ---------------------------------------------------------------- views
 
-    def refresh(self) -> None:
+    def refresh(self, catalog: str | None = None) -> None:
         """Make a view for each Ref that is new or has other fields now, and drop those of Refs that are gone.
+
+        `catalog` is what the database of the views is called by now, where they have one of their own.
 
         Raises InvalidInputError when the connection is gone.
         """
         con = self._con()
         if con is None:
             raise InvalidInputError("the connection of this session is gone")
-        outlines, views = outline_refs(self.space, self._scope), self._made_views(con)
-        same = {name for name in views & outlines.plans.keys() if self._bound.get(name) == outlines.of(name)}
-        self._make_views(con, outlines, same)
-        for name in views - set(outlines.plans):
-            con.execute(f"DROP VIEW IF EXISTS {self._view(name)[0]}")
-
-    def _make_views(
-        self, con: duckdb.DuckDBPyConnection, outlines: Outlines, made: Collection[str] = frozenset()
-    ) -> None:
-        """Make the views of Refs, but for those that are made."""
-        names = [name for name, plan in outlines.plans.items() if plan and name not in made]
-        texts = [self._view_sql(name) + self._comment_sql(name, outlines) for name in names]
-        with self._planner.showing(outlines):
-            if self.catalog is None or not _execute_together(con, texts):
-                for text in texts:
-                    with suppress(duckdb.Error):  # as for a Ref that is named like a table of the user's
-                        con.execute(text)
-        self._bound |= {name: outlines.of(name) for name in outlines.plans}
+        self._place.catalog = catalog or self._place.catalog
+        outlines = outline_refs(self.space, self._scope)
+        self._views.renew(con, outlines)
         self._create_vector_functions(con, outlines.dims)
-
-    def _is_new(self, con: duckdb.DuckDBPyConnection, count: int) -> bool:
-        """Whether nobody can be using our macros yet; asked only for so many Refs that it matters, as it takes milliseconds."""
-        if count < VIEWS_MIN:
-            return False
-        here = "WHERE schema_name = ? AND database_name = current_database()"
-        place = self.schema or "main"
-        if not con.execute(f"SELECT 1 FROM duckdb_schemas() {here}", [place]).fetchall():
-            return True
-        asked = f"SELECT 1 FROM duckdb_functions() {here} AND function_name = ?"
-        return not con.execute(asked, [place, SCAN]).fetchall()
-
-    def _make_alike(
-        self, con: duckdb.DuckDBPyConnection, alike: Sequence[Sequence[str]], outlines: Outlines
-    ) -> set[str]:
-        """Make the views of Refs that have the same columns, and return whose.
-
-        DuckDB binds each view when it is made, and most of that is the macro and our function. So meanwhile the macro reads a
-        table with these columns. The table is temporary: to others the views are errors until the macro is back.
-        """
-        made: set[str] = set()
-        if alike and self.catalog is None and _in_transaction(con):  # which would not see what others make
-            return made
-        for names in alike:
-            plan = outlines.plans[names[0]]
-            try:
-                self._stand_in(con, plan)
-                with ThreadPoolExecutor(THREADS) as threads:
-                    parts = [names[nth::THREADS] for nth in range(THREADS)]
-                    made.update(*threads.map(partial(self._make_part, con, plan, outlines), parts))
-            finally:
-                self._restore_scan(con)
-        return made
-
-    def _make_part(
-        self, con: duckdb.DuckDBPyConnection, plan: str, outlines: Outlines, names: Sequence[str]
-    ) -> Sequence[str]:
-        """Make views while the stand-in is there; return whose: none where one of them cannot be made."""
-        # Each kind of statement on its own: that is a fifth quicker than taking turns.
-        texts = [*map(self._view_sql, names), *(self._comment_sql(name, outlines) for name in names)]
-        with con.cursor() as cursor:  # which has temporary tables of its own
-            cursor.execute(f"CREATE TEMP TABLE {STAND_IN} AS {plan}")
-            return names if _execute_together(cursor, texts) else ()
-
-    def _stand_in(self, con: duckdb.DuckDBPyConnection, plan: str) -> None:
-        """Let the macro of scans be one that is quick to bind, over an empty table with the columns of a plan."""
-        macro = f"{self._qualified(SCAN)}{SCAN_ARGUMENTS}"
-        con.execute(f"CREATE TEMP TABLE {STAND_IN} AS {plan}")
-        con.execute(f"CREATE OR REPLACE MACRO {macro} AS TABLE FROM temp.{STAND_IN}")
-
-    def _restore_scan(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Make the macro of scans again. The table goes first: without it, a macro that stays is an error, not empty."""
-        con.execute(f"DROP TABLE IF EXISTS temp.{STAND_IN}")
-        with self._planner.showing(NO_REFS):
-            con.execute(macros_sql(self._planner.prefix, self._qualified, [SCAN]))
-
-    def _view_sql(self, name: str) -> str:
-        view, call = self._view(name)
-        return f"CREATE OR REPLACE VIEW {view} AS FROM {call};"
-
-    def _comment_sql(self, name: str, outlines: Outlines) -> str:
-        if self.schema is None:
-            return ""  # `connect` is to be quick
-        return f"COMMENT ON VIEW {self._view(name)[0]} IS {literal(outlines.comments[name])};"
 
     def _show(self, ref: str) -> None:
         """Make the view of a new Ref, for the statements that come next."""
         with suppress(DreamDBError, OSError, duckdb.Error), self._aux.cursor() as cursor:
-            self._make_views(cursor, outline_refs(self.space, self._scope, [ref]))
+            outlines = outline_refs(self.space, self._scope, [ref])
+            self._views.make(cursor, outlines)
+            self._create_vector_functions(cursor, outlines.dims)
 
     def _open_files(self, con: duckdb.DuckDBPyConnection) -> None:
         """Let COPY write to Refs, as `dreamdb://ref`; in a schema, as `dreamdb+schema://ref`. Strangers' SQL may not."""
@@ -341,38 +263,9 @@ class Session:
                 con.unregister_filesystem(self._protocol)
             con.register_filesystem(files)
 
-    def _view(self, name: str) -> tuple[str, str]:
-        call = f"{self._qualified(SCAN)}({literal(name)})"
-        return f"{self._place}.{identifier(name)}", call
-
-    def _made_views(self, con: duckdb.DuckDBPyConnection) -> set[str]:
-        """Return the names of the views that are as `refresh` makes them, in an earlier session perhaps."""
-        found = con.execute(
-            "SELECT view_name, sql FROM duckdb_views() WHERE schema_name = ? "
-            "AND database_name = coalesce(?, current_database())",
-            [self._view_schema, self.catalog],
-        ).fetchall()
-        ends = {name: f" AS SELECT * FROM {self._view(name)[1]};" for name, _ in found}
-        return {name for name, text in found if text.replace('"', "").endswith(ends[name].replace('"', ""))}
-
     @property
     def _protocol(self) -> str:
         return "dreamdb" if self.schema is None else f"dreamdb+{self.schema}"
-
-    @property
-    def _view_schema(self) -> str:
-        return "main" if self.schema is None or self.catalog else self.schema
-
-    @property
-    def _place(self) -> str:
-        place = identifier(self._view_schema)
-        return place if self.catalog is None else f"{identifier(self.catalog)}.{place}"
-
-    def _qualified(self, macro: str) -> str:
-        if self.schema is None:
-            return macro
-        place = f"{identifier(self.schema)}.{macro}"
-        return place if self._home is None else f"{identifier(self._home)}.{place}"
 
     # ---------------------------------------------------------------- functions and macros
 
@@ -437,7 +330,7 @@ class Session:
         if self.schema is not None:
             con.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(self.schema)}")
         with self._planner.showing(NO_REFS):
-            con.execute(macros_sql(self._planner.prefix, self._qualified))
+            con.execute(macros_sql(self._planner.prefix, self._place.macro))
         if kept is not None:
             with suppress(duckdb.Error, OSError):  # a cache that cannot be written keeps none
                 keep_macros(con.execute, kept)
@@ -446,7 +339,7 @@ class Session:
         """Return the anchors that satisfy a condition, ascending. It is parsed as one expression, never pasted."""
         if self._guard is not None:
             self._guard(condition)
-        call = f"{self._qualified(SCAN)}({literal(ref)}, as_of := {literal(str(version))}, t0 := {t0}, t1 := {t1})"
+        call = f"{self._place.macro(SCAN)}({literal(ref)}, as_of := {literal(str(version))}, t0 := {t0}, t1 := {t1})"
         try:
             with self._aux.cursor() as cursor:
                 rows = cursor.sql(f"FROM {call}").filter(duckdb.SQLExpression(condition))
@@ -454,36 +347,6 @@ class Session:
         except duckdb.Error as error:
             raise InvalidInputError(f"condition {condition!r}: {str(error).splitlines()[0]}") from None
         return np.sort(np.asarray(table["_anchor"].combine_chunks(), dtype=np.int64))
-
-
-def _in_transaction(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the user has begun a transaction."""
-    asked = (con.execute("SELECT current_transaction_id()").fetchall() for _ in range(2))
-    return bool(next(asked) == next(asked))
-
-
-def _execute_together(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> bool:
-    """Execute statements in one transaction, which is quicker in a file; False when one fails, and nothing is done then.
-
-    The connection is ours alone: in an open transaction of the user's, to begin another would break it off.
-    """
-    con.begin()
-    try:
-        con.execute("".join(texts) or "SELECT 1")
-        con.commit()
-    except duckdb.Error:
-        con.rollback()
-        return False
-    return True
-
-
-def alike_refs(outlines: Outlines) -> list[list[str]]:
-    """Return the Refs that have the same columns, together; those of which there are too few to gain by it are left out."""
-    by_plan: dict[str, list[str]] = {}
-    for name, plan in outlines.plans.items():
-        by_plan.setdefault(plan, []).append(name)
-    by_plan.pop("", None)
-    return [names for names in by_plan.values() if len(names) >= VIEWS_MIN]
 
 
 @atexit.register

@@ -55,7 +55,6 @@ from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 from dreamdb_arrow.history.manifests import read_manifest
 from dreamdb_arrow.objects.manifest import skim_registry
 from dreamdb_arrow.objects.schema import SCHEMA_KEY, decode_schema
-from dreamdb_arrow.store.verified import call_each
 
 PINS_MAX: Final = 4096
 PLANS_MAX: Final = 256
@@ -110,8 +109,7 @@ def outline_refs(space: Space, scope: Scope = EVERYTHING, refs: Sequence[str] | 
     """Return the outlines of some Refs, all unless told, that lie in a scope."""
     names = scope.within(space.store.list_refs() if refs is None else refs)
     outline = cache(_outline)  # many have one schema
-    together = space.store.concurrency  # nearby, threads would only wait for one another's decoding
-    looks = call_each(partial(_look, space, outline), names, threads=together, together=together)
+    looks = space.of_each(partial(_look, space, outline), names)
     found = {name: one for name, (_, one) in zip(names, looks, strict=True)}
     versions = (version for version, _ in looks if version is not None)
     return Outlines(

@@ -5,8 +5,8 @@ import pytest
 
 import dreamdb_arrow as vd
 from dreamdb_arrow.codec.address import address_of
-from dreamdb_arrow.engines import duckdb as engine
 from dreamdb_arrow.engines import planner
+from dreamdb_arrow.engines import views as engine
 from dreamdb_arrow.store.interface import Absent
 from dreamdb_arrow.store.urls import open_store
 from tests.places import url_of
