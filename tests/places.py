@@ -79,6 +79,7 @@ STAYS = {
         "test_fuzz.py",
         "test_power_loss.py",
         "test_a_place_without_a_space_is_told_in_one_line",
+        "test_what_cannot_be_attached_is_told_and_leaves_nothing",
     ),
     "is about what is asked ahead, which is another thing for a bucket": (
         "test_the_first_plan_of_the_process_before_is_made_while_duckdb_starts",
