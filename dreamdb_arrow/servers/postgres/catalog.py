@@ -18,6 +18,7 @@ from dreamdb_arrow.engines.duckdb import DuckDBError, open_database
 from dreamdb_arrow.engines.plans import identifier
 from dreamdb_arrow.errors import InvalidInputError, StoreError
 from dreamdb_arrow.servers.grants import User
+from dreamdb_arrow.servers.lending import Lending
 from dreamdb_arrow.servers.postgres.rewrite import asks_catalog, rewritten
 from dreamdb_arrow.servers.postgres.views import PLACE, catalog_sql
 from dreamdb_arrow.servers.running import Watch
@@ -153,49 +154,12 @@ class Catalog:
         return schema
 
 
-@dataclass(slots=True)
-class Catalogs:
-    """The catalogs of those who are connected: sessions share one only if they are of one user, or of one token."""
-
-    sandboxes: Sandboxes
-    watch: Watch
-    _held: dict[User, _Lent] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
-
-    def take(self, user: User) -> Catalog:
-        """Return the catalog of a user, for a session; `give_back` ends that."""
-        with self._lock:
-            if user not in self._held:
-                self._make_room()
-                self._held[user] = _Lent(Catalog(self.sandboxes, user, self.watch))
-            one = self._held[user] = self._held.pop(user)  # the last one now
-            one.uses += 1
-        return one.catalog
-
-    def give_back(self, user: User) -> None:
-        """End the use of a catalog; it is kept for who comes next."""
-        with self._lock:
-            self._held[user].uses -= 1
-
-    def _make_room(self) -> None:
-        idle = [key for key, one in self._held.items() if one.uses == 0]
-        for key in idle[: max(0, len(self._held) - KEPT_MAX + 1)]:
-            self._held.pop(key).catalog.close()
-
-    def close(self) -> None:
-        """Take all of them apart."""
-        with self._lock:
-            for one in self._held.values():
-                one.catalog.close()
-            self._held.clear()
+Catalogs = Lending[User, Catalog]
 
 
-@dataclass(slots=True)
-class _Lent:
-    """A catalog, and how many sessions use it."""
-
-    catalog: Catalog
-    uses: int = 0
+def catalogs_over(sandboxes: Sandboxes, watch: Watch) -> Catalogs:
+    """Return the catalogs of those who are connected: sessions share one only if they are of one user, or of one token."""
+    return Catalogs(lambda user: Catalog(sandboxes, user, watch), KEPT_MAX)
 
 
 def _relation(cursor: Any, question: Question, named: dict[str, Any]) -> Any:

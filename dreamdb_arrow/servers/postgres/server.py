@@ -17,7 +17,7 @@ from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.servers.access import Access, Audit
 from dreamdb_arrow.servers.flight_sql.statements import Statements
 from dreamdb_arrow.servers.grants import Limits
-from dreamdb_arrow.servers.postgres.catalog import Catalogs
+from dreamdb_arrow.servers.postgres.catalog import catalogs_over
 from dreamdb_arrow.servers.postgres.connection import Wire
 from dreamdb_arrow.servers.postgres.passwords import Door, Keys
 from dreamdb_arrow.servers.postgres.session import Services, Session
@@ -55,7 +55,7 @@ class PostgresServer:
         self._watch = Watch(settings.limits.seconds)
         self._threads = ThreadPoolExecutor(THREADS, "dreamdb-postgres")
         statements = Statements(self._sandboxes, self._watch)
-        self._catalogs = Catalogs(self._sandboxes, self._watch)
+        self._catalogs = catalogs_over(self._sandboxes, self._watch)
         services = Services(statements, self._catalogs, settings.audit, self._threads)
         self._wire = Wire(lambda: Session(services), server_version=VERSION_TEXT)
         self._wire.door, self._wire.audit = Door(settings.access, settings.keys), settings.audit

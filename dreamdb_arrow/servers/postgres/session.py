@@ -24,6 +24,7 @@ from dreamdb_arrow.errors import DreamDBError, InvalidInputError, StoreError
 from dreamdb_arrow.servers.access import Audit
 from dreamdb_arrow.servers.flight_sql.statements import Handle, Statements
 from dreamdb_arrow.servers.grants import Grant, User
+from dreamdb_arrow.servers.lending import Lent
 from dreamdb_arrow.servers.postgres.catalog import Catalog, Catalogs, Question
 from dreamdb_arrow.servers.postgres.connection import USERS_MAX
 from dreamdb_arrow.servers.postgres.parameters import numbers, oids_of
@@ -98,7 +99,7 @@ class Session(BaseSession):  # type: ignore[misc]
     transaction: bytes = b""
     stopped: bool = False
     running: WeakSet[Generator[pa.RecordBatch]] = field(default_factory=WeakSet)
-    _catalog: Catalog | None = None
+    _catalog: Lent[Catalog] | None = None
 
     async def init(self, connection: Any) -> None:
         """Begin, for a user that has come in."""
@@ -117,14 +118,14 @@ class Session(BaseSession):  # type: ignore[misc]
             self.services.statements.end(self.user, self.transaction)
             self.transaction = b""
         if self._catalog is not None:
-            self.services.catalogs.give_back(self.user)
+            self.services.catalogs.give_back(self._catalog)
 
     @property
     def catalog(self) -> Catalog:
         """What this user may know of the tables; made when it is first asked for."""
         if self._catalog is None:
             self._catalog = self.services.catalogs.take(self.user)
-        return self._catalog
+        return self._catalog.thing
 
     def is_gone(self) -> bool:
         """Return whether nobody waits for the rows: the client hung up, or has cancelled."""
