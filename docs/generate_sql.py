@@ -96,7 +96,7 @@ SELECT count(*), max(label) FROM rows;
 
 Anchors come from a column `_anchor` (BIGINT) or `_time`; without one they are assigned, from now on. A query that fails, and rows
 that cannot be stored, leave no version. The commit happens when the statement ends: a `ROLLBACK` does not take it back. Of a Space that was
-attached as `d`, the place is `dreamdb+d://rows`. fsspec must be there (`pip install dreamdb-arrow[fsspec]`).
+attached as `d`, the place is `dreamdb+d://rows`.
 
 `INSERT INTO`, `UPDATE`, `DELETE FROM` and `CREATE TABLE` cannot be had: a Ref is a view, and DuckDB takes these only for tables of its own
 or of an extension in C++. Use `COPY`, `dreamdb_delete` and `dreamdb_create`.

@@ -18,8 +18,6 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import pyarrow.dataset as pads
-
 from dreamdb_arrow.codec.address import ADDRESS_BYTES, Address, address_of
 from dreamdb_arrow.columnar.row_cache import RowCache
 from dreamdb_arrow.columnar.stripe import open_stripe, stripe_columns, stripe_fragment
@@ -35,6 +33,7 @@ from dreamdb_arrow.store.urls import open_store
 from dreamdb_arrow.store.verified import Verifier, Watched, call_each, fetch
 
 if TYPE_CHECKING:
+    import pyarrow.dataset as pads
     from typing_extensions import Buffer
 
 MAPPED_BYTES: Final = (

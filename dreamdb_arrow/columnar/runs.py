@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 
 from dreamdb_arrow.columnar.ahead import stripes_ahead
 from dreamdb_arrow.columnar.hidden import live_stripes
 from dreamdb_arrow.columnar.overlaps import overlapping
 from dreamdb_arrow.columnar.rowset import RowSet, Stripe
-from dreamdb_arrow.columnar.stripe import ANCHOR, conform, decode_stripe
+from dreamdb_arrow.columnar.stripe import ANCHOR, conform, datasets, decode_stripe
 from dreamdb_arrow.columnar.vectors import I64
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as pads
 
 WINDOW_GROUPS: Final = 8  # row groups that are sorted at once
 LIVE_MAX: Final = 8192  # stripes of versions of which it is remembered what to read in their place
@@ -116,12 +118,12 @@ def _run(rows: RowSet, stripes: list[Stripe], schema: pa.Schema, t0: int, t1: in
     stripes, hidden = [s for s, _ in live], np.concatenate([gone for _, gone in live])
     fragments = [_fragment(rows, s) for s in stripes]
     if all(_fits(f.physical_schema, schema) for f in fragments):
-        files: pads.Dataset = pads.FileSystemDataset(
+        files: pads.Dataset = datasets().FileSystemDataset(
             fragments, schema, fragments[0].format, fragments[0].filesystem
         )
     else:
         tables = [conform(decode_stripe(s.local(rows.store, rows.cache)), schema) for s in stripes]
-        files = pads.InMemoryDataset(pa.concat_tables(tables))
+        files = datasets().InMemoryDataset(pa.concat_tables(tables))
     return Run(files, _alive(stripes, hidden, t0, t1), mixed=len(list(overlapping(stripes))) < len(stripes))
 
 

@@ -9,19 +9,23 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from dreamdb_arrow.columnar.arrays import column_type
 from dreamdb_arrow.errors import LayoutError
 from dreamdb_arrow.objects.schema import Field
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as pads
 
 ANCHOR: Final = "_anchor"
 TIME: Final = "_time"
@@ -247,7 +251,7 @@ def decode_stripe(source: Any, columns: Sequence[str] | None = None) -> pa.Table
 
 def stripe_fragment(path: Path) -> pads.ParquetFileFragment:
     """Return a verified stripe as a fragment of Arrow's datasets. Raises LayoutError when it is none."""
-    fragment = _PARQUET.make_fragment(str(path), _FILES)
+    fragment = _parquet().make_fragment(str(path), _FILES)
     try:
         fragment.ensure_complete_metadata()
     except (pa.ArrowException, OSError) as error:
@@ -258,7 +262,17 @@ def stripe_fragment(path: Path) -> pads.ParquetFileFragment:
     return fragment
 
 
-_PARQUET: Final = pads.ParquetFileFormat()
+@cache
+def datasets() -> Any:
+    """Return `pyarrow.dataset`, which imports pandas where that is installed: 0.2 s that opening a Space does without."""
+    return import_module("pyarrow.dataset")
+
+
+@cache
+def _parquet() -> pads.ParquetFileFormat:
+    return datasets().ParquetFileFormat()
+
+
 _FILES: Final = pafs.LocalFileSystem()
 
 

@@ -18,20 +18,10 @@ from dreamdb_arrow.dataset.inferred import infer_schema
 from dreamdb_arrow.dataset.pieces import Pieces
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.dataset.tables import as_rows
-from dreamdb_arrow.errors import InvalidInputError, RefExistsError
+from dreamdb_arrow.errors import RefExistsError
 from dreamdb_arrow.store.interface import Absent
-from dreamdb_arrow.store.names import check_ref_name
 
 BATCH_ROWS: Final = 1 << 16
-
-
-def check_target(ref: str) -> str:
-    """Return the name of a Ref that rows can be appended to. Raises InvalidInputError."""
-    if "@" in check_ref_name(ref):
-        raise InvalidInputError(
-            f"{ref!r} is a snapshot, which does not change; append to {ref.partition('@')[0]!r}"
-        )
-    return ref
 
 
 def append_file(space: Space, ref: str, data: Pieces | None, file: pq.ParquetFile) -> bool:

@@ -19,6 +19,7 @@ from dreamdb_arrow.dataset.pieces import Pieces
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.errors import InvalidInputError
 from dreamdb_arrow.store.growing import Growing
+from dreamdb_arrow.store.names import check_ref_name
 
 MEMORY_MAX: Final = 64 << 20  # bytes of a file that wait in memory; more of them go to the disk
 AHEAD_BYTES: Final = 1 << 20  # that are worth a thread
@@ -30,7 +31,7 @@ class Upload:
     """A Parquet file to be written; `made` is told the Ref when it is new."""
 
     def __init__(self, space: Space, ref: str, made: Callable[[str], None]) -> None:
-        self._space, self._ref, self._made = space, ref, made
+        self._space, self._ref, self._made = space, check_target(ref), made
         self._pieces: list[bytes] = []  # while they are few
         self._file: IO[bytes] | None = None
         self._growing: Growing | None = None  # what came so far, on its way to the disk already
@@ -110,3 +111,12 @@ def open_whole(file: IO[bytes] | Pieces, size: int) -> pq.ParquetFile | None:
     with suppress(pa.ArrowInvalid):  # bytes of a row that look like an end
         return pq.ParquetFile(file)
     return None
+
+
+def check_target(ref: str) -> str:
+    """Return the name of a Ref that rows can be appended to. Raises InvalidInputError."""
+    if "@" in check_ref_name(ref):
+        raise InvalidInputError(
+            f"{ref!r} is a snapshot, which does not change; append to {ref.partition('@')[0]!r}"
+        )
+    return ref

@@ -7,14 +7,16 @@ end says that the query went through. A query that fails leaves a file without o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import fsspec
 
-from dreamdb_arrow.dataset.parquet import check_target
 from dreamdb_arrow.dataset.space import Space
-from dreamdb_arrow.dataset.upload import Upload
 from dreamdb_arrow.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from dreamdb_arrow.dataset.upload import Upload
 
 Made = Callable[[str], None]
 
@@ -41,4 +43,8 @@ class Refs(fsspec.AbstractFileSystem):  # type: ignore[misc]
         ref = path.removeprefix(f"{self.protocol}://")
         if "w" not in mode:
             raise UnsupportedError(f"{path} is there to be written; read it by FROM dreamdb_scan('{ref}')")
-        return Upload(self._space, check_target(ref), self._made)
+        uploads: Any = import_module(
+            "dreamdb_arrow.dataset.upload"
+        )  # all that writes, which connecting does without
+        upload: Upload = uploads.Upload(self._space, ref, self._made)
+        return upload

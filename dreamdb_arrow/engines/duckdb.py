@@ -22,18 +22,18 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import duckdb
+import duckdb.sqltypes
 import numpy as np
 
 from dreamdb_arrow.codec.address import Address
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.scope import EVERYTHING, Scope
 from dreamdb_arrow.dataset.space import Backend, Space
-from dreamdb_arrow.engines.effects import DONE_SQL, Effects
-from dreamdb_arrow.engines.knn import FOUND_SQL, HITS_SQL, Knn
+from dreamdb_arrow.engines.copying import Refs
 from dreamdb_arrow.engines.late_columns import LateColumns, address_texts
 from dreamdb_arrow.engines.macros import copy_macros, keep_macros, kept_macros, macros_sql
 from dreamdb_arrow.engines.planner import Outlines, Planner, outline_refs
-from dreamdb_arrow.engines.plans import FILES_SQL, MEDIA_REF_SQL, identifier, literal
+from dreamdb_arrow.engines.plans import DONE, FILES_OF, FOUND, HITS, MEDIA_REF_SQL, identifier, literal
 from dreamdb_arrow.engines.plans_take import VALUE_TYPES, value_function
 from dreamdb_arrow.engines.views import NO_REFS, SCAN, Place, Views
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
@@ -70,7 +70,6 @@ def connect(backend: Backend, database: str = IN_MEMORY, **options: Any) -> duck
         space = Space(backend, **options)
         outlines, kept, planner = outline_refs(space), ready_macros(space), Planner(space, PREFIX)
         planner.look_ahead(outlines.versions)
-        copying()  # while the database is being opened
         con = opening.result()
     Session(con, space, outlines=outlines, kept=kept if database == IN_MEMORY else None, planner=planner)
     return con
@@ -106,16 +105,6 @@ def attach(
     return Session(con, space, as_, outlines=outline_refs(space, scope), guard=guard, scope=scope)
 
 
-def copying() -> Any:
-    """Return the module that makes files of Refs; None where fsspec is not installed. To import that takes 20 ms."""
-    try:
-        return import_module("dreamdb_arrow.engines.copying")
-    except ModuleNotFoundError as error:
-        if error.name != "fsspec":
-            raise
-        return None
-
-
 def bare_function(function: Callable[..., Any], count: int) -> Callable[..., Any]:
     """Return a function of that many columns without annotations: DuckDB would evaluate them, which takes 0.1 ms each."""
 
@@ -130,6 +119,27 @@ _SIGNATURES: Final = tuple(
     Signature([Parameter(f"column_{i}", Parameter.POSITIONAL_ONLY) for i in range(count)])
     for count in range(9)
 )
+
+
+def sql_type(of: Any) -> Any:
+    """Return a type by its name, or of a dict a STRUCT, of a list one of its element; `sqltype` of a text takes ten times as long."""
+    if isinstance(of, str):
+        return getattr(duckdb.sqltypes, of)
+    if isinstance(of, list):
+        return duckdb.sqltypes.DuckDBPyType(list[sql_type(of[0])])  # type: ignore[misc]
+    if isinstance(of, dict):
+        return duckdb.sqltypes.DuckDBPyType({name: sql_type(kind) for name, kind in of.items()})
+    return of
+
+
+def late(make: Callable[[], Any], verb: str) -> Callable[..., Any]:
+    """Return a verb of an object that is made when the verb is first called: its modules take long to load."""
+    made = cache(make)
+
+    def called(*arguments: Any) -> Any:
+        return getattr(made(), verb)(*arguments)
+
+    return called
 
 
 def ready_macros(space: Space) -> Path | None:
@@ -256,12 +266,9 @@ class Session:
         """Let COPY write to Refs, as `dreamdb://ref`; in a schema, as `dreamdb+schema://ref`. Strangers' SQL may not."""
         if self._guard is not None:
             return
-        module = copying()
-        if module is not None:
-            files = module.Refs(self.space, self._protocol, self._show)
-            with suppress(duckdb.Error):  # an earlier session of this database goes by that name
-                con.unregister_filesystem(self._protocol)
-            con.register_filesystem(files)
+        with suppress(duckdb.Error):  # an earlier session of this database goes by that name
+            con.unregister_filesystem(self._protocol)
+        con.register_filesystem(Refs(self.space, self._protocol, self._show))
 
     @property
     def _protocol(self) -> str:
@@ -270,23 +277,22 @@ class Session:
     # ---------------------------------------------------------------- functions and macros
 
     def _create_functions(self, con: duckdb.DuckDBPyConnection) -> None:
-        knn = Knn(self.space, self._planner.version, self.matching, self._scope)
         arrow = {"type": "arrow"}
         volatile = {"side_effects": True}
-        made: list[tuple[str, Callable[..., Any], Sequence[str], str, dict[str, Any]]] = [
+        made: list[tuple[str, Callable[..., Any], Sequence[Any], Any, dict[str, Any]]] = [
             ("plan", self._planner.plan, [*[TEXT] * 6, "UBIGINT", TEXT], TEXT, volatile),
-            ("files", self._planner.files, [TEXT], FILES_SQL, volatile | arrow),
-            ("knn", knn.answer, [TEXT, TEXT, "FLOAT[]", TEXT, "UBIGINT", TEXT], FOUND_SQL, volatile | arrow),
+            ("files", self._planner.files, [TEXT], FILES_OF, volatile | arrow),
             (
-                "effect",
-                Effects(self.space, self.matching, self._show, self._scope).do,
-                [TEXT, "VARCHAR[]"],
-                DONE_SQL,
-                volatile,
+                "knn",
+                late(self._knn, "answer"),
+                [TEXT, TEXT, ["FLOAT"], TEXT, "UBIGINT", TEXT],
+                FOUND,
+                volatile | arrow,
             ),
-            ("hits", knn.hits, [TEXT, "FLOAT[]", "BIGINT[]"], HITS_SQL, volatile),
-            ("vector", self._late.vectors_of(None), KEYED, "FLOAT[]", arrow),
-            ("media", self._late.media, [TEXT, TEXT, MEDIA_REF_SQL], "BLOB", arrow),
+            ("effect", late(self._effects, "do"), [TEXT, [TEXT]], DONE, volatile),
+            ("hits", late(self._knn, "hits"), [TEXT, ["FLOAT"], ["BIGINT"]], HITS, volatile),
+            ("vector", self._late.vectors_of(None), KEYED, ["FLOAT"], arrow),
+            ("media", self._late.media, [TEXT, TEXT, con.sqltype(MEDIA_REF_SQL)], "BLOB", arrow),
             ("alive", self._late.alive, [TEXT, "BIGINT"], "BOOLEAN", arrow),
             ("holder", self._late.holder, KEYED, TEXT, arrow),
             ("origin", self._planner.origin, [TEXT, TEXT, TEXT], TEXT, arrow),
@@ -296,9 +302,18 @@ class Session:
             (value_function(sql), self._late.values_of(of), KEYED, sql, arrow)
             for sql, of in VALUE_TYPES.items()
         ]
-        types = cache(con.sqltype)  # four times as quick as leaving each name to create_function
         for name, function, args, result, how in made:
-            self._create_function(con, name, function, [types(a) for a in args], types(result), how)
+            self._create_function(con, name, function, [*map(sql_type, args)], sql_type(result), how)
+
+    def _knn(self) -> Any:
+        return import_module("dreamdb_arrow.engines.knn").Knn(
+            self.space, self._planner.version, self.matching, self._scope
+        )
+
+    def _effects(self) -> Any:
+        return import_module("dreamdb_arrow.engines.effects").Effects(
+            self.space, self.matching, self._show, self._scope
+        )
 
     def _create_function(
         self,
@@ -317,9 +332,10 @@ class Session:
     def _create_vector_functions(self, con: duckdb.DuckDBPyConnection, dims: frozenset[int]) -> None:
         """Make a function for each dimension: to cast what `vector` returns takes 0.1 ms of every query."""
         for dim in dims - self._planner.dims:
-            args, result = [con.sqltype(a) for a in KEYED], con.sqltype(f"FLOAT[{dim}]")
-            made = self._late.vectors_of(dim)
-            self._create_function(con, f"vector_{dim}", made, args, result, {"type": "arrow"})
+            made, result = self._late.vectors_of(dim), con.array_type(sql_type("FLOAT"), dim)
+            self._create_function(
+                con, f"vector_{dim}", made, [*map(sql_type, KEYED)], result, {"type": "arrow"}
+            )
             self._planner.dims.add(dim)
 
     def _create_macros(self, con: duckdb.DuckDBPyConnection, kept: Path | None) -> None:

@@ -24,8 +24,6 @@ from dreamdb_arrow.dataset.scope import EVERYTHING, Scope
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError, RefNotFoundError, UnsupportedError
 
-DONE_SQL: Final = "STRUCT(ref VARCHAR, version VARCHAR, rows BIGINT, error VARCHAR)"
-
 Arguments = Sequence[str | None]
 Matching = Callable[[str, Address, str, int, int], I64]  # of a Ref, a version, a condition, t0 and t1
 

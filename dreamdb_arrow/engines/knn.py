@@ -36,13 +36,6 @@ REPORT: Final = pa.struct(
     ]
 )
 FOUND: Final = pa.struct([("hits", HITS), ("report", REPORT), ("error", pa.string())])
-FOUND_SQL: Final = (
-    'STRUCT(hits STRUCT("_anchor" BIGINT, "_distance" DOUBLE)[], report STRUCT(strategy VARCHAR, nprobe BIGINT, '
-    "cells BIGINT, segments BIGINT, rows_scored BIGINT, milliseconds DOUBLE), error VARCHAR)"
-)
-
-HITS_SQL: Final = "STRUCT(anchors BIGINT[], distances DOUBLE[], error VARCHAR)"
-
 Versions = Callable[[str | None, Any, int], Address]
 Allowed = Callable[[str, Address, str, int, int], I64]
 

@@ -49,7 +49,22 @@ NUMBER_SQL: Final[Mapping[str, str]] = {
     "uint64": "UBIGINT",
 }
 MEDIA_REF_SQL: Final = 'STRUCT("address" BLOB, "offset" BIGINT, "size" BIGINT, "chunked" BOOLEAN)'
-FILES_SQL: Final = 'STRUCT("filename" VARCHAR, "file_size" BIGINT, "validate_external_file_cache" BOOLEAN)[]'
+# The types of our functions' values: a dict is a STRUCT, a list one of its element. What effects tell, what searches find.
+FILES_OF: Final = [{"filename": "VARCHAR", "file_size": "BIGINT", "validate_external_file_cache": "BOOLEAN"}]
+DONE: Final = {"ref": "VARCHAR", "version": "VARCHAR", "rows": "BIGINT", "error": "VARCHAR"}
+HITS: Final = {"anchors": ["BIGINT"], "distances": ["DOUBLE"], "error": "VARCHAR"}
+FOUND: Final = {
+    "hits": [{"_anchor": "BIGINT", "_distance": "DOUBLE"}],
+    "report": {
+        "strategy": "VARCHAR",
+        "nprobe": "BIGINT",
+        "cells": "BIGINT",
+        "segments": "BIGINT",
+        "rows_scored": "BIGINT",
+        "milliseconds": "DOUBLE",
+    },
+    "error": "VARCHAR",
+}
 FILES: Final = pa.struct(
     [("filename", pa.string()), ("file_size", pa.int64()), ("validate_external_file_cache", pa.bool_())]
 )
@@ -185,12 +200,12 @@ class Source:
         return f"read_parquet({files}{options})"
 
     def _written(self) -> str:
-        """Return the files as a literal of FILES_SQL."""
+        """Return the files as a literal of FILES_OF."""
         named = zip(self.files.paths, self.files.sizes, strict=True)
         return f"[{', '.join(_file_sql(name, size) for name, size in named)}]"
 
     def listing(self) -> pa.Array:
-        """Return the files as one row of FILES_SQL. DuckDB need not look whether they changed: their names tell."""
+        """Return the files as one row of FILES_OF. DuckDB need not look whether they changed: their names tell."""
         count = len(self.files.paths)
         columns = [
             pa.array(self.files.paths, pa.string()),

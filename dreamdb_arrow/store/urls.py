@@ -54,17 +54,11 @@ def open_store(
 
 def _open_readable(url: str) -> Store:
     """Return what fsspec opens, to be read only."""
-    try:
-        opener = import_module(_FSSPEC).open_fsspec
-    except ModuleNotFoundError:
-        opener = None
-    found = None if opener is None else opener(url)
+    found: Store | None = import_module(_FSSPEC).open_fsspec(url)
     if found is None:
         known = ", ".join(f"{name}://" for name in (*SCHEMES, *BUCKET_SCHEMES))
-        more = ", or with dreamdb-arrow[fsspec] what fsspec knows" if opener is None else ""
-        raise InvalidInputError(f"unknown scheme in {url!r}; use one of {known} or a plain path{more}")
-    readable: Store = found
-    return readable
+        raise InvalidInputError(f"unknown scheme in {url!r}; use one of {known} or a plain path")
+    return found
 
 
 def is_far(store: Store) -> bool:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import gc
-import sys
 
 import duckdb
 import numpy as np
@@ -354,13 +353,6 @@ def test_a_file_larger_than_what_waits_in_memory(con, monkeypatch, adopted):
     copy(con, f"SELECT range AS n, random() AS x FROM range({MANY})")
     assert adopted == []
     assert con.sql("SELECT count(*), sum(n) FROM new").fetchall() == [(MANY, MANY * (MANY - 1) // 2)]
-
-
-def test_without_fsspec_all_but_copy_works(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "dreamdb_arrow.engines.copying")
-    monkeypatch.setitem(sys.modules, "fsspec", None)
-    with vd.connect(tmp_path / "s", create=True, cache_dir=tmp_path / "c") as con:
-        assert con.execute("FROM dreamdb_refs()").fetchall() == []
 
 
 def test_a_cursor_copies_after_its_connection_is_gone(tmp_path):

@@ -1,7 +1,6 @@
 """Spaces behind other URLs, to be read only: archives, for example. Spec 0005."""
 
 import shutil
-import sys
 import tarfile
 
 import pytest
@@ -125,11 +124,3 @@ def test_what_cannot_be_opened(tmp_path):
     (tmp_path / "x.zip").write_bytes(b"no archive")
     with pytest.raises(StoreError, match=r"cannot open zip://::file://.*not a zip file"):
         open_store(f"zip://::file://{tmp_path}/x.zip")
-
-
-def test_without_fsspec_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "dreamdb_arrow.store.fsspec_store", None)
-    with pytest.raises(
-        InvalidInputError, match=r"unknown scheme in 'zip://::x.zip'.*or with dreamdb-arrow\[fsspec\]"
-    ):
-        open_store("zip://::x.zip")
