@@ -30,7 +30,7 @@ How to read it:
   Parquet, Lance and Delta always do; compare like with like. DuckDB flushes to the disk too.
 - All that we write is hashed, and verified before it is used. The peers do neither.
 - "cold" is a new process that has its modules imported, opening included, with the system's page cache warm; not the first one that
-  reads these files, which hashes them.
+  reads these files, which hashes them. "a program" is Python from its start to its end, imports included.
 """
 
 

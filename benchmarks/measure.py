@@ -91,6 +91,17 @@ def in_child(function: str, *arguments: Any) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def run_program(text: str) -> str:
+    """Run a program in Python, as if installed: what it imports may be compiled before. Return what it prints."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, "-c", text]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=environment, timeout=CHILD_LIMIT_S
+    )
+    return done.stdout
+
+
 def _main() -> None:
     module, _, name = sys.argv[1].partition(":")
     result = getattr(import_module(module), name)(*json.loads(sys.argv[2]))

@@ -68,6 +68,10 @@ class Ours(Store):
     def relation(self) -> Relation:
         return Relation(vd.connect(str(self.path), cache_dir=self.cache), f"dreamdb_scan('{REF}')")
 
+    def program(self) -> str:
+        made = f"con = vd.connect({str(self.path)!r}, cache_dir={str(self.cache)!r})"
+        return f"import dreamdb_arrow as vd; {made}; print(con.sql('SELECT count(*) FROM {REF}').fetchall()[0][0])"
+
     def open(self, version: Any = None) -> Callable[[], int]:
         return self.dataset_at(version).count
 

@@ -51,6 +51,10 @@ class Parquet(Store):
     def relation(self) -> Relation:
         return Relation(duckdb.connect(), f"read_parquet('{self.path}/*.parquet')")
 
+    def program(self) -> str:
+        query = f"SELECT count(*) FROM read_parquet('{self.path}/*.parquet')"
+        return f"import duckdb; print(duckdb.sql({query!r}).fetchall()[0][0])"
+
     def getter(self) -> Callable[[list[int]], pa.Table]:
         return sql_getter(self.relation())
 
@@ -143,6 +147,12 @@ class Lance(Store):
         con = duckdb.connect()
         con.register("lance_rows", self.dataset_at())
         return Relation(con, "lance_rows")
+
+    def program(self) -> str:
+        opened = f"rows = lance.dataset({str(self.path)!r})"
+        return (
+            f"import duckdb, lance; {opened}; print(duckdb.sql('SELECT count(*) FROM rows').fetchall()[0][0])"
+        )
 
     def open(self, version: Any = None) -> Callable[[], int]:
         return self.dataset_at(version).count_rows

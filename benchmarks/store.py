@@ -63,6 +63,10 @@ class Store:
         """Return it as a table of DuckDB."""
         raise NotImplementedError
 
+    def program(self) -> str:
+        """Return a program that opens it in DuckDB and prints how many rows it has."""
+        raise NotImplementedError
+
     def open(self, version: Any = None) -> Callable[[], int]:
         """Open it, at its latest version or at another, and return how to count its rows."""
         raise NotImplementedError

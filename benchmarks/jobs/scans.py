@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 
 from benchmarks.jobs import ingest
-from benchmarks.measure import Figure, alternate, in_child, median, milliseconds
+from benchmarks.measure import Figure, alternate, in_child, median, milliseconds, run_program
 from benchmarks.ours import Ours, Stripes
 from benchmarks.peers import STORES
 from benchmarks.rows import INT_MAX, START_NS, STEP_NS
@@ -21,6 +22,7 @@ from benchmarks.store import Relation
 JOB: Final = "scans"
 READERS: Final = (Ours.name, "parquet", Stripes.name, "lance", "duckdb", "delta")
 COLD_READERS: Final = (Ours.name, "parquet", "lance", "duckdb")
+PROGRAMS: Final = (Ours.name, "parquet", "lance")
 SCALARS: Final = "_anchor, category, i, f, text"
 
 
@@ -65,6 +67,7 @@ def run(setup: Setup) -> Iterator[Figure]:
     for query in QUERIES:
         setup.say(f"{JOB}: {query.name}, new processes")
         yield from _cold(setup, query)
+    yield from _programs(setup)
 
 
 def ensure_tables(setup: Setup, names: list[str]) -> None:
@@ -125,6 +128,17 @@ def _cold(setup: Setup, query: Query) -> Iterator[Figure]:
             taken[name].append(in_child("benchmarks.jobs.scans:first_answer", *here))
     for name, times in taken.items():
         yield Figure(JOB, f"{query.name}, cold", name, median(times), "ms")
+
+
+def _programs(setup: Setup) -> Iterator[Figure]:
+    """Yield what a small program takes from its start to its end, imports and all."""
+    names = setup.taking_part(PROGRAMS)
+    calls = {name: partial(run_program, STORES[name](path_of(setup, name)).program()) for name in names}
+    told = {name: call() for name, call in calls.items()}  # compiles what was never imported
+    if len(set(told.values())) != 1:
+        raise RuntimeError(f"programs that count rows differ: {told}")
+    for name, taken in alternate(calls, setup.sizes.colds).items():
+        yield Figure(JOB, "count(*), a program", name, median(taken), "ms")
 
 
 def first_answer(name: str, path: str, query: str, rows: int) -> float:

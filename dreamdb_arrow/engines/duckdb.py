@@ -66,13 +66,19 @@ def connect(backend: Backend, database: str = IN_MEMORY, **options: Any) -> duck
     Raises NotFoundError when there is no such Space.
     """
     with ThreadPoolExecutor(1) as helper:
-        opening = helper.submit(open_database, database)  # takes most of the time, and no lock of Python
-        space = Space(backend, **options)
-        outlines, kept, planner = outline_refs(space), ready_macros(space), Planner(space, PREFIX)
-        planner.look_ahead(outlines.versions)
-        con = opening.result()
-    Session(con, space, outlines=outlines, kept=kept if database == IN_MEMORY else None, planner=planner)
+        preparing = helper.submit(prepare, backend, options)
+        con = open_database(database)  # takes most of the time, and hardly ever a lock of Python
+        space, kept, parts = preparing.result()
+    Session(con, space, kept=kept if database == IN_MEMORY else None, **parts)
     return con
+
+
+def prepare(backend: Backend, options: Mapping[str, Any]) -> tuple[Space, Path | None, dict[str, Any]]:
+    """Return a Space, where its macros are kept, and what else a session on it is made of: all that needs no database."""
+    space = Space(backend, **options)
+    outlines, kept, planner = outline_refs(space), ready_macros(space), Planner(space, PREFIX)
+    planner.look_ahead(outlines.versions)
+    return space, kept, {"outlines": outlines, "planner": planner}
 
 
 def open_database(database: str = IN_MEMORY, **config: Any) -> duckdb.DuckDBPyConnection:
