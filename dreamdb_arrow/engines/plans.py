@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from dreamdb_arrow.codec.distinct import united
 from dreamdb_arrow.columnar.arrays import column_type
+from dreamdb_arrow.columnar.buffers import numbers, texts
 from dreamdb_arrow.columnar.cache import Files
 from dreamdb_arrow.columnar.columns import columns_of
 from dreamdb_arrow.columnar.hidden import SHARE, live_stripes
@@ -208,11 +209,12 @@ class Source:
         """Return the files as one row of FILES_OF. DuckDB need not look whether they changed: their names tell."""
         count = len(self.files.paths)
         columns = [
-            pa.array(self.files.paths, pa.string()),
-            pa.array(self.files.sizes, pa.int64()),
-            pa.array(np.zeros(count, dtype=bool)),
+            texts([*map(str, self.files.paths)]),
+            numbers(np.array(self.files.sizes, np.int64)),
+            numbers(np.zeros(count, np.int8)).cast(pa.bool_()),
         ]
-        return pa.ListArray.from_arrays([0, count], pa.StructArray.from_arrays(columns, fields=list(FILES)))
+        files = pa.StructArray.from_arrays(columns, fields=list(FILES))
+        return pa.ListArray.from_arrays(numbers(np.array([0, count], np.int32)), files)
 
 
 def _file_sql(name: str, size: int) -> str:
