@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import isfinite
 from typing import Final
@@ -108,12 +107,9 @@ class Adoption:
         rows = check_rows(self._read([f.name for f in kept]), [f for f in fields if f not in kept])
         check_appendable(self._space.store, parent, taken)
         anchors = self._settle(rows, parent, address)
-        with ThreadPoolExecutor(2) as beside:
-            flushed, looked = beside.submit(batch.flush), beside.submit(self._look_at, kept)
-            parts = self._graft(rows, anchors, taken, kept)
-            looked.result()
-            made = self._add(batch, payload_directory(parent.timeline, STRIPE), parts)
-            flushed.result()
+        parts = self._graft(rows, anchors, taken, kept)
+        made = self._add(batch, payload_directory(parent.timeline, STRIPE), parts)
+        self._look_at(kept)  # while the disk is busy
         size = sum(part.nbytes for part in parts)
         fragment = Fragment(int(anchors[0]), int(anchors[-1]) + 1, size, made)
         track = VendorTrack(self._space.store, parent, STRIPE, "")

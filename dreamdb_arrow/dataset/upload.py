@@ -94,7 +94,6 @@ class Upload:
             if whole is not None and append_file(self._space, self._ref, held, whole):
                 self._made(self._ref)
         finally:
-            self._growing = pieces.growing
             self._abandon()
             if file is not None:
                 file.close()

@@ -35,7 +35,16 @@ class Batch:
     of them is gone, rather than let a ref lead to it.
     """
 
-    __slots__ = ("_limit_bytes", "_lock", "_payloads", "_pending", "_pending_bytes", "_store", "_written")
+    __slots__ = (
+        "_growing",
+        "_limit_bytes",
+        "_lock",
+        "_payloads",
+        "_pending",
+        "_pending_bytes",
+        "_store",
+        "_written",
+    )
 
     def __init__(self, store: Store, *, limit_bytes: int = PENDING_BYTES_MAX) -> None:
         self._store, self._limit_bytes, self._pending_bytes = store, limit_bytes, 0
@@ -43,6 +52,7 @@ class Batch:
         self._payloads: dict[
             Address, Buffer
         ] = {}  # whose outboards are made in one go: many cost little more than one
+        self._growing: list[tuple[str, Growing]] = []  # in which directories they will be
         self._lock = Lock()
         self._written: list[tuple[float, list[str]]] = []  # when, by the monotonic clock, and what
 
@@ -70,11 +80,10 @@ class Batch:
         return address
 
     def add_growing(self, directory: str, growing: Growing) -> Address:
-        """Add an object, `directory/<address>`, that was written as it came; return its address."""
-        at = monotonic()
-        address = growing.finish(directory)
+        """Add an object, `directory/<address>`, that is written as it comes; return its address. `flush` waits for the disk."""
+        address = growing.seal()
         with self._lock:
-            self._written.append((at, [f"{directory}/{address}"]))
+            self._growing.append((directory, growing))
         return address
 
     def add_payload(self, directory: str, data: Buffer) -> Address:
@@ -103,6 +112,7 @@ class Batch:
         """
         with self._lock:
             self._write_pending()
+            self._finish_growing()
             self._renew(YOUNG_S)
 
     def _write_pending(self) -> None:
@@ -119,6 +129,11 @@ class Batch:
         self._pending.clear()
         self._payloads.clear()
         self._pending_bytes = 0
+
+    def _finish_growing(self) -> None:
+        while self._growing:
+            at, (directory, growing) = monotonic(), self._growing.pop()
+            self._written.append((at, [f"{directory}/{growing.finish(directory)}"]))
 
     def _renew(self, seconds: float) -> None:
         """Make young what was written longer ago."""

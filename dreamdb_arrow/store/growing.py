@@ -46,21 +46,25 @@ class Growing:
         self.size += len(view)
         _put(self._queues, view)
 
+    def seal(self) -> Address:
+        """Take no more bytes; return the address, which is known before all of them are written."""
+        self._end()
+        self._hashed.result()
+        return self._hashing.address
+
     def finish(self, directory: str) -> Address:
         """Name what was written `directory/<address>`, durable on return; return the address. Raises StoreError."""
-        self._end()
+        address = self.seal()
         with files.writing(directory):
             self._written.result()
             try:
-                self._hashed.result()
-                address = self._hashing.address
                 self._name(self._temporary, f"{directory}/{address}", self.size)
             finally:
                 files.remove(self._temporary)
         return address
 
     def abandon(self) -> None:
-        """Leave nothing of it."""
+        """Leave nothing of it, but for what has its name already."""
         self._end()
         if self._written.exception() is None:  # which leaves nothing either
             files.remove(self._temporary)
