@@ -92,8 +92,8 @@ class _Added:
         for columns, n in zip(self.groups, self._counts, strict=True):
             held = ticks[start : start + n]
             start += n
+            page = encode_ticks(held)
             for name in (ANCHOR, TIME):
-                page = encode_ticks(held)
                 columns[name] = {CHUNK: (STRUCT, tell_ticks(name, held, self._at, len(page)))}
                 self._append(memoryview(page))
 

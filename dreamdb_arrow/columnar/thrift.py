@@ -20,13 +20,13 @@ Struct = dict[int, tuple[int, Any]]
 def decode_struct(data: memoryview) -> Struct:
     """Return the struct that bytes begin with. Raises LayoutError for what is none."""
     try:
-        return _Reader(data).struct()
+        return _Reader(bytes(data)).struct()
     except (IndexError, KeyError, struct.error) as error:
         raise LayoutError(f"not a footer of Parquet: {error}") from None
 
 
 class _Reader:
-    def __init__(self, data: memoryview) -> None:
+    def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
 
     def byte(self) -> int:
@@ -35,20 +35,22 @@ class _Reader:
 
     def varint(self) -> int:
         value = shift = 0
-        while True:
-            byte = self.byte()
+        while (byte := self.byte()) >= 0x80:
             value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
             shift += 7
+        return value | byte << shift
 
     def zigzag(self) -> int:
-        value = self.varint()
+        value = self._data[self._at]
+        if value < 0x80:  # as most numbers of a footer are
+            self._at += 1
+        else:
+            value = self.varint()
         return (value >> 1) ^ -(value & 1)
 
     def take(self, size: int) -> bytes:
         self._at += size
-        return bytes(self._data[self._at - size : self._at])
+        return self._data[self._at - size : self._at]
 
     def struct(self) -> Struct:
         found: Struct = {}
@@ -56,17 +58,15 @@ class _Reader:
         while head := self.byte():
             step, kind = head >> 4, head & 15
             number = number + step if step else self.zigzag()
-            found[number] = (kind, kind == TRUE if kind in (TRUE, FALSE) else self.value(kind))
+            found[number] = (kind, _READ[kind](self) if kind > FALSE else kind == TRUE)
         return found
 
     def list(self) -> tuple[int, list[Any]]:
         head = self.byte()
         size = head >> 4 if head >> 4 < 15 else self.varint()
         kind = head & 15
-        return kind, [self.value(kind) for _ in range(size)]
-
-    def value(self, kind: int) -> Any:
-        return _READ[kind](self)
+        read = _READ[kind]
+        return kind, [read(self) for _ in range(size)]
 
 
 _READ: Final[Mapping[int, Callable[[_Reader], Any]]] = {
@@ -93,15 +93,16 @@ def encode_struct(value: Struct) -> bytes:
 
 def _write_struct(out: bytearray, value: Struct) -> None:
     last = 0
-    for number, (kind, held) in sorted(value.items()):
-        told = (TRUE if held else FALSE) if kind in (TRUE, FALSE) else kind
+    for number in sorted(value):
+        kind, held = value[number]
+        told = kind if kind > FALSE else TRUE if held else FALSE
         if 0 < number - last < 16:
             out.append((number - last) << 4 | told)
         else:
             out.append(told)
             _write_zigzag(out, number)
         last = number
-        if kind not in (TRUE, FALSE):
+        if kind > FALSE:
             _WRITE[kind](out, held)
     out.append(0)
 
@@ -126,7 +127,10 @@ def _write_varint(out: bytearray, value: int) -> None:
 
 
 def _write_zigzag(out: bytearray, value: int) -> None:
-    _write_varint(out, zigzag(value))
+    if 0 <= value < 0x40:  # as most numbers of a footer are
+        out.append(value << 1)
+    else:
+        _write_varint(out, zigzag(value))
 
 
 def _write_binary(out: bytearray, value: bytes) -> None:
