@@ -6,7 +6,7 @@ What is looked at is what an append looks at; where a check needs the values, th
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import isfinite
 from typing import Final
@@ -108,8 +108,8 @@ class Adoption:
         check_appendable(self._space.store, parent, taken)
         anchors = self._settle(rows, parent, address)
         parts = self._graft(rows, anchors, taken, kept)
-        made = self._add(batch, payload_directory(parent.timeline, STRIPE), parts)
-        self._look_at(kept)  # while the disk is busy
+        looks = partial(self._look_at, kept)
+        made = self._add(batch, payload_directory(parent.timeline, STRIPE), parts, looks)
         size = sum(part.nbytes for part in parts)
         fragment = Fragment(int(anchors[0]), int(anchors[-1]) + 1, size, made)
         track = VendorTrack(self._space.store, parent, STRIPE, "")
@@ -145,15 +145,19 @@ class Adoption:
         added = graft(data.whole(start, behind), end, [f.name for f in kept], pa.table(columns), order, ticks)
         return [*data.between(0, end), *added]
 
-    def _add(self, batch: Batch, directory: str, parts: Sequence[memoryview]) -> Address:
-        """Add the stripe to a batch; return its address."""
+    def _add(
+        self, batch: Batch, directory: str, parts: Sequence[memoryview], meanwhile: Callable[[], None]
+    ) -> Address:
+        """Add the stripe to a batch, and do something else while the disk is busy; return its address."""
         growing, self._data.growing = self._data.growing, None
         if growing is None:
+            meanwhile()
             return batch.add(directory, *parts)
         there = growing.size
         for part in parts:
             growing.write(part[there:])
             there = max(0, there - len(part))
+        meanwhile()
         return batch.add_growing(directory, growing)
 
     def _read(self, left_out: Sequence[str]) -> pa.Table:

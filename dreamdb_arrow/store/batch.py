@@ -52,7 +52,7 @@ class Batch:
         self._payloads: dict[
             Address, Buffer
         ] = {}  # whose outboards are made in one go: many cost little more than one
-        self._growing: list[tuple[str, Growing]] = []  # in which directories they will be
+        self._growing: list[Growing] = []
         self._lock = Lock()
         self._written: list[tuple[float, list[str]]] = []  # when, by the monotonic clock, and what
 
@@ -81,9 +81,9 @@ class Batch:
 
     def add_growing(self, directory: str, growing: Growing) -> Address:
         """Add an object, `directory/<address>`, that is written as it comes; return its address. `flush` waits for the disk."""
-        address = growing.seal()
+        address = growing.seal(directory)
         with self._lock:
-            self._growing.append((directory, growing))
+            self._growing.append(growing)
         return address
 
     def add_payload(self, directory: str, data: Buffer) -> Address:
@@ -132,8 +132,8 @@ class Batch:
 
     def _finish_growing(self) -> None:
         while self._growing:
-            at, (directory, growing) = monotonic(), self._growing.pop()
-            self._written.append((at, [f"{directory}/{growing.finish(directory)}"]))
+            at, growing = monotonic(), self._growing.pop()
+            self._written.append((at, [growing.finish()]))
 
     def _renew(self, seconds: float) -> None:
         """Make young what was written longer ago."""

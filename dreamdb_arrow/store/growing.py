@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
@@ -17,62 +17,81 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _Queue: TypeAlias = SimpleQueue[memoryview | None]
+_Names: TypeAlias = SimpleQueue[
+    tuple[str, int] | None
+]  # the path of an object and its size; None to leave nothing
 Name = Callable[[str, str, int], None]  # of a temporary file, the path of an object, its size
 
 
 class Growing:
-    """A temporary file that a thread of its own hashes and fills. Who begins one calls `finish` or `abandon`.
+    """A temporary file that threads of its own hash, fill and name. Who begins one seals and finishes it, or abandons it.
 
     All that is given to `write` stays in memory until then, and must not change.
     """
 
     def __init__(self, temporary: str, name: Name, *, sync: bool) -> None:
-        self._temporary, self._name = temporary, name
-        hashed, written = _Queue(), _Queue()
-        self._queues = hashed, written
-        self._hashing = Hashing(iter(hashed.get, None))
+        self._parts, self._names = (_Queue(), _Queue()), _Names()
+        hashed, written = self._parts
+        self._hashing, self._path = Hashing(iter(hashed.get, None)), ""
         write = partial(files.write_new, temporary, _Parts(written), sync=sync, direct=True)
         threads = ThreadPoolExecutor(2, "dreamdb-growing")
-        self._hashed, self._written = threads.submit(deque, self._hashing, 0), threads.submit(write)
+        self._hashed = threads.submit(deque, self._hashing, 0)
+        self._named = threads.submit(_write, write, self._names, name, temporary)
         threads.shutdown(wait=False)
-        self._end = weakref.finalize(
-            self, _put, self._queues, None
-        )  # nor does a thread wait for who forgets it
+        self._forget = weakref.finalize(
+            self, _forget, self._parts, self._names
+        )  # so that no thread waits for ever
         self.size = 0
 
     def write(self, part: Buffer) -> None:
         """Take the next bytes."""
         view = memoryview(part).cast("B")
         self.size += len(view)
-        _put(self._queues, view)
+        _put(self._parts, view)
 
-    def seal(self) -> Address:
-        """Take no more bytes; return the address, which is known before all of them are written."""
-        self._end()
+    def seal(self, directory: str) -> Address:
+        """Take no more bytes, and let what is written be named `directory/<address>`; return the address.
+
+        It is known before all is written: who wants to be sure calls `finish`.
+        """
+        _put(self._parts, None)
         self._hashed.result()
-        return self._hashing.address
-
-    def finish(self, directory: str) -> Address:
-        """Name what was written `directory/<address>`, durable on return; return the address. Raises StoreError."""
-        address = self.seal()
-        with files.writing(directory):
-            self._written.result()
-            try:
-                self._name(self._temporary, f"{directory}/{address}", self.size)
-            finally:
-                files.remove(self._temporary)
+        address = self._hashing.address
+        self._path = f"{directory}/{address}"
+        if self._forget.detach():
+            self._names.put((self._path, self.size))
         return address
 
+    def finish(self) -> str:
+        """Return the path of what was sealed, durable by then. Raises StoreError."""
+        with files.writing(self._path):
+            self._named.result()
+        return self._path
+
     def abandon(self) -> None:
-        """Leave nothing of it, but for what has its name already."""
-        self._end()
-        if self._written.exception() is None:  # which leaves nothing either
-            files.remove(self._temporary)
+        """Leave nothing of it, but for what was sealed."""
+        self._forget()
+        wait([self._named])
 
 
 def _put(queues: Iterable[_Queue], part: memoryview | None) -> None:
     for queue in queues:
         queue.put(part)
+
+
+def _forget(parts: Iterable[_Queue], names: _Names) -> None:
+    _put(parts, None)
+    names.put(None)
+
+
+def _write(write: Callable[[], None], names: _Names, name: Name, temporary: str) -> None:
+    """Write the file, then give it its name, if it gets one."""
+    write()
+    try:
+        if (found := names.get()) is not None:
+            name(temporary, *found)
+    finally:
+        files.remove(temporary)
 
 
 class _Parts:

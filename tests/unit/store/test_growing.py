@@ -33,20 +33,26 @@ def grown(store, parts=PARTS):
     return growing
 
 
+def finished(growing):
+    address = growing.seal("stripe")
+    assert growing.finish() == f"stripe/{address}"
+    return address
+
+
 @pytest.mark.parametrize("parts", [PARTS, [], [b"x"]], ids=["large", "nothing", "small"])
 def test_it_lies_where_its_bytes_say(store, tmp_path, parts):
-    address = grown(store, parts).finish("stripe")
+    address = finished(grown(store, parts))
     assert address == address_of(b"".join(parts))
     assert store.get(f"stripe/{address}") == b"".join(parts)
     assert leftovers(tmp_path) == []
 
 
 def test_the_same_again_is_the_same(store, tmp_path):
-    address = grown(store).finish("stripe")
+    address = finished(grown(store))
     path = tmp_path / "stripe" / str(address)
     before = path.stat().st_mtime_ns
     time.sleep(0.01)
-    assert grown(store).finish("stripe") == address
+    assert finished(grown(store)) == address
     assert path.stat().st_mtime_ns > before  # as young as a new one
     assert leftovers(tmp_path) == []
 
@@ -74,7 +80,7 @@ def test_a_system_that_wants_other_blocks_gets_all_parts_again(store, monkeypatc
         raise OSError(errno.EINVAL, "other multiples")
 
     monkeypatch.setattr(direct, "_write", refusing)
-    address = grown(store).finish("stripe")
+    address = finished(grown(store))
     assert store.get(f"stripe/{address}") == b"".join(PARTS)
 
 
@@ -83,7 +89,26 @@ def test_a_full_disk_is_told_and_leaves_nothing(store, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(direct, "_write", full)
-    with pytest.raises(StoreError, match="cannot write stripe: No space left"):
-        grown(store).finish("stripe")
+    with pytest.raises(StoreError, match="cannot write stripe/.*: No space left"):
+        finished(grown(store))
     grown(store).abandon()
+    assert leftovers(tmp_path) == []
+
+
+def test_what_is_sealed_stays_when_it_is_abandoned_later(store, tmp_path):
+    growing = grown(store)
+    address = growing.seal("stripe")
+    growing.abandon()
+    assert store.get(f"stripe/{address}") == b"".join(PARTS)
+    assert leftovers(tmp_path) == []
+
+
+def test_what_is_forgotten_leaves_nothing(store, tmp_path):
+    growing = grown(store)
+    del growing
+    gc.collect()
+    for _ in range(500):
+        if leftovers(tmp_path) == []:
+            break
+        time.sleep(0.01)
     assert leftovers(tmp_path) == []
