@@ -41,8 +41,15 @@ class DurableTree:
     def write_all(self, items: Sequence[NewObject]) -> None:
         """Write files that are not there yet; durable on return. Raises StoreError, CorruptDataError."""
         largest_last = sorted(items, key=lambda item: item.size)  # the last needs no other thread
+        self._make_directories({f"{self.root}/{item.path}".rpartition("/")[0] for item in items})
         self._threads.run_all(self._write, largest_last)
         self.settle(f"{self.root}/{item.path}" for item in items)  # 0005-R2
+
+    def _make_directories(self, wanted: set[str]) -> None:
+        """Make what new files may need: by itself each would find out that it has no directory, all at the same time."""
+        for directory in wanted - self._settled:
+            with files.writing(directory):
+                os.makedirs(directory, exist_ok=True)  # noqa: PTH103 - asked of every commit
 
     def begin(self) -> Growing:
         """Begin an object that is named when it is whole. Raises StoreError."""
