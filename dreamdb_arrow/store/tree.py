@@ -46,10 +46,21 @@ class DurableTree:
         self.settle(f"{self.root}/{item.path}" for item in items)  # 0005-R2
 
     def _make_directories(self, wanted: set[str]) -> None:
-        """Make what new files may need: by itself each would find out that it has no directory, all at the same time."""
+        """Make what new files need: by itself each would find out that it has no directory, all at the same time."""
         for directory in wanted - self._settled:
-            with files.writing(directory):
-                os.makedirs(directory, exist_ok=True)  # noqa: PTH103 - asked of every commit
+            with suppress(OSError):  # it is there; or else, who writes into it is told
+                self._make_directory(directory)
+
+    def _make_directory(self, directory: str) -> None:
+        try:
+            os.mkdir(directory)  # noqa: PTH102 - asked of every commit
+        except FileNotFoundError:
+            above = directory.rpartition("/")[0]
+            if above == self.root:  # a Space that was removed stays removed
+                raise
+            self._make_directory(above)
+            os.mkdir(directory)  # noqa: PTH102 - as above
+        self._settled = frozenset()
 
     def begin(self) -> Growing:
         """Begin an object that is named when it is whole. Raises StoreError."""
