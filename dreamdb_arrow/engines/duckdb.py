@@ -77,7 +77,7 @@ def prepare(backend: Backend, options: Mapping[str, Any]) -> tuple[Space, Path |
     """Return a Space, where its macros are kept, and what else a session on it is made of: all that needs no database."""
     space = Space(backend, **options)
     outlines, kept, planner = outline_refs(space), ready_macros(space), Planner(space, PREFIX)
-    planner.look_ahead(outlines.versions)
+    planner.look_ahead(outlines)
     return space, kept, {"outlines": outlines, "planner": planner}
 
 

@@ -67,9 +67,10 @@ def copy_macros(execute: Execute, file: Path) -> None:
     """Make the macros of a file in a database in memory. Raises what DuckDB raises, and leaves no trace then."""
     attach = f"ATTACH {literal(str(file))} AS {_PLACE} (READ_ONLY)"
     try:
-        execute(f"{attach}; COPY FROM DATABASE {_PLACE} TO memory (SCHEMA)")
-    finally:
+        execute(f"{attach}; COPY FROM DATABASE {_PLACE} TO memory (SCHEMA); DETACH DATABASE {_PLACE}")
+    except BaseException:
         execute(f"DETACH DATABASE IF EXISTS {_PLACE}")
+        raise
 
 
 def keep_macros(execute: Execute, file: Path) -> None:

@@ -226,12 +226,14 @@ class Planner:
 
     def _read_sql(self, version: Address, between: tuple[int, int], name: str | None) -> str:
         plan = self._planned(version, *self.scope.cut(*between))  # 0023-R10: all rows are read by such plans
-        text = plan.texts.get(name)
-        if text is None:
-            rows = self._space.rows(version)
-            made = scan_sql(rows, plan.source, self.prefix, self.dims)
-            text = made if name is None else track_sql(rows, plan.source, self.prefix, name, self.dims)
-            plan.texts[name] = text
+        return plan.texts.get(name) or self._write(plan, version, name, self.dims)
+
+    def _write(self, plan: Plan, version: Address, name: str | None, dims: Collection[int]) -> str:
+        rows = self._space.rows(version)
+        made = scan_sql(rows, plan.source, self.prefix, dims)
+        plan.texts[name] = text = (
+            made if name is None else track_sql(rows, plan.source, self.prefix, name, dims)
+        )
         return text
 
     def _window_sql(self, version: Address, name: str | None) -> str:
@@ -274,13 +276,17 @@ class Planner:
         self._plans.put(key, made)
         return made
 
-    def look_ahead(self, versions: Collection[Address]) -> None:
-        """Make the plan that a process before this one noted, if it is of one of these versions."""
+    def look_ahead(self, outlines: Outlines) -> None:
+        """Make the plan that a process before this one noted, if it is of a version that is some Ref's now.
+
+        All dimensions are going to have functions by the time that anybody asks.
+        """
         with suppress(DreamDBError, OSError):  # who asks for it will be told
             noted = self._space.cache.read_note(self._note_key()) or b""
-            for version in versions:
+            for version in outlines.versions:
                 if found := _KEY.fullmatch(noted.removeprefix(str(version).encode())):
-                    self._ready(version, int(found[1]), int(found[2]))
+                    plan = self._ready(version, int(found[1]), int(found[2]))
+                    self._write(plan, version, None, outlines.dims)
 
     def _note(self, source: Source) -> None:
         """Note what was asked for first, if it is quick to plan: its files are few, and here."""
