@@ -89,7 +89,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(store, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(direct, "_write", full)
-    with pytest.raises(StoreError, match="cannot write stripe/.*: No space left"):
+    with pytest.raises(StoreError, match=r"cannot write stripe/.*: No space left"):
         finished(grown(store))
     grown(store).abandon()
     assert leftovers(tmp_path) == []
