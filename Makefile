@@ -26,7 +26,7 @@ help:  ## print this list
 venv: $(STAMP)  ## make .venv and install the package into it, editable, with all extras
 
 demo: $(STAMP)  ## fetch real data, build a Space, show a tour of SQL
-	@$(RUN) -c 'import sys; from dreamdb_arrow.cli import main; sys.exit(main())' demo $(DEMO_ARGS)
+	@$(RUN) -c 'from dreamdb_arrow.cli import program; program()' demo $(DEMO_ARGS)
 
 test: $(STAMP)  ## run all tests but the long soaks
 	@$(RUN) -m pytest -n 2 -m "not slow" $(TEST_ARGS)

@@ -49,9 +49,10 @@ class Corpus:
         )
 
 
-def corpora(rows: int, queries: int) -> list[Corpus]:
-    """Return those there are, of at most so many rows."""
-    found = [_corpus("mixture", mixture(rows + queries), rows, queries)]
+def corpora(rows: int, queries: int, *, made: int | None = None, dim: int = 64) -> list[Corpus]:
+    """Return those there are: GloVe's of at most `rows` rows, the mixture of `made`, or as many, of `dim` numbers."""
+    made = rows if made is None else made
+    found = [_corpus("mixture", mixture(made + queries, dim), made, queries)]
     spec = find_spec(GLOVE)
     if spec is not None and spec.origin is not None:
         file = Path(spec.origin).parent / "data" / "glove_6B_50d_emb.npy"

@@ -27,7 +27,7 @@ SHOWN = {"text", ""}  # drawings and output
 LOOKS_LIKE_CODE = re.compile(r"^(import |from \w+ import |\$ |SELECT |FROM )", re.MULTILINE)
 NOT_RUN = {"docs/architecture.md"}  # its signatures
 BUCKET = "http://127.0.0.1:8333/test"  # where pages have a server; the tests have one elsewhere
-CLI = "import sys; sys.argv[0] = 'dreamdb'; from dreamdb_arrow.cli import main; sys.exit(main())"
+CLI = "import sys; sys.argv[0] = 'dreamdb'; from dreamdb_arrow.cli import program; program()"
 
 
 @dataclass(frozen=True, slots=True)

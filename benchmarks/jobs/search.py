@@ -1,5 +1,6 @@
 """Search: the ten nearest at a recall of 0.95, one query and a thousand, with conditions, through Python and SQL; beside FAISS
-and Lance. Each gets the least effort that reaches it on the first 200 queries."""
+and Lance. Each gets the least effort that reaches it on the first 200 queries. Single queries are asked one after the other, 200
+in a row, in three rounds that take turns; the median of the best round counts."""
 
 from __future__ import annotations
 
@@ -23,12 +24,17 @@ RECALL: Final = 0.95
 EFFORTS: Final = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 128, 192, 256, 384, 512)  # cells
 RECALLS: Final = (0.9, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)  # that our searches are told to reach
 TUNED_ON: Final = 200
+IN_A_ROW: Final = 200
+ROUNDS: Final = 3
+MIXTURE_DIM: Final = 128
+MANY_ROWS: Final = 500_000  # above which fewer cells do
 Answer = Callable[[np.ndarray], np.ndarray]  # queries (q, d) -> rows (q, K)
 
 
 def run(setup: Setup) -> Iterator[Figure]:
     """Yield seconds of building, milliseconds and queries a second, corpus by corpus."""
-    for corpus in corpora(setup.sizes.search_rows, setup.sizes.search_queries):
+    sizes = setup.sizes
+    for corpus in corpora(sizes.search_rows, sizes.search_queries, made=sizes.mixture_rows, dim=MIXTURE_DIM):
         yield from _Run(setup, corpus).figures()
 
 
@@ -37,7 +43,9 @@ class _Run:
 
     def __init__(self, setup: Setup, corpus: Corpus) -> None:
         self.setup, self.corpus = setup, corpus
-        self.cells = max(2, int(4 * len(corpus.vectors) ** 0.5))
+        self.cells = max(
+            2, int((4 if len(corpus.vectors) <= MANY_ROWS else 1.5) * len(corpus.vectors) ** 0.5)
+        )
         self.work = fresh(setup.work / JOB / corpus.name)
         self.work.mkdir()
         self.true = exact(corpus)
@@ -195,8 +203,14 @@ class _Run:
         con.close()
 
     def _singles(self, name: str, calls: dict[str, Callable[[], object]]) -> Iterator[Figure]:
-        for who, taken in alternate(calls, TUNED_ON if self.setup.sizes.rounds > 1 else 3).items():
-            yield Figure(JOB, name, who, median(taken), "ms")
+        in_a_row = IN_A_ROW if self.setup.sizes.rounds > 1 else 3
+        best = dict.fromkeys(calls, float("inf"))
+        for _ in range(ROUNDS):
+            for who, call in calls.items():
+                call()
+                best[who] = min(best[who], median([milliseconds(call) for _ in range(in_a_row)]))
+        for who, taken in best.items():
+            yield Figure(JOB, name, who, taken, "ms")
 
 
 def _one(answer: Callable[[np.ndarray], object], queries: np.ndarray) -> Callable[[], object]:

@@ -1,7 +1,5 @@
 """`python -m dreamdb_arrow.cli`: the same as `dreamdb`, where the script is not on the path."""
 
-import sys
+from dreamdb_arrow.cli.dispatch import program
 
-from dreamdb_arrow.cli.dispatch import main
-
-sys.exit(main())
+program()

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from dreamdb_arrow.cli.failures import FAILED, INTERRUPTED, OK, USAGE, UsageError, failure_line, is_interrupt
 from dreamdb_arrow.cli.parsers import parse
+
+
+def program() -> NoReturn:
+    """Run the command line of this process, and end the process.
+
+    Python is not taken down: that takes longer than most verbs, and a thread of Arrow that is still putting away what it has
+    read would meet an interpreter that is gone, and abort.
+    """
+    code = main()
+    atexit._run_exitfuncs()  # noqa: SLF001 - scratch folders, metrics on their way; Python has no public name for it
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

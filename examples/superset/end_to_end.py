@@ -55,7 +55,7 @@ def make_space(space):
 
 def serve():
     place = f"grpc://127.0.0.1:{FLIGHT_SQL}"
-    code = "import sys; sys.argv[0] = 'dreamdb'; from dreamdb_arrow.cli import main; sys.exit(main())"
+    code = "import sys; sys.argv[0] = 'dreamdb'; from dreamdb_arrow.cli import program; program()"
     served = [sys.executable, "-c", code, "serve", str(FOLDER / "space")]
     return [*served, "--flight-sql", place, "--pg", f"127.0.0.1:{POSTGRES}"]
 

@@ -450,7 +450,7 @@ def test_who_babbles_is_left(server, con, data):
 
 # ---------------------------------------------------------------- the command
 
-CLI = "import sys; sys.argv[0] = 'dreamdb'; from dreamdb_arrow.cli import main; sys.exit(main())"
+CLI = "import sys; sys.argv[0] = 'dreamdb'; from dreamdb_arrow.cli import program; program()"
 
 
 def test_the_command_serves_until_it_is_told(folder):

@@ -699,3 +699,23 @@ def test_failures_of_unknown_kind_say_so_in_one_line():
 def test_the_page_is_current():
     page = runpy.run_path(str(ROOT / "docs/generate_cli.py"))["page"]()
     assert (ROOT / "docs/cli.md").read_text("utf-8") == page, "run: python docs/generate_cli.py --write"
+
+
+def test_a_program_ends_with_its_exit_functions_and_not_with_its_threads(original, tmp_path):
+    """Threads of engines may be putting things away still; nobody waits for them, and they find nothing gone."""
+    code = f"""
+import atexit, sys, threading
+from pathlib import Path
+from dreamdb_arrow.cli import program
+sys.argv = ["dreamdb", "log", {str(original)!r}, "nobody"]
+atexit.register(Path({str(tmp_path)!r}, "told").touch)
+threading.Thread(target=threading.Event().wait).start()
+program()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "nobody" in done.stderr
+    assert (tmp_path / "told").exists()
