@@ -47,10 +47,15 @@ class Address(bytes):
         return super().__new__(cls, value)
 
     def __str__(self) -> str:
-        return base64.b32encode(self)[:ADDRESS_CHARACTERS].decode("ascii").lower()
+        return _text_of(self)
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"
+
+
+@lru_cache(maxsize=4096)
+def _text_of(address: bytes) -> str:
+    return base64.b32encode(address)[:ADDRESS_CHARACTERS].decode("ascii").lower()
 
 
 def address_of(*parts: Buffer) -> Address:

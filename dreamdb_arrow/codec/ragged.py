@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
+_FEW_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,12 @@ def move_strings(
 
 def join(columns: Sequence[Ragged]) -> Ragged:
     """Return n strings, each made of one string of every column, from left to right."""
-    if (rows := _join_alike(columns)) is not None:
-        return rows
+    if all(column.width is not None for column in columns):
+        return Ragged.of_rows(np.concatenate([_matrix(column) for column in columns], axis=1))
     lengths = np.sum([column.lengths for column in columns], axis=0)
+    widest = [int(column.lengths.max(initial=0)) for column in columns]
+    if len(lengths) * sum(widest) <= _FEW_BYTES:
+        return Ragged(_joined_few(columns, widest), lengths)
     data = np.empty(int(lengths.sum()), np.uint8)
     places = lengths.cumsum() - lengths
     for column in columns:
@@ -109,14 +113,23 @@ def join(columns: Sequence[Ragged]) -> Ragged:
     return Ragged(data, lengths)
 
 
-def _join_alike(columns: Sequence[Ragged]) -> Ragged | None:
-    """Join columns each of which has strings of one length, as the columns of one matrix; None if one has not."""
-    matrices = []
-    for column in columns:
-        if (width := column.width) is None:
-            return None
-        matrices.append(column.data.reshape(len(column), width))
-    return Ragged.of_rows(np.concatenate(matrices, axis=1))
+def _matrix(column: Ragged) -> Bytes:
+    return column.data.reshape(len(column), -1)
+
+
+def _joined_few(columns: Sequence[Ragged], widest: Sequence[int]) -> Bytes:
+    """Join by way of a matrix that has room for the longest strings: fewer steps, for a page of entries."""
+    shape = len(columns[0]), sum(widest)
+    room, held, at = np.empty(shape, np.uint8), np.ones(shape, np.bool_), 0
+    for column, width in zip(columns, widest, strict=True):
+        part = room[:, at : at + width]
+        if column.width is not None:
+            part[:] = _matrix(column)
+        else:
+            inside = np.arange(width) < column.lengths[:, None]
+            part[inside], held[:, at : at + width] = column.data, inside
+        at += width
+    return room[held]
 
 
 def cut_strings(data: bytes, starts: Ints, lengths: Ints) -> list[bytes]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -49,7 +50,7 @@ _T_MIN: Final = b"\x65t_min"
 _ENTRIES: Final = b"\x67entries"
 _TIME_MAX: Final = (1 << 64) - 1
 _WINDOW: Final = LEAF_BYTES // 40  # no leaf holds more entries, each has an address
-_ROW_BYTES_MAX: Final = 63  # of an entry of media with four items: three numbers and an address
+_ROW_BYTES_MAX: Final = 63  # of four items: three numbers and an address
 _REMEMBERED: Final = 64
 # What pages decode to, by their bytes. Threads may share it: each step is one of the interpreter's.
 _remembered: Final[OrderedDict[tuple[bytes, str, str], IndexLeaf | IndexNode]] = OrderedDict()
@@ -118,6 +119,7 @@ def _child_value(child: IndexChild) -> list[Any]:
     return [child.t_min, child.t_max, child.address, child.items, *(child.keys or ())]
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def index_page_overhead(modality: str) -> int:
     """Return how many bytes a page has, at most, beside its entries or children."""
     times = {"t_max": _TIME_MAX, "t_min": _TIME_MAX}
@@ -136,7 +138,8 @@ def index_child_sizes(children: Sequence[IndexChild]) -> Ints:
 
 def split_into_leaves(modality: str, entries: IndexEntries) -> list[tuple[int, int]]:
     """Return the first entry of each leaf and the one after its last: leaves are filled from the left."""
-    if _surely_fit(modality, entries):
+    alike = entries.shape is MEDIA and bool(entries.members.max() == MEDIA.required)
+    if alike and rows_surely_fit(modality, len(entries)):
         return [(0, len(entries))]
     fixed = len(_LEAF_HEAD + _T_MIN + _ENTRIES + _leaf_tail(modality))
     firsts, rows = entries.firsts, _sizes_without_first(entries)
@@ -151,10 +154,9 @@ def split_into_leaves(modality: str, entries: IndexEntries) -> list[tuple[int, i
     return bounds
 
 
-def _surely_fit(modality: str, entries: IndexEntries) -> bool:
-    """Whether one leaf has room for entries, whatever their times and sizes are."""
-    longest = _ROW_BYTES_MAX * len(entries) + index_page_overhead(modality)
-    return entries.shape is MEDIA and longest <= LEAF_BYTES and entries.members.max() == MEDIA.required
+def rows_surely_fit(modality: str, count: int) -> bool:
+    """Whether one page has room for so many rows of an address and three numbers, whatever the numbers are."""
+    return _ROW_BYTES_MAX * count + index_page_overhead(modality) <= LEAF_BYTES
 
 
 def _sizes_without_first(entries: IndexEntries) -> Ints:

@@ -23,6 +23,7 @@ from dreamdb_arrow.objects.index_page import (
     index_node,
     index_page_overhead,
     remember_index_page,
+    rows_surely_fit,
     split_into_leaves,
 )
 from dreamdb_arrow.store.batch import Batch
@@ -64,8 +65,8 @@ class IndexWriter:
         if isinstance(held, IndexEntries):
             few = len(held) < LEAF_BYTES // _SMALL // 40  # each has an address
             return few and _SMALL * int(index_entry_sizes(held).sum()) < LEAF_BYTES
-        sizes = index_child_sizes(held)
-        return _SMALL * len(held) < CHILDREN_MAX and _SMALL * int(sizes.sum()) < LEAF_BYTES
+        few = _SMALL * len(held) < CHILDREN_MAX
+        return few and _SMALL * int(index_child_sizes(held).sum()) < LEAF_BYTES
 
     def _leaf_cuts(self, entries: IndexEntries, *, grows: bool) -> Cuts:
         if grows:
@@ -74,6 +75,9 @@ class IndexWriter:
 
     def _node_cuts(self, children: Sequence[IndexChild], *, grows: bool) -> Cuts:
         """Cut evenly into the fewest pages that are small enough, as the reference does, or fill from the left."""
+        alike = all(child.keys is None for child in children)
+        if alike and len(children) <= CHILDREN_MAX and rows_surely_fit(self._modality, len(children)):
+            return [(0, len(children))]
         sizes, halves = index_child_sizes(children), max(1, len(children) // 2)
         if grows:
             cuts = cut_from_left(sizes, self._room)
