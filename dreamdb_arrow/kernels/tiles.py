@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[Any]
+Ints = NDArray[np.int64]
 
 TILE: Final = 16  # queries of one product,
+LEAST: Final = 4  # or so many, or half as many, where no more are there,
 _MATRIX: Final = 1 << 18  # which has so many multiplications at most
 _VECTOR: Final = 9 << 10  # multiplications of a matrix by a vector
+_FEW: Final = 1 << 17  # of a product of rows that nobody has copied, above which OpenBLAS copies them itself
 
 
 def rows_at_once(width: int) -> int:
@@ -23,13 +26,20 @@ def rows_at_once(width: int) -> int:
     return max(1, _MATRIX // (TILE * max(1, width)))
 
 
+def filled_up(counts: Ints) -> Ints:
+    """Return how many queries fill the tiles of so many, int64 (n,)."""
+    return np.where(
+        counts <= LEAST, LEAST, np.where(counts <= TILE // 2, TILE // 2, -(-counts // TILE) * TILE)
+    )
+
+
 def products_by_tile(rows: Floats, queries: Floats) -> Floats:
-    """Return the products of rows (g, r, w) and queries (g, m, w), m a multiple of TILE: (g, m, r).
+    """Return the products of rows (g, r, w) and queries (g, m, w), m as `filled_up` has it: (g, m, r).
 
     A product is as small as it has to be when r is at most `rows_at_once(w)`.
     """
     groups, count, width = queries.shape
-    tiles = queries.reshape(groups, count // TILE, TILE, width)
+    tiles = queries.reshape(groups, -1, min(TILE, count), width)
     products: Floats = np.matmul(tiles, rows.swapaxes(1, 2)[:, None])
     return products.reshape(groups, count, rows.shape[1])
 
@@ -45,6 +55,19 @@ def all_products(queries: Floats, rows: Floats) -> Floats:
     for at in range(0, len(rows), step):
         found[:, at : at + step] = products_by_tile(rows[None, at : at + step], padded[None])[0]
     return found[: len(queries)]
+
+
+def products_of_few(rows: Floats, queries: Floats) -> Floats:
+    """Return the products of rows (n, w) and queries (m, w), (m, n): few queries beside the rows, which are read where they lie."""
+    count, width = queries.shape
+    asked = queries if count > 1 else queries.repeat(2, axis=0)  # a vector's products would be cut finer
+    found = np.empty((len(asked), len(rows)), np.result_type(queries, rows))
+    step = max(1, _FEW // (min(len(asked), TILE) * width))
+    for first in range(0, len(asked), TILE):
+        some = slice(min(first, len(asked) - 2), first + TILE)
+        for at in range(0, len(rows), step):
+            np.matmul(asked[some], rows[at : at + step].T, out=found[some, at : at + step])
+    return found[:count]
 
 
 def products_of_one(rows: Floats, query: Floats) -> Floats:

@@ -1,9 +1,10 @@
 """Batches: the best rows of the cells that many queries want, whatever gives the scores. Spec 0004.
 
-A query meets a cell in a product of a few numbers, far less work than a call of NumPy. So many cells are compared at once:
-those that as many queries want and that have about as many rows, filled up to the same shape. Cells are read in rounds, best
-ones first: what a query has found in one round is a bound for the next, below which scores are dropped at once. Threads share
-the groups of a round; each call is long enough for NumPy's lock not to matter.
+A query meets a small cell in a product of a few numbers, far less work than a call of NumPy. So many of them are compared at
+once: those that as many queries want and that have about as many rows, filled up to the same shape. That takes a copy of their
+rows, so a large cell that few queries want is compared by itself, where it lies. Cells are read in rounds, best ones first: what
+a query has found in one round is a bound for the next, below which scores are dropped at once. Threads share the groups of a
+round; each call is long enough for NumPy's lock not to matter.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamdb_arrow.codec.ragged import spread as ranks
 from dreamdb_arrow.kernels.blocks import stacked
-from dreamdb_arrow.kernels.tiles import TILE, rows_at_once
-from dreamdb_arrow.kernels.topk import choose_smallest
+from dreamdb_arrow.kernels.tiles import filled_up, rows_at_once
+from dreamdb_arrow.spatial.hits import LEAST, Hits
 from dreamdb_arrow.spatial.threads import THREADS, spread
 
 F32 = NDArray[np.float32]
@@ -27,12 +27,11 @@ I64 = NDArray[np.int64]
 
 _GROUP: Final = 1 << 18  # scores of a group, and
 _NUMBERS: Final = 1 << 19  # numbers of its rows, or queries
-_PIECE: Final = 512  # rows of a cell that are compared at a time
+_PIECE: Final = 512  # rows of a cell that are compared at a time, with others
+_ALONE: Final = 1 << 16  # numbers of a cell that is compared by itself
+_SHARED: Final = 4  # queries that want a cell: with more, a copy of its rows is cheap beside their products
 _QUERIES: Final = 1 << 10  # of a batch at a time: what they keep is bounded
 _WIDER: Final = 6  # times as many cells in the second round
-_STEPS: Final = 256  # levels of the scores that bounds are taken from
-_LITTLE: Final = np.float32(0.01)  # of a level: what rounding may do
-_LEAST: Final = np.finfo(np.float32).min  # a bound that every score reaches but minus infinity
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +40,13 @@ class Part:
 
     score   rows int64 (g, r) and queries float32 (g, m, w) -> float32 (g, m, r); minus infinity for a row that does not count.
             Rows past the end may be asked for; what they score does not matter.
+    run     where rows begin and end, and queries float32 (m, w) -> float32 (m, end - begin), likewise; None where rows have to
+            be copied, or decoded, anyway
     """
 
     score: Callable[[I64, F32], F32]
     rows: int
+    run: Callable[[int, int, F32], F32] | None = None
 
 
 def best_rows(
@@ -83,25 +85,30 @@ def _best_of_some(
     parts: Sequence[Part], begins: I64, ends: I64, wanted: I64, queries: F32, k: int, threads: int
 ) -> tuple[I64, F32]:
     bounds = np.append(
-        np.full(len(queries), _LEAST, np.float32), np.float32(np.inf)
+        np.full(len(queries), LEAST, np.float32), np.float32(np.inf)
     )  # the last one is nobody's
     queries = np.concatenate([queries, np.zeros_like(queries, shape=(1, queries.shape[1]))])
     bases = np.cumsum([0, *(part.rows for part in parts)]).tolist()
-    hits = _Hits.of([])
+    hits = Hits.of([])
     for first, stop in _rounds(wanted, ends - begins, k):
         asked = _Asked.of(wanted[:, first:stop])
         groups = [
             (part, base, group)
             for nth, (part, base) in enumerate(zip(parts, bases, strict=False))
-            for group in _groups(asked, begins[nth], ends[nth], queries.shape[1])
+            for group in _groups(asked, begins[nth], ends[nth], queries.shape[1], alone=part.run is not None)
         ]
 
-        def work(share: Sequence[tuple[Part, int, _Group]]) -> list[_Hits]:
-            return [_compared(part, base, group, queries, bounds) for part, base, group in share]
+        def work(share: Sequence[tuple[Part, int, _Group | _Run]]) -> list[Hits]:
+            return [
+                _compared_run(part, base, group, queries, bounds, k)
+                if isinstance(group, _Run)
+                else _compared(part, base, group, queries, bounds)
+                for part, base, group in share
+            ]
 
         shares = [groups[nth::threads] for nth in range(min(threads, len(groups)))]
         found = [hit for some in spread(work, shares) for hit in some]
-        hits = _Hits.of([hits, *found]).settled(bounds, k)
+        hits = Hits.of([hits, *found]).settled(bounds, k)
     return hits.best(len(queries) - 1, k)
 
 
@@ -152,27 +159,51 @@ class _Group:
     queries: I64
 
 
-def _groups(asked: _Asked, begins: I64, ends: I64, width: int) -> Iterator[_Group]:
-    """Yield the cells that are asked for, cut into pieces, in groups of alike shape."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """Rows of one cell, from `begin` to `end`, and the numbers of the queries that want it, int64 (m,)."""
+
+    begin: int
+    end: int
+    queries: I64
+
+
+def _groups(asked: _Asked, begins: I64, ends: I64, width: int, *, alone: bool) -> Iterator[_Group | _Run]:
+    """Yield the cells that are asked for: large ones `alone`, if so, others cut into pieces, in groups of alike shape."""
     begin, size = begins[asked.cells], (ends - begins)[asked.cells]
+    few = np.diff(asked.starts) <= _SHARED
+    large = alone & few & (size * width >= _ALONE)
+    yield from _runs(asked, begin, np.where(large, size, 0), width)
+    size = np.where(large, 0, size)
     limit = min(_PIECE, rows_at_once(width))
     pieces = -(-size // limit)
     nth = np.repeat(np.arange(len(size)), pieces)
     share = -(-size // np.maximum(1, pieces))[nth]  # pieces of a cell are equally long
     offset = share * (np.arange(len(nth)) - np.repeat(np.cumsum(pieces) - pieces, pieces))
     length = np.minimum(share, size[nth] - offset)
-    tiles = -(-np.diff(asked.starts) // TILE)[nth]
-    order = np.lexsort((length, tiles))
-    for cut in _cuts(tiles[order].tolist(), length[order].tolist(), width):
-        yield _group(asked, nth[order[cut]], (begin[nth] + offset)[order[cut]], length[order[cut]])
+    tall = filled_up(np.diff(asked.starts))[nth]
+    order = np.lexsort((length, tall))
+    for cut in _cuts(tall[order].tolist(), length[order].tolist(), width):
+        most = int(tall[order[cut.start]])
+        yield _group(asked, nth[order[cut]], (begin[nth] + offset)[order[cut]], length[order[cut]], most)
 
 
-def _cuts(tiles: list[int], lengths: list[int], width: int) -> Iterator[slice]:
-    """Yield runs of pieces that have the same number of tiles and fit into a group; lengths ascend within a number."""
+def _runs(asked: _Asked, begin: I64, size: I64, width: int) -> Iterator[_Run]:
+    """Yield the cells that have a size, in pieces that take a bounded array."""
+    most = max(1, _NUMBERS // width)
+    for nth in np.flatnonzero(size).tolist():
+        queries = asked.queries[asked.starts[nth] : asked.starts[nth + 1]]
+        first, end = int(begin[nth]), int(begin[nth] + size[nth])
+        for at in range(first, end, most):
+            yield _Run(at, min(end, at + most), queries)
+
+
+def _cuts(tall: list[int], lengths: list[int], width: int) -> Iterator[slice]:
+    """Yield runs of pieces that as many queries want, filled up, and that fit into a group; lengths ascend within a number."""
     start = 0
-    for at in range(1, len(tiles) + 1):
-        if at < len(tiles) and tiles[at] == tiles[start]:
-            count, queries = at + 1 - start, TILE * tiles[at]
+    for at in range(1, len(tall) + 1):
+        if at < len(tall) and tall[at] == tall[start]:
+            count, queries = at + 1 - start, tall[at]
             numbers = width * max(queries, lengths[at])
             if count * queries * lengths[at] <= _GROUP and count * numbers <= _NUMBERS:
                 continue
@@ -180,16 +211,15 @@ def _cuts(tiles: list[int], lengths: list[int], width: int) -> Iterator[slice]:
         start = at
 
 
-def _group(asked: _Asked, nth: I64, begin: I64, length: I64) -> _Group:
+def _group(asked: _Asked, nth: I64, begin: I64, length: I64, most: int) -> _Group:
     first, stop = asked.starts[nth], asked.starts[nth + 1]
-    most = TILE * -(-int((stop - first).max()) // TILE)
     at = first[:, None] + np.arange(most)
     inside = at < stop[:, None]
     queries = np.where(inside, asked.queries[np.minimum(at, len(asked.queries) - 1)], -1)
     return _Group(begin[:, None] + np.arange(int(length.max())), length, queries)
 
 
-def _compared(part: Part, base: int, group: _Group, queries: F32, bounds: F32) -> _Hits:
+def _compared(part: Part, base: int, group: _Group, queries: F32, bounds: F32) -> Hits:
     """Return what of a group reaches the bounds of its queries."""
     scores = part.score(group.rows, queries[group.queries])
     at = np.flatnonzero(scores >= bounds[group.queries][:, :, None])
@@ -197,61 +227,22 @@ def _compared(part: Part, base: int, group: _Group, queries: F32, bounds: F32) -
     nth = piece // scores.shape[1]
     inside = row < group.sizes[nth]
     at, piece, row, nth = at[inside], piece[inside], row[inside], nth[inside]
-    return _Hits(
+    return Hits(
         group.queries.reshape(-1)[piece].astype(np.uint16),
         group.rows[nth, row] + base,
         scores.reshape(-1)[at],
     )
 
 
-# --- hits ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Hits:
-    """Rows that may be among the best: queries uint16 (n,), rows int64 (n,), scores float32 (n,)."""
-
-    queries: NDArray[np.uint16]
-    rows: I64
-    scores: F32
-
-    @classmethod
-    def of(cls, parts: Sequence[_Hits]) -> _Hits:
-        """Join some."""
-        none = np.empty(0, np.uint16), np.empty(0, np.int64), np.empty(0, np.float32)
-        columns = zip(none, *((p.queries, p.rows, p.scores) for p in parts), strict=True)
-        return cls(*(np.concatenate(column) for column in columns))
-
-    def table(self, count: int) -> tuple[I64, F32]:
-        """Return rows and scores of `count` queries side by side, filled up with -1 and minus infinity."""
-        order = np.argsort(self.queries, kind="stable")
-        queries = self.queries[order]
-        counts = np.bincount(queries, minlength=count)
-        place = ranks(counts)
-        shape = count, int(counts.max(initial=0))
-        rows, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
-        rows[queries, place], scores[queries, place] = self.rows[order], self.scores[order]
-        return rows, scores
-
-    def settled(self, bounds: F32, k: int) -> _Hits:
-        """Raise the bounds, float32 (q + 1,), to about the k-th best score of each query, and keep what reaches them."""
-        if not len(self.scores):
-            return self
-        low, high = self.scores.min(), self.scores.max()
-        step = max((high - low) / _STEPS, np.finfo(np.float32).tiny)
-        level = np.minimum((self.scores - low) / step, _STEPS - 1).astype(np.uint32)
-        counts = np.bincount(self.queries * np.uint32(_STEPS) + level, minlength=(len(bounds) - 1) * _STEPS)
-        above = np.cumsum(counts.reshape(-1, _STEPS)[:, ::-1], axis=1)[:, ::-1]  # rows at a level or higher
-        highest = np.count_nonzero(above >= k, axis=1) - 1
-        reached = low + step * (np.float32(highest) - _LITTLE)
-        np.maximum(bounds[:-1], np.where(highest >= 0, reached, _LEAST), out=bounds[:-1])
-        kept = self.scores >= bounds[self.queries]
-        return _Hits(self.queries[kept], self.rows[kept], self.scores[kept])
-
-    def best(self, count: int, k: int) -> tuple[I64, F32]:
-        """Return the k best rows of each of `count` queries, in any order, and their scores."""
-        rows, scores = self.table(count)
-        if not rows.shape[1]:
-            return rows, scores
-        best = choose_smallest(-scores, k, rows)
-        return np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
+def _compared_run(part: Part, base: int, run: _Run, queries: F32, bounds: F32, k: int) -> Hits:
+    """Return what of a run reaches the bounds of its queries, which it raises: k of its rows are enough."""
+    assert part.run is not None
+    scores = part.run(run.begin, run.end, queries[run.queries])
+    rows = scores.shape[1]
+    floor = bounds[run.queries]
+    if rows > k:
+        floor = np.maximum(floor, np.partition(scores, rows - k, axis=1)[:, rows - k])
+        bounds[run.queries] = floor  # of what another thread has found meanwhile nothing is needed
+    at = np.flatnonzero(scores >= floor[:, None])
+    nth, row = np.divmod(at, rows)
+    return Hits(run.queries[nth].astype(np.uint16), row + (run.begin + base), scores.reshape(-1)[at])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dreamdb_arrow.kernels.blocks import row_blocks, side_by_side
 from dreamdb_arrow.kernels.distance import METRICS, inverse_norms, row_norms, unit_rows
-from dreamdb_arrow.kernels.tiles import products_by_tile
+from dreamdb_arrow.kernels.tiles import products_by_tile, products_of_few
 from dreamdb_arrow.spatial.batch import Part, best_rows
 from dreamdb_arrow.spatial.search import SPARE
 
@@ -153,7 +153,7 @@ def scan_cells(
         unit = unit_rows(queries) if metric == "cosine" else queries
     if metric == "cosine" and len(queries) > 1:
         parts = [
-            Part(partial(_batch_scores, segment, mask), len(segment))
+            Part(partial(_batch_scores, segment, mask), len(segment), partial(_run_scores, segment, mask))
             for segment, mask in zip(segments, masks, strict=True)
         ]
         rows, _ = best_rows(parts, runs.begins, runs.ends, wanted, unit, k + SPARE)
@@ -223,6 +223,16 @@ def _batch_scores(segment: Segment, mask: Bools | None, rows: I64, queries: F32)
         scores *= segment.inverse.take(rows, mode="clip")[:, None, :]
     if mask is not None:
         np.copyto(scores, _NOTHING, where=~mask.take(rows, mode="clip")[:, None, :])
+    return scores
+
+
+def _run_scores(segment: Segment, mask: Bools | None, start: int, stop: int, queries: F32) -> F32:
+    """Return the scores of some rows in a row and queries of length one (m, d), float32 (m, stop - start)."""
+    scores = products_of_few(segment.vectors[start:stop], queries)
+    if segment.inverse is not None:
+        scores *= segment.inverse[start:stop]
+    if mask is not None:
+        np.copyto(scores, _NOTHING, where=~mask[start:stop])
     return scores
 
 

@@ -1,5 +1,7 @@
 """spatial.scan: the same rows as an exact search over the cells that are read, one query or many, in any segments."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -55,8 +57,9 @@ def by_definition(segments, masks, keys, query, k, metric):
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 @pytest.mark.parametrize("count", [1, 17])
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("alone", [batch._ALONE, 1])
 @given(st.integers(0, 20), st.integers(1, 3), st.integers(1, 12), st.sampled_from([1, 5, 40]))
-def test_the_nearest_of_the_cells_that_are_read(metric, count, masked, seed, parts, nprobe, k):
+def test_the_nearest_of_the_cells_that_are_read(metric, count, masked, alone, seed, parts, nprobe, k):
     rng = np.random.default_rng(seed)
     segments = [segment(seed + n, rows=(300, 1, 60)[n], unit=n == 2) for n in range(parts)]
     masks = [rng.random(len(s)) < 0.4 if masked and n != 1 else None for n, s in enumerate(segments)]
@@ -64,7 +67,8 @@ def test_the_nearest_of_the_cells_that_are_read(metric, count, masked, seed, par
     names = np.array([f"{n:05b}" for n in range(14)], "S")
     wanted = [rng.permutation(names)[:nprobe] for _ in range(count)]
     runs = cell_runs(segments)
-    found = scan_cells(segments, masks, runs, runs.places(np.stack(wanted)), queries, k, metric)
+    with patch.object(batch, "_ALONE", alone):
+        found = scan_cells(segments, masks, runs, runs.places(np.stack(wanted)), queries, k, metric)
     for query, keys, anchors, distances in zip(queries, wanted, found.anchors, found.distances, strict=True):
         true, far = by_definition(segments, masks, keys, query, k, metric)
         assert anchors[: len(true)].tolist() == true.tolist()
@@ -85,7 +89,18 @@ def test_cells_that_are_not_there_and_segments_without_rows():
         assert scan_cells([], [], cell_runs([]), none, query[:count], 3, "cosine").anchors.shape == (count, 0)
 
 
-@pytest.mark.parametrize("changed", [{"_GROUP": 64}, {"_PIECE": 3}, {"_QUERIES": 7}, {"_WIDER": 2}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"_GROUP": 64},
+        {"_PIECE": 3},
+        {"_QUERIES": 7},
+        {"_WIDER": 2},
+        {"_ALONE": 1},
+        {"_ALONE": 1, "_SHARED": 99},
+        {"_ALONE": 300, "_SHARED": 99, "_PIECE": 3, "_NUMBERS": 90},
+    ],
+)
 def test_a_batch_however_it_is_cut(monkeypatch, changed):
     segments = [segment(4, rows=900), segment(5, rows=400)]
     runs, queries = cell_runs(segments), np.random.default_rng(1).standard_normal((60, DIM)).astype("f4")
