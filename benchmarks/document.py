@@ -29,6 +29,7 @@ How to read it:
 - "ours, fsync" is the default: a commit counts when it is on the disk. "ours, os" leaves the writing to the operating system, as
   Parquet, Lance and Delta always do; compare like with like. DuckDB flushes to the disk too.
 - All that we write is hashed, and verified before it is used. The peers do neither.
+- "warm" is a query that was asked just before, too; single searches are asked 200 in a row, then it is the next one's turn.
 - "cold" is a new process that has its modules imported, opening included, with the system's page cache warm; not the first one that
   reads these files, which hashes them. "a program" is Python from its start to its end, imports included.
 """

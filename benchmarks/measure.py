@@ -42,13 +42,20 @@ def milliseconds(call: Callable[[], object]) -> float:
     return (time.perf_counter() - started) * 1e3
 
 
-def alternate(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Return the milliseconds of each call, `rounds` of them, after one that is not counted; the calls take turns."""
+def alternate(
+    calls: Mapping[str, Callable[[], object]], rounds: int, *, warm: bool = False
+) -> dict[str, list[float]]:
+    """Return the milliseconds of each call, `rounds` of them, after one that is not counted; the calls take turns.
+
+    With `warm` each turn begins with a call that is not counted: others have had the processor's caches meanwhile.
+    """
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            if warm:
+                call()
             times[name].append(milliseconds(call))
     return times
 

@@ -96,7 +96,7 @@ def _warm(setup: Setup, query: Query, relations: dict[str, Relation]) -> Iterato
     texts = {name: text_of(query, name, setup.sizes.rows) for name in fit}
     check_equal(query, {name: relation.ask(texts[name]) for name, relation in fit.items()})
     calls = {name: (lambda r=relation, t=texts[name]: r.answer(t)) for name, relation in fit.items()}
-    for name, taken in alternate(calls, setup.sizes.rounds).items():
+    for name, taken in alternate(calls, setup.sizes.rounds, warm=True).items():
         yield Figure(JOB, f"{query.name}, warm", name, median(taken), "ms")
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -23,7 +24,11 @@ def program() -> NoReturn:
     """
     code = main()
     atexit._run_exitfuncs()  # noqa: SLF001 - scratch folders, metrics on their way; Python has no public name for it
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(
+            OSError, ValueError
+        ):  # what was printed before something went wrong; `main` has told of a full disk
+            stream.flush()
     os._exit(code)
 
 

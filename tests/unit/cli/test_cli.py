@@ -708,6 +708,7 @@ import atexit, sys, threading
 from pathlib import Path
 from dreamdb_arrow.cli import program
 sys.argv = ["dreamdb", "log", {str(original)!r}, "nobody"]
+sys.stdout.write("so far")
 atexit.register(Path({str(tmp_path)!r}, "told").touch)
 threading.Thread(target=threading.Event().wait).start()
 program()
@@ -716,6 +717,7 @@ program()
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
+    assert done.stdout == "so far"
     assert done.stderr.count("\n") == 1
     assert "nobody" in done.stderr
     assert (tmp_path / "told").exists()
