@@ -57,17 +57,19 @@ def all_products(queries: Floats, rows: Floats) -> Floats:
     return found[: len(queries)]
 
 
-def products_of_few(rows: Floats, queries: Floats) -> Floats:
-    """Return the products of rows (n, w) and queries (m, w), (m, n): few queries beside the rows, which are read where they lie."""
+def products_of_few(rows: Floats, queries: Floats, out: Floats) -> None:
+    """Put the products of rows (n, w) and queries (m, w) into `out`, (m, n): few queries, beside rows that are read where they lie."""
     count, width = queries.shape
-    asked = queries if count > 1 else queries.repeat(2, axis=0)  # a vector's products would be cut finer
-    found = np.empty((len(asked), len(rows)), np.result_type(queries, rows))
-    step = max(1, _FEW // (min(len(asked), TILE) * width))
-    for first in range(0, len(asked), TILE):
-        some = slice(min(first, len(asked) - 2), first + TILE)
+    if count == 1:  # a vector's products would be cut finer
+        pair = np.empty((2, len(rows)), out.dtype)
+        products_of_few(rows, queries.repeat(2, axis=0), pair)
+        out[0] = pair[0]
+        return
+    step = max(1, _FEW // (min(count, TILE) * width))
+    for first in range(0, count, TILE):
+        some = slice(min(first, count - 2), first + TILE)
         for at in range(0, len(rows), step):
-            np.matmul(asked[some], rows[at : at + step].T, out=found[some, at : at + step])
-    return found[:count]
+            np.matmul(queries[some], rows[at : at + step].T, out=out[some, at : at + step])
 
 
 def products_of_one(rows: Floats, query: Floats) -> Floats:

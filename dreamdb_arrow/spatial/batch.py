@@ -4,7 +4,7 @@ A query meets a small cell in a product of a few numbers, far less work than a c
 once: those that as many queries want and that have about as many rows, filled up to the same shape. That takes a copy of their
 rows, so a large cell that few queries want is compared by itself, where it lies. Cells are read in rounds, best ones first: what
 a query has found in one round is a bound for the next, below which scores are dropped at once. Threads share the groups of a
-round; each call is long enough for NumPy's lock not to matter.
+round; what they do in Python is little beside their products, so that they hardly wait for each other.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamdb_arrow.codec.ragged import spread as ranks
 from dreamdb_arrow.kernels.blocks import stacked
 from dreamdb_arrow.kernels.tiles import filled_up, rows_at_once
 from dreamdb_arrow.spatial.hits import LEAST, Hits
@@ -29,6 +30,7 @@ _GROUP: Final = 1 << 18  # scores of a group, and
 _NUMBERS: Final = 1 << 19  # numbers of its rows, or queries
 _PIECE: Final = 512  # rows of a cell that are compared at a time, with others
 _ALONE: Final = 1 << 16  # numbers of a cell that is compared by itself
+_BUNCH: Final = 1 << 16  # scores of cells that are compared one by one, about
 _SHARED: Final = 4  # queries that want a cell: with more, a copy of its rows is cheap beside their products
 _QUERIES: Final = 1 << 10  # of a batch at a time: what they keep is bounded
 _WIDER: Final = 6  # times as many cells in the second round
@@ -40,13 +42,13 @@ class Part:
 
     score   rows int64 (g, r) and queries float32 (g, m, w) -> float32 (g, m, r); minus infinity for a row that does not count.
             Rows past the end may be asked for; what they score does not matter.
-    run     where rows begin and end, and queries float32 (m, w) -> float32 (m, end - begin), likewise; None where rows have to
-            be copied, or decoded, anyway
+    run     takes where rows begin and end, queries float32 (m, w), and puts what `score` gives into the last, float32
+            (m, end - begin); None where rows have to be copied, or decoded, anyway
     """
 
     score: Callable[[I64, F32], F32]
     rows: int
-    run: Callable[[int, int, F32], F32] | None = None
+    run: Callable[[int, int, F32, F32], None] | None = None
 
 
 def best_rows(
@@ -98,10 +100,10 @@ def _best_of_some(
             for group in _groups(asked, begins[nth], ends[nth], queries.shape[1], alone=part.run is not None)
         ]
 
-        def work(share: Sequence[tuple[Part, int, _Group | _Run]]) -> list[Hits]:
+        def work(share: Sequence[tuple[Part, int, _Group | _Bunch]]) -> list[Hits]:
             return [
-                _compared_run(part, base, group, queries, bounds, k)
-                if isinstance(group, _Run)
+                _compared_alone(part, base, group, queries, bounds, k)
+                if isinstance(group, _Bunch)
                 else _compared(part, base, group, queries, bounds)
                 for part, base, group in share
             ]
@@ -160,20 +162,25 @@ class _Group:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Run:
-    """Rows of one cell, from `begin` to `end`, and the numbers of the queries that want it, int64 (m,)."""
+class _Bunch:
+    """Cells that are compared one by one.
 
-    begin: int
-    end: int
-    queries: I64
+    begins   where their rows begin, int64 (c,)
+    ends     and end
+    queries  the numbers of those that want each, int64 (m,)
+    """
+
+    begins: I64
+    ends: I64
+    queries: list[I64]
 
 
-def _groups(asked: _Asked, begins: I64, ends: I64, width: int, *, alone: bool) -> Iterator[_Group | _Run]:
+def _groups(asked: _Asked, begins: I64, ends: I64, width: int, *, alone: bool) -> Iterator[_Group | _Bunch]:
     """Yield the cells that are asked for: large ones `alone`, if so, others cut into pieces, in groups of alike shape."""
     begin, size = begins[asked.cells], (ends - begins)[asked.cells]
     few = np.diff(asked.starts) <= _SHARED
     large = alone & few & (size * width >= _ALONE)
-    yield from _runs(asked, begin, np.where(large, size, 0), width)
+    yield from _bunches(asked, np.flatnonzero(large), begin, size, width)
     size = np.where(large, 0, size)
     limit = min(_PIECE, rows_at_once(width))
     pieces = -(-size // limit)
@@ -188,14 +195,21 @@ def _groups(asked: _Asked, begins: I64, ends: I64, width: int, *, alone: bool) -
         yield _group(asked, nth[order[cut]], (begin[nth] + offset)[order[cut]], length[order[cut]], most)
 
 
-def _runs(asked: _Asked, begin: I64, size: I64, width: int) -> Iterator[_Run]:
-    """Yield the cells that have a size, in pieces that take a bounded array."""
+def _bunches(asked: _Asked, cells: I64, begin: I64, size: I64, width: int) -> Iterator[_Bunch]:
+    """Yield some of the cells, in pieces that take a bounded array and in bunches of alike length."""
     most = max(1, _NUMBERS // width)
-    for nth in np.flatnonzero(size).tolist():
-        queries = asked.queries[asked.starts[nth] : asked.starts[nth + 1]]
-        first, end = int(begin[nth]), int(begin[nth] + size[nth])
-        for at in range(first, end, most):
-            yield _Run(at, min(end, at + most), queries)
+    pieces = -(-size[cells] // most)
+    nth = np.repeat(cells, pieces)
+    first = begin[nth] + most * ranks(pieces)
+    last = np.minimum(first + most, (begin + size)[nth])
+    order = np.argsort(last - first, kind="stable")
+    scores = np.diff(asked.starts)[nth] * (last - first)
+    ends = np.cumsum(scores[order])
+    for start, stop in pairwise([0, *np.flatnonzero(np.diff(ends // _BUNCH)).tolist(), len(order)]):
+        some = order[start:stop]
+        if len(some):
+            asking = [asked.queries[asked.starts[n] : asked.starts[n + 1]] for n in nth[some].tolist()]
+            yield _Bunch(first[some], last[some], asking)
 
 
 def _cuts(tall: list[int], lengths: list[int], width: int) -> Iterator[slice]:
@@ -234,15 +248,18 @@ def _compared(part: Part, base: int, group: _Group, queries: F32, bounds: F32) -
     )
 
 
-def _compared_run(part: Part, base: int, run: _Run, queries: F32, bounds: F32, k: int) -> Hits:
-    """Return what of a run reaches the bounds of its queries, which it raises: k of its rows are enough."""
+def _compared_alone(part: Part, base: int, bunch: _Bunch, queries: F32, bounds: F32, k: int) -> Hits:
+    """Return what of some cells reaches the bounds of their queries, which they raise: k rows of each are enough."""
     assert part.run is not None
-    scores = part.run(run.begin, run.end, queries[run.queries])
-    rows = scores.shape[1]
-    floor = bounds[run.queries]
-    if rows > k:
-        floor = np.maximum(floor, np.partition(scores, rows - k, axis=1)[:, rows - k])
-        bounds[run.queries] = floor  # of what another thread has found meanwhile nothing is needed
-    at = np.flatnonzero(scores >= floor[:, None])
-    nth, row = np.divmod(at, rows)
-    return Hits(run.queries[nth].astype(np.uint16), row + (run.begin + base), scores.reshape(-1)[at])
+    asking, sizes = np.concatenate(bunch.queries), bunch.ends - bunch.begins
+    longest, at = int(sizes.max()), 0
+    scores = np.full((len(asking), longest), -np.inf, np.float32)
+    for begin, end, wanted in zip(bunch.begins.tolist(), bunch.ends.tolist(), bunch.queries, strict=True):
+        out = scores[at : at + len(wanted), : end - begin]
+        part.run(begin, end, queries[wanted], out)
+        at += len(wanted)
+    if longest > k:
+        np.maximum.at(bounds, asking, np.partition(scores, longest - k, axis=1)[:, longest - k])
+    nth, row = np.nonzero(scores >= bounds[asking][:, None])
+    firsts = np.repeat(bunch.begins, [len(wanted) for wanted in bunch.queries])
+    return Hits(asking[nth].astype(np.uint16), row + firsts[nth] + base, scores[nth, row])

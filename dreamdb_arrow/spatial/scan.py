@@ -226,14 +226,13 @@ def _batch_scores(segment: Segment, mask: Bools | None, rows: I64, queries: F32)
     return scores
 
 
-def _run_scores(segment: Segment, mask: Bools | None, start: int, stop: int, queries: F32) -> F32:
-    """Return the scores of some rows in a row and queries of length one (m, d), float32 (m, stop - start)."""
-    scores = products_of_few(segment.vectors[start:stop], queries)
+def _run_scores(segment: Segment, mask: Bools | None, start: int, stop: int, queries: F32, out: F32) -> None:
+    """Put the scores of some rows in a row and queries of length one (m, d) into `out`, float32 (m, stop - start)."""
+    products_of_few(segment.vectors[start:stop], queries, out)
     if segment.inverse is not None:
-        scores *= segment.inverse[start:stop]
+        out *= segment.inverse[start:stop]
     if mask is not None:
-        np.copyto(scores, _NOTHING, where=~mask[start:stop])
-    return scores
+        np.copyto(out, _NOTHING, where=~mask[start:stop])
 
 
 def _gathered(values: NDArray[Any], cells: Cells) -> NDArray[Any]:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import dreamdb_arrow as vd
+from tests.places import url_of
 
 PROGRAM = """
 import sys
@@ -31,7 +32,7 @@ def test_a_first_query_loads_nothing_that_it_does_without(tmp_path):
     ds = vd.Dataset.create("rows", schema, tmp_path / "s", cache_dir=tmp_path / "c")
     for at in range(0, 100, 10):  # so many stripes that a function names their files
         ds.append({"_anchor": range(at, at + 10), "n": range(at, at + 10), "label": [f"l{at % 20}"] * 10})
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "s"), str(tmp_path / "c")]
+    command = [sys.executable, "-c", PROGRAM, url_of(tmp_path / "s"), str(tmp_path / "c")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows, modules = done.stdout.splitlines()
     assert rows == "[('l0', 50), ('l10', 40)]"

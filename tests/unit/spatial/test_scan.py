@@ -98,6 +98,7 @@ def test_cells_that_are_not_there_and_segments_without_rows():
         {"_WIDER": 2},
         {"_ALONE": 1},
         {"_ALONE": 1, "_SHARED": 99},
+        {"_ALONE": 1, "_SHARED": 99, "_BUNCH": 50},
         {"_ALONE": 300, "_SHARED": 99, "_PIECE": 3, "_NUMBERS": 90},
     ],
 )
