@@ -21,7 +21,7 @@ How to read it:
 
 - Each section says in which size it was measured: `full` is what the limits are meant for, `quick` a smaller one.
 - The absolute figures are those of one small machine, which other work may have slowed. The ratios hold better: whoever is
-  compared takes turns, batch by batch or query by query, and a time is the median.
+  compared takes turns, batch by batch or query by query, in an order that is drawn anew, and a time is the median.
 - The first table is what must show, with its limit. Where a line speaks of every query, the worst one counts and is named. `kept`
   and `missed` are judged by the figures of the tables below, and nothing is left out when it is missed.
 - In the tables a row is a figure. The number in brackets says how many times that of the first column it is: of times, less than

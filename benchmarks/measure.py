@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -47,16 +48,19 @@ def alternate(
 ) -> dict[str, list[float]]:
     """Return the milliseconds of each call, `rounds` of them, after one that is not counted; the calls take turns.
 
-    With `warm` each turn begins with a call that is not counted: others have had the processor's caches meanwhile.
+    Their order is drawn anew each round, as some leave threads behind that are at work still when the next one is asked. With
+    `warm` each turn begins with a call that is not counted: others have had the processor's caches meanwhile.
     """
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
+    order, drawn = list(calls), random.Random(0)
     for _ in range(rounds):
-        for name, call in calls.items():
+        drawn.shuffle(order)
+        for name in order:
             if warm:
-                call()
-            times[name].append(milliseconds(call))
+                calls[name]()
+            times[name].append(milliseconds(calls[name]))
     return times
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from typing import Final
 
@@ -29,10 +30,12 @@ def write_all(setup: Setup, names: list[str]) -> tuple[dict[str, list[float]], d
     sizes = setup.sizes
     stores = {name: _ready(setup, name) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
+    order, drawn = list(stores), random.Random(0)  # as in `alternate`
     for nth, batch in enumerate(batches(sizes.rows, sizes.commits)):
         setup.say(f"{JOB}: commit {nth + 1} of {sizes.commits}")
-        for name, store in stores.items():
-            times[name].append(milliseconds(lambda s=store, b=batch: s.append(b)))
+        drawn.shuffle(order)
+        for name in order:
+            times[name].append(milliseconds(lambda s=stores[name], b=batch: s.append(b)))
     for name, store in stores.items():
         times[name][-1] += milliseconds(store.close)
     return times, stores
