@@ -12,7 +12,7 @@ import atexit
 import ctypes
 import itertools
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -33,8 +33,9 @@ from dreamdb_arrow.engines.copying import Refs
 from dreamdb_arrow.engines.late_columns import LateColumns, address_texts
 from dreamdb_arrow.engines.macros import copy_macros, keep_macros, kept_macros, macros_sql
 from dreamdb_arrow.engines.planner import Outlines, Planner, outline_refs
-from dreamdb_arrow.engines.plans import DONE, FILES_OF, FOUND, HITS, MEDIA_REF_SQL, identifier, literal
+from dreamdb_arrow.engines.plans import identifier, literal
 from dreamdb_arrow.engines.plans_take import VALUE_TYPES, value_function
+from dreamdb_arrow.engines.signatures import KEYED, SIGNATURES
 from dreamdb_arrow.engines.views import NO_REFS, SCAN, Place, Views
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 
@@ -43,8 +44,7 @@ Guard: TypeAlias = Callable[[str], None]
 SETTINGS: Final = {"parquet_metadata_cache": "true", "read_ahead_depth": "2"}  # of connections that we make
 IN_MEMORY: Final = ":memory:"
 PREFIX: Final = "__dreamdb_"  # of the names of functions; those of a schema have a number more
-TEXT, SPECIAL = "VARCHAR", "special"
-KEYED: Final = (TEXT, TEXT, "BIGINT")  # version, field, anchor
+SPECIAL: Final = "special"
 _NAMES: Final = itertools.count(1)
 # DuckDB forgets functions with the connection that made them, although its cursors can still call them. So functions
 # outlive their connection, without what is large; and a session that is open is closed before the interpreter ends.
@@ -78,6 +78,7 @@ def prepare(backend: Backend, options: Mapping[str, Any]) -> tuple[Space, Path |
     space = Space(backend, **options)
     outlines, kept, planner = outline_refs(space), ready_macros(space), Planner(space, PREFIX)
     planner.look_ahead(outlines)
+    signatures()
     return space, kept, {"outlines": outlines, "planner": planner}
 
 
@@ -117,14 +118,20 @@ def bare_function(function: Callable[..., Any], count: int) -> Callable[..., Any
     def called(*columns: Any) -> Any:
         return function(*columns)
 
-    called.__signature__ = _SIGNATURES[count]  # type: ignore[attr-defined]
+    called.__signature__ = _BARE[count]  # type: ignore[attr-defined]
     return called
 
 
-_SIGNATURES: Final = tuple(
+_BARE: Final = tuple(
     Signature([Parameter(f"column_{i}", Parameter.POSITIONAL_ONLY) for i in range(count)])
     for count in range(9)
 )
+
+
+@cache
+def signatures() -> Mapping[str, tuple[list[Any], Any]]:
+    """Return SIGNATURES as types of DuckDB."""
+    return {name: ([*map(sql_type, args)], sql_type(result)) for name, (args, result) in SIGNATURES.items()}
 
 
 def sql_type(of: Any) -> Any:
@@ -283,33 +290,24 @@ class Session:
     # ---------------------------------------------------------------- functions and macros
 
     def _create_functions(self, con: duckdb.DuckDBPyConnection) -> None:
-        arrow = {"type": "arrow"}
-        volatile = {"side_effects": True}
-        made: list[tuple[str, Callable[..., Any], Sequence[Any], Any, dict[str, Any]]] = [
-            ("plan", self._planner.plan, [*[TEXT] * 6, "UBIGINT", TEXT], TEXT, volatile),
-            ("files", self._planner.files, [TEXT], FILES_OF, volatile | arrow),
-            (
-                "knn",
-                late(self._knn, "answer"),
-                [TEXT, TEXT, ["FLOAT"], TEXT, "UBIGINT", TEXT],
-                FOUND,
-                volatile | arrow,
-            ),
-            ("effect", late(self._effects, "do"), [TEXT, [TEXT]], DONE, volatile),
-            ("hits", late(self._knn, "hits"), [TEXT, ["FLOAT"], ["BIGINT"]], HITS, volatile),
-            ("vector", self._late.vectors_of(None), KEYED, ["FLOAT"], arrow),
-            ("media", self._late.media, [TEXT, TEXT, con.sqltype(MEDIA_REF_SQL)], "BLOB", arrow),
-            ("alive", self._late.alive, [TEXT, "BIGINT"], "BOOLEAN", arrow),
-            ("holder", self._late.holder, KEYED, TEXT, arrow),
-            ("origin", self._planner.origin, [TEXT, TEXT, TEXT], TEXT, arrow),
-            ("address", address_texts, ["BLOB"], TEXT, arrow),
+        arrow, volatile = {"type": "arrow"}, {"side_effects": True}
+        made: list[tuple[str, Callable[..., Any], Mapping[str, Any]]] = [
+            ("plan", self._planner.plan, volatile),
+            ("files", self._planner.files, volatile | arrow),
+            ("knn", late(self._knn, "answer"), volatile | arrow),
+            ("effect", late(self._effects, "do"), volatile),
+            ("hits", late(self._knn, "hits"), volatile),
+            ("vector", self._late.vectors_of(None), arrow),
+            ("media", self._late.media, arrow),
+            ("alive", self._late.alive, arrow),
+            ("holder", self._late.holder, arrow),
+            ("origin", self._planner.origin, arrow),
+            ("address", address_texts, arrow),
+            *((value_function(sql), self._late.values_of(of), arrow) for sql, of in VALUE_TYPES.items()),
         ]
-        made += [
-            (value_function(sql), self._late.values_of(of), KEYED, sql, arrow)
-            for sql, of in VALUE_TYPES.items()
-        ]
-        for name, function, args, result, how in made:
-            self._create_function(con, name, function, [*map(sql_type, args)], sql_type(result), how)
+        types = signatures()
+        for name, function, how in made:
+            self._create_function(con, name, function, *types[name], how)
 
     def _knn(self) -> Any:
         return import_module("dreamdb_arrow.engines.knn").Knn(

@@ -40,7 +40,6 @@ from dreamdb_arrow.dataset.searching import DISTANCE
 from dreamdb_arrow.engines.duckdb import (
     IN_MEMORY,
     SPECIAL,
-    TEXT,
     DuckDBError,
     Session,
     bare_function,
@@ -48,6 +47,7 @@ from dreamdb_arrow.engines.duckdb import (
 )
 from dreamdb_arrow.engines.macros import macro_texts
 from dreamdb_arrow.engines.plans import error_sql, identifier, literal, shape_sql
+from dreamdb_arrow.engines.signatures import TEXT
 from dreamdb_arrow.engines.views import NO_REFS
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError, StoreError
 

@@ -50,22 +50,6 @@ NUMBER_SQL: Final[Mapping[str, str]] = {
     "uint64": "UBIGINT",
 }
 MEDIA_REF_SQL: Final = 'STRUCT("address" BLOB, "offset" BIGINT, "size" BIGINT, "chunked" BOOLEAN)'
-# The types of our functions' values: a dict is a STRUCT, a list one of its element. What effects tell, what searches find.
-FILES_OF: Final = [{"filename": "VARCHAR", "file_size": "BIGINT", "validate_external_file_cache": "BOOLEAN"}]
-DONE: Final = {"ref": "VARCHAR", "version": "VARCHAR", "rows": "BIGINT", "error": "VARCHAR"}
-HITS: Final = {"anchors": ["BIGINT"], "distances": ["DOUBLE"], "error": "VARCHAR"}
-FOUND: Final = {
-    "hits": [{"_anchor": "BIGINT", "_distance": "DOUBLE"}],
-    "report": {
-        "strategy": "VARCHAR",
-        "nprobe": "BIGINT",
-        "cells": "BIGINT",
-        "segments": "BIGINT",
-        "rows_scored": "BIGINT",
-        "milliseconds": "DOUBLE",
-    },
-    "error": "VARCHAR",
-}
 FILES: Final = pa.struct(
     [("filename", pa.string()), ("file_size", pa.int64()), ("validate_external_file_cache", pa.bool_())]
 )
