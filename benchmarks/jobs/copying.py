@@ -15,14 +15,26 @@ RATE, SIZE = "rows a second", "bytes a row on disk"
 PLAIN: Final = "a Parquet file"
 NEW, THERE = WHO = ("ours, a new Ref", "ours, a Ref that is there")
 MADE: Final = "SELECT range AS i, (range * 7919) % 100 AS k, random() AS f, 'label ' || (range % 50) AS label FROM range({rows})"
+OTHERS: Final = {  # tables whose rows have less, or more
+    "one column": "SELECT range AS i FROM range({rows})",
+    "numbers": "SELECT range AS i, random() AS a, random() AS b, random() AS c, random() AS d FROM range({rows})",
+    "digests": "SELECT range AS i, random() AS f, md5(range::VARCHAR) AS text FROM range({rows})",
+}
 
 
 def run(setup: Setup) -> Iterator[Figure]:
-    """Yield rows a second of each."""
+    """Yield rows a second of each, table by table."""
+    rows, rounds = setup.sizes.rows, 2 * setup.sizes.rounds + 1
+    yield from _copied(setup, f"{RATE}, COPY of {rows:,} rows", MADE, rounds, sizes=True)
+    for name, text in OTHERS.items():
+        yield from _copied(setup, f"{RATE}, {name}", text, setup.sizes.rounds)
+
+
+def _copied(setup: Setup, name: str, made: str, rounds: int, *, sizes: bool = False) -> Iterator[Figure]:
     rows, folder = setup.sizes.rows, fresh(setup.work / JOB)
-    setup.say(f"{JOB}: {rows:,} rows")
+    setup.say(f"{JOB}: {name}")
     con = vd.connect(folder / "space", create=True, cache_dir=folder / "cache")
-    con.execute(f"CREATE TABLE made AS {MADE.format(rows=rows)}")
+    con.execute(f"CREATE TABLE made AS {made.format(rows=rows)}")
     numbers = itertools.count()
 
     def copy(target: str) -> None:
@@ -34,10 +46,10 @@ def run(setup: Setup) -> Iterator[Figure]:
         THERE: lambda: copy("dreamdb://there"),
         PLAIN: lambda: copy(str(folder / f"{next(numbers)}.parquet")),
     }
-    rounds = 2 * setup.sizes.rounds + 1
     for who, taken in alternate(calls, rounds).items():
-        yield Figure(JOB, f"{RATE}, COPY of {rows:,} rows", who, rows / median(taken) * 1e3, "rows/s")
+        yield Figure(JOB, name, who, rows / median(taken) * 1e3, "rows/s")
     con.close()
-    copies = 1 + 2 * (rounds + 1)
-    yield Figure(JOB, SIZE, "ours", disk_use(folder / "space")[0] / copies / rows, "bytes")
-    yield Figure(JOB, SIZE, PLAIN, next(folder.glob("*.parquet")).stat().st_size / rows, "bytes")
+    if sizes:
+        copies = 1 + 2 * (rounds + 1)
+        yield Figure(JOB, SIZE, "ours", disk_use(folder / "space")[0] / copies / rows, "bytes")
+        yield Figure(JOB, SIZE, PLAIN, next(folder.glob("*.parquet")).stat().st_size / rows, "bytes")
