@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -43,20 +43,25 @@ def milliseconds(call: Callable[[], object]) -> float:
     return (time.perf_counter() - started) * 1e3
 
 
+def turns(names: Iterable[str], rounds: int) -> Iterator[list[str]]:
+    """Yield the names in an order that is drawn anew each round: some leave threads behind that are at work when the next one is asked."""
+    order, drawn = list(names), random.Random(0)
+    for _ in range(rounds):
+        drawn.shuffle(order)
+        yield order
+
+
 def alternate(
     calls: Mapping[str, Callable[[], object]], rounds: int, *, warm: bool = False
 ) -> dict[str, list[float]]:
     """Return the milliseconds of each call, `rounds` of them, after one that is not counted; the calls take turns.
 
-    Their order is drawn anew each round, as some leave threads behind that are at work still when the next one is asked. With
-    `warm` each turn begins with a call that is not counted: others have had the processor's caches meanwhile.
+    With `warm` each turn begins with a call that is not counted: others have had the processor's caches meanwhile.
     """
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
-    order, drawn = list(calls), random.Random(0)
-    for _ in range(rounds):
-        drawn.shuffle(order)
+    for order in turns(calls, rounds):
         for name in order:
             if warm:
                 calls[name]()

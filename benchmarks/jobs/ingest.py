@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from typing import Final
 
-from benchmarks.measure import Figure, disk_use, fresh, median, milliseconds, percentile
+from benchmarks.measure import Figure, disk_use, fresh, median, milliseconds, percentile, turns
 from benchmarks.peers import STORES
 from benchmarks.rows import batches, make_batch
 from benchmarks.sizes import Setup, folder
@@ -30,10 +29,9 @@ def write_all(setup: Setup, names: list[str]) -> tuple[dict[str, list[float]], d
     sizes = setup.sizes
     stores = {name: _ready(setup, name) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
-    order, drawn = list(stores), random.Random(0)  # as in `alternate`
-    for nth, batch in enumerate(batches(sizes.rows, sizes.commits)):
+    drawn = zip(batches(sizes.rows, sizes.commits), turns(stores, sizes.commits), strict=True)
+    for nth, (batch, order) in enumerate(drawn):
         setup.say(f"{JOB}: commit {nth + 1} of {sizes.commits}")
-        drawn.shuffle(order)
         for name in order:
             times[name].append(milliseconds(lambda s=stores[name], b=batch: s.append(b)))
     for name, store in stores.items():

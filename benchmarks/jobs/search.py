@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 import dreamdb_arrow as vd
-from benchmarks.measure import Figure, alternate, fresh, median, milliseconds
+from benchmarks.measure import Figure, alternate, fresh, median, milliseconds, turns
 from benchmarks.sizes import Setup
 from benchmarks.vectors import CATEGORIES, Corpus, K, corpora, exact, our_space, recall
 
@@ -205,10 +205,10 @@ class _Run:
     def _singles(self, name: str, calls: dict[str, Callable[[], object]]) -> Iterator[Figure]:
         in_a_row = IN_A_ROW if self.setup.sizes.rounds > 1 else 3
         best = dict.fromkeys(calls, float("inf"))
-        for _ in range(ROUNDS):
-            for who, call in calls.items():
-                call()
-                best[who] = min(best[who], median([milliseconds(call) for _ in range(in_a_row)]))
+        for order in turns(calls, ROUNDS):
+            for who in order:
+                calls[who]()
+                best[who] = min(best[who], median([milliseconds(calls[who]) for _ in range(in_a_row)]))
         for who, taken in best.items():
             yield Figure(JOB, name, who, taken, "ms")
 

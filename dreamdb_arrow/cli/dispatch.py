@@ -27,7 +27,7 @@ def program() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(
             OSError, ValueError
-        ):  # what was printed before something went wrong; `main` has told of a full disk
+        ):  # `main` has told of a full disk, and a reader may have seen enough
             stream.flush()
     os._exit(code)
 
@@ -43,7 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        _close_stdout()
         return OK
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -75,11 +74,3 @@ def _print_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _close_stdout() -> None:
-    """Point stdout nowhere, so that its last flush, when Python ends, does not complain."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # stdout is no file, as in a test
-        return

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
-_FEW_BYTES: Final = 1 << 16
+_FEW_BYTES: Final = 1 << 16  # up to which strings are joined by way of a matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,6 @@ class Ragged:
     def starts(self) -> Ints:
         """Where each string begins in `data`, int64 (n,)."""
         return self.lengths.cumsum() - self.lengths
-
-    @property
-    def width(self) -> int | None:
-        """The length of all strings; None when there are several, or no strings."""
-        lengths = self.lengths
-        return int(lengths[0]) if len(lengths) and lengths[0] == lengths.min() == lengths.max() else None
 
     @classmethod
     def of(cls, strings: Sequence[bytes]) -> Self:
@@ -99,12 +93,13 @@ def move_strings(
 
 def join(columns: Sequence[Ragged]) -> Ragged:
     """Return n strings, each made of one string of every column, from left to right."""
-    if all(column.width is not None for column in columns):
-        return Ragged.of_rows(np.concatenate([_matrix(column) for column in columns], axis=1))
+    count, widest = len(columns[0]), [int(column.lengths.max(initial=0)) for column in columns]
+    if count * sum(widest) == sum(column.data.size for column in columns):  # of one length in each column
+        parts = zip(columns, widest, strict=True)
+        return Ragged.of_rows(np.concatenate([c.data.reshape(count, w) for c, w in parts], axis=1))
     lengths = np.sum([column.lengths for column in columns], axis=0)
-    widest = [int(column.lengths.max(initial=0)) for column in columns]
-    if len(lengths) * sum(widest) <= _FEW_BYTES:
-        return Ragged(_joined_few(columns, widest), lengths)
+    if count * sum(widest) <= _FEW_BYTES:
+        return Ragged(_join_few(columns, widest), lengths)
     data = np.empty(int(lengths.sum()), np.uint8)
     places = lengths.cumsum() - lengths
     for column in columns:
@@ -113,18 +108,14 @@ def join(columns: Sequence[Ragged]) -> Ragged:
     return Ragged(data, lengths)
 
 
-def _matrix(column: Ragged) -> Bytes:
-    return column.data.reshape(len(column), -1)
-
-
-def _joined_few(columns: Sequence[Ragged], widest: Sequence[int]) -> Bytes:
+def _join_few(columns: Sequence[Ragged], widest: Sequence[int]) -> Bytes:
     """Join by way of a matrix that has room for the longest strings: fewer steps, for a page of entries."""
     shape = len(columns[0]), sum(widest)
     room, held, at = np.empty(shape, np.uint8), np.ones(shape, np.bool_), 0
     for column, width in zip(columns, widest, strict=True):
         part = room[:, at : at + width]
-        if column.width is not None:
-            part[:] = _matrix(column)
+        if column.data.size == part.size:
+            part[:] = column.data.reshape(part.shape)
         else:
             inside = np.arange(width) < column.lengths[:, None]
             part[inside], held[:, at : at + width] = column.data, inside

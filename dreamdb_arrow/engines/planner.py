@@ -230,10 +230,12 @@ class Planner:
 
     def _write(self, plan: Plan, version: Address, name: str | None, dims: Collection[int]) -> str:
         rows = self._space.rows(version)
-        made = scan_sql(rows, plan.source, self.prefix, dims)
-        plan.texts[name] = text = (
-            made if name is None else track_sql(rows, plan.source, self.prefix, name, dims)
+        text = (
+            scan_sql(rows, plan.source, self.prefix, dims)
+            if name is None
+            else track_sql(rows, plan.source, self.prefix, name, dims)
         )
+        plan.texts[name] = text
         return text
 
     def _window_sql(self, version: Address, name: str | None) -> str:

@@ -49,7 +49,8 @@ NUMBER_SQL: Final[Mapping[str, str]] = {
     "uint32": "UINTEGER",
     "uint64": "UBIGINT",
 }
-MEDIA_REF_SQL: Final = 'STRUCT("address" BLOB, "offset" BIGINT, "size" BIGINT, "chunked" BOOLEAN)'
+MEDIA_REF: Final = {"address": "BLOB", "offset": "BIGINT", "size": "BIGINT", "chunked": "BOOLEAN"}
+MEDIA_REF_SQL: Final = "STRUCT({})".format(", ".join(f'"{name}" {kind}' for name, kind in MEDIA_REF.items()))
 FILES: Final = pa.struct(
     [("filename", pa.string()), ("file_size", pa.int64()), ("validate_external_file_cache", pa.bool_())]
 )

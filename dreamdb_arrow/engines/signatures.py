@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from dreamdb_arrow.engines.plans import MEDIA_REF
 from dreamdb_arrow.engines.plans_take import VALUE_TYPES, value_function
 
 TEXT: Final = "VARCHAR"
 KEYED: Final = (TEXT, TEXT, "BIGINT")  # version, field, anchor
 FILES_OF: Final = [{"filename": "VARCHAR", "file_size": "BIGINT", "validate_external_file_cache": "BOOLEAN"}]
-MEDIA_REF: Final = {"address": "BLOB", "offset": "BIGINT", "size": "BIGINT", "chunked": "BOOLEAN"}
 DONE: Final = {"ref": "VARCHAR", "version": "VARCHAR", "rows": "BIGINT", "error": "VARCHAR"}
 HITS: Final = {"anchors": ["BIGINT"], "distances": ["DOUBLE"], "error": "VARCHAR"}
 FOUND: Final = {

@@ -205,8 +205,7 @@ def _bunches(asked: _Asked, cells: I64, begin: I64, size: I64, width: int) -> It
     order = np.argsort(last - first, kind="stable")
     scores = np.diff(asked.starts)[nth] * (last - first)
     ends = np.cumsum(scores[order])
-    for start, stop in pairwise([0, *np.flatnonzero(np.diff(ends // _BUNCH)).tolist(), len(order)]):
-        some = order[start:stop]
+    for some in np.split(order, np.flatnonzero(np.diff(ends // _BUNCH)) + 1):
         if len(some):
             asking = [asked.queries[asked.starts[n] : asked.starts[n + 1]] for n in nth[some].tolist()]
             yield _Bunch(first[some], last[some], asking)

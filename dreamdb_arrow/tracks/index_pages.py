@@ -75,9 +75,9 @@ class IndexWriter:
 
     def _node_cuts(self, children: Sequence[IndexChild], *, grows: bool) -> Cuts:
         """Cut evenly into the fewest pages that are small enough, as the reference does, or fill from the left."""
-        alike = all(child.keys is None for child in children)
-        if alike and len(children) <= CHILDREN_MAX and rows_surely_fit(self._modality, len(children)):
-            return [(0, len(children))]
+        count = len(children)
+        if children[0].keys is None and count <= CHILDREN_MAX and rows_surely_fit(self._modality, count):
+            return [(0, count)]
         sizes, halves = index_child_sizes(children), max(1, len(children) // 2)
         if grows:
             cuts = cut_from_left(sizes, self._room)
