@@ -1,6 +1,6 @@
 """Adopt: a Parquet file whose columns are nearly those of a stripe becomes one, without being encoded again. Specs 0006, 0021.
 
-What is looked at is what an append looks at; where a check needs the values, they are decoded, and that is all.
+What is looked at is what an append looks at (`parquet_values`).
 """
 
 from __future__ import annotations
@@ -8,11 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import isfinite
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dreamdb_arrow.codec.address import Address
@@ -27,30 +25,25 @@ from dreamdb_arrow.columnar.stripe import (
     TIME,
     stripe_schema,
 )
-from dreamdb_arrow.columnar.thrift import decode_struct
 from dreamdb_arrow.columnar.ticks import as_ticks
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.columnar.vendor import STRIPE, Fragment, VendorTrack, flush_mode, has_columnar_layer
 from dreamdb_arrow.dataset.anchors import assign_ticks, settle_anchors
 from dreamdb_arrow.dataset.dataset import Dataset
 from dreamdb_arrow.dataset.incoming import Incoming, check_rows
+from dreamdb_arrow.dataset.parquet_values import LongWayError, check_values
 from dreamdb_arrow.dataset.pieces import Pieces
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.dataset.writable import check_appendable
 from dreamdb_arrow.errors import RefConflictError
 from dreamdb_arrow.history.commit import Change, commit
 from dreamdb_arrow.objects.manifest import Manifest
-from dreamdb_arrow.objects.scalar_values import STRING_BYTES_MAX
 from dreamdb_arrow.objects.schema import Field, decode_schema
 from dreamdb_arrow.store.batch import Batch
 from dreamdb_arrow.tracks.layout import payload_directory
 
 ROWS_MIN: Final = ROW_GROUP_ROWS  # of fewer rows, stripes are small, and become one as they come
 ROWS_MAX: Final = 4 << 20  # of which some columns are in memory at once
-IN_DICTIONARY: Final = frozenset({"PLAIN_DICTIONARY", "RLE_DICTIONARY", "RLE"})  # PLAIN may be a page's own
-PAGE_HEADER_BYTES: Final = 1 << 10
-DUCKDB: Final = "DuckDB version v2."  # whose bounds are known to be as said below
-LOOKED_AT: Final = ("float", "string")  # values that an append may refuse though their type is right
 
 
 def adopt_file(ds: Dataset, data: Pieces, file: pq.ParquetFile) -> bool:
@@ -64,10 +57,6 @@ def adopt_file(ds: Dataset, data: Pieces, file: pq.ParquetFile) -> bool:
     except (LongWayError, RefConflictError):  # the long way sorts, and looks again
         return False
     return True
-
-
-class LongWayError(Exception):
-    """A file is no stripe after all: what it is, an append finds out."""
 
 
 def _can_be_adopted(file: pq.ParquetFile, manifest: Manifest, taken: Sequence[Field]) -> bool:
@@ -108,7 +97,7 @@ class Adoption:
         check_appendable(self._space.store, parent, taken)
         anchors = self._settle(rows, parent, address)
         parts = self._graft(rows, anchors, taken, kept)
-        looks = partial(self._look_at, kept)
+        looks = partial(check_values, self._data, self._file, kept)
         made = self._add(batch, payload_directory(parent.timeline, STRIPE), parts, looks)
         size = sum(part.nbytes for part in parts)
         fragment = Fragment(int(anchors[0]), int(anchors[-1]) + 1, size, made)
@@ -166,56 +155,3 @@ class Adoption:
         if not names:  # rows without any column
             return pa.table({"": pa.nulls(self._file.metadata.num_rows)}).select([])
         return pq.read_table(self._data, columns=names)
-
-    def _look_at(self, kept: Sequence[Field]) -> None:
-        """Check the values of columns that are taken over, as far as their type does not say all."""
-        repeated = [f for f in kept if not f.required and _repeats(self._file, f.name)]
-        texts = [f for f in repeated if f.options["value_type"] == "string"]
-        self._check_repeated([f for f in texts if not self._are_short(f.name)])
-        rest = [f for f in kept if f not in repeated and not _told_finite(self._file, f)]
-        seen = [f for f in rest if f.required or f.options["value_type"] in LOOKED_AT]
-        if seen:
-            check_rows(pq.read_table(self._data, columns=[f.name for f in seen]), seen)
-
-    def _are_short(self, name: str) -> bool:
-        """Whether all texts of a column are in dictionaries that are no larger than one text may be."""
-        chunks = _chunks(self._file, name)
-        return all(
-            {*chunk.encodings} <= IN_DICTIONARY and chunk.has_dictionary_page for chunk in chunks
-        ) and all(
-            _page_size(self._data, chunk.dictionary_page_offset) <= STRING_BYTES_MAX for chunk in chunks
-        )
-
-    def _check_repeated(self, fields: Sequence[Field]) -> None:
-        """Look at each text that repeats once. Raises LongWayError where one is too long, which an append tells of."""
-        names = [f.name for f in fields]
-        for column in (
-            pq.read_table(self._data, columns=names, read_dictionary=names).columns if names else ()
-        ):
-            longest = (pc.max(pc.binary_length(chunk.dictionary)).as_py() for chunk in column.chunks)
-            if max((length or 0 for length in longest), default=0) > STRING_BYTES_MAX:
-                raise LongWayError
-
-
-def _chunks(file: pq.ParquetFile, name: str) -> list[pq.ColumnChunkMetaData]:
-    at, told = file.schema_arrow.get_field_index(name), file.metadata
-    return [told.row_group(i).column(at) for i in range(told.num_row_groups)]
-
-
-def _page_size(data: Pieces, at: int) -> int:
-    """Return the bytes of a page, without compression, by its header."""
-    return int(decode_struct(data.whole(at, min(at + PAGE_HEADER_BYTES, data.size)))[2][1])
-
-
-def _repeats(file: pq.ParquetFile, name: str) -> bool:
-    """Whether a column of texts has most of its values in dictionaries."""
-    chunks, text = _chunks(file, name), pa.types.is_string(file.schema_arrow.field(name).type)
-    return text and 2 * sum(bool(chunk.has_dictionary_page) for chunk in chunks) > len(chunks)
-
-
-def _told_finite(file: pq.ParquetFile, f: Field) -> bool:
-    """Whether the footer says that a column has finite numbers only: DuckDB tells no bounds of a group with NaN."""
-    if f.required or f.options["value_type"] != "float" or not file.metadata.created_by.startswith(DUCKDB):
-        return False
-    bounds = [chunk.statistics for chunk in _chunks(file, f.name)]
-    return all(b is not None and b.has_min_max and isfinite(b.min) and isfinite(b.max) for b in bounds)

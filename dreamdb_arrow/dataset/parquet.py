@@ -9,12 +9,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dreamdb_arrow.dataset.adopt import Adoption, LongWayError, adopt_file
+from dreamdb_arrow.dataset.adopt import Adoption, adopt_file
 from dreamdb_arrow.dataset.append import Append
 from dreamdb_arrow.dataset.chunks import BUFFER_BYTES, Source
 from dreamdb_arrow.dataset.create import create_dataset
 from dreamdb_arrow.dataset.dataset import Dataset
 from dreamdb_arrow.dataset.inferred import infer_schema
+from dreamdb_arrow.dataset.parquet_values import LongWayError
 from dreamdb_arrow.dataset.pieces import Pieces
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.dataset.tables import as_rows

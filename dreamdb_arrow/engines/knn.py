@@ -22,20 +22,10 @@ from dreamdb_arrow.dataset.searching import as_queries
 from dreamdb_arrow.dataset.space import Space
 from dreamdb_arrow.engines.arguments import time_range
 from dreamdb_arrow.engines.late_columns import whole
+from dreamdb_arrow.engines.result_types import FOUND, REPORT, arrow_type
 from dreamdb_arrow.errors import DreamDBError, InvalidInputError
 
-HITS: Final = pa.list_(pa.struct([("_anchor", pa.int64()), ("_distance", pa.float64())]))
-REPORT: Final = pa.struct(
-    [
-        ("strategy", pa.string()),
-        ("nprobe", pa.int64()),
-        ("cells", pa.int64()),
-        ("segments", pa.int64()),
-        ("rows_scored", pa.int64()),
-        ("milliseconds", pa.float64()),
-    ]
-)
-FOUND: Final = pa.struct([("hits", HITS), ("report", REPORT), ("error", pa.string())])
+FOUND_TYPE: Final = arrow_type(FOUND)
 Versions = Callable[[str | None, Any, int], Address]
 Allowed = Callable[[str, Address, str, int, int], I64]
 
@@ -60,10 +50,12 @@ class Knn:
                 wanted = vectors.take(pa.array(at, pa.int64()))
                 rows, report = self._search(key, wanted, txid[0].as_py()) if at else ([], None)
             except (DreamDBError, OSError) as error:
-                return pa.array([{"hits": [], "report": None, "error": _one_line(error)}] * len(keys), FOUND)
+                return pa.array(
+                    [{"hits": [], "report": None, "error": _one_line(error)}] * len(keys), FOUND_TYPE
+                )
             for i, hits in zip(at, rows, strict=True):
                 found[i] |= {"hits": hits, "report": report}
-        return pa.array(found, FOUND)
+        return pa.array(found, FOUND_TYPE)
 
     def hits(self, key: Any, query: Any, anchors: Any) -> dict[str, Any]:
         """Answer one query of dreamdb_search.
@@ -109,7 +101,7 @@ class Knn:
             [{"_anchor": a, "_distance": d} for a, d in zip(row, far, strict=True) if a >= 0]
             for row, far in zip(anchors.tolist(), distances.tolist(), strict=True)
         ]
-        told = {name: getattr(report, name) for name in REPORT.names[:-1]}
+        told = {name: getattr(report, name) for name in REPORT if name != "milliseconds"}
         return hits, told | {"milliseconds": (time.perf_counter() - began) * 1e3}
 
     def _found(

@@ -26,6 +26,7 @@ from dreamdb_arrow.columnar.stripe import ANCHOR, BLOB_KINDS, TIME, find_clash
 from dreamdb_arrow.columnar.vectors import I64
 from dreamdb_arrow.dataset.columns import find_field
 from dreamdb_arrow.dataset.schema import public_type, row_fields
+from dreamdb_arrow.engines.result_types import FILES, arrow_type
 from dreamdb_arrow.errors import UnsupportedError
 from dreamdb_arrow.objects.schema import Field
 
@@ -51,9 +52,7 @@ NUMBER_SQL: Final[Mapping[str, str]] = {
 }
 MEDIA_REF: Final = {"address": "BLOB", "offset": "BIGINT", "size": "BIGINT", "chunked": "BOOLEAN"}
 MEDIA_REF_SQL: Final = "STRUCT({})".format(", ".join(f'"{name}" {kind}' for name, kind in MEDIA_REF.items()))
-FILES: Final = pa.struct(
-    [("filename", pa.string()), ("file_size", pa.int64()), ("validate_external_file_cache", pa.bool_())]
-)
+FILES_TYPE: Final = arrow_type(FILES)
 LITERALS_MAX: Final = 128  # deleted anchors that a plain condition names; more are asked of a function
 INTERVALS_MAX: Final = 16
 WRITTEN_MAX: Final = 2  # files that stand in the text of a plan
@@ -186,19 +185,19 @@ class Source:
         return f"read_parquet({files}{options})"
 
     def _written(self) -> str:
-        """Return the files as a literal of FILES_OF."""
+        """Return the files as a literal of FILES."""
         named = zip(self.files.paths, self.files.sizes, strict=True)
         return f"[{', '.join(_file_sql(name, size) for name, size in named)}]"
 
     def listing(self) -> pa.Array:
-        """Return the files as one row of FILES_OF. DuckDB need not look whether they changed: their names tell."""
+        """Return the files as one row of FILES. DuckDB need not look whether they changed: their names tell."""
         count = len(self.files.paths)
         columns = [
             texts([*map(str, self.files.paths)]),
             numbers(np.array(self.files.sizes, np.int64)),
             numbers(np.zeros(count, np.int8)).cast(pa.bool_()),
         ]
-        files = pa.StructArray.from_arrays(columns, fields=list(FILES))
+        files = pa.StructArray.from_arrays(columns, fields=list(FILES_TYPE.value_type))
         return pa.ListArray.from_arrays(numbers(np.array([0, count], np.int32)), files)
 
 

@@ -1,4 +1,4 @@
-"""Signatures of the functions that macros call: a name is a type of DuckDB, a dict a STRUCT, a list one of its element."""
+"""Signatures of the functions that macros call, as `result_types` says types."""
 
 from __future__ import annotations
 
@@ -7,29 +7,15 @@ from typing import Any, Final
 
 from dreamdb_arrow.engines.plans import MEDIA_REF
 from dreamdb_arrow.engines.plans_take import VALUE_TYPES, value_function
+from dreamdb_arrow.engines.result_types import DONE, FILES, FOUND, HITS
 
 TEXT: Final = "VARCHAR"
 KEYED: Final = (TEXT, TEXT, "BIGINT")  # version, field, anchor
-FILES_OF: Final = [{"filename": "VARCHAR", "file_size": "BIGINT", "validate_external_file_cache": "BOOLEAN"}]
-DONE: Final = {"ref": "VARCHAR", "version": "VARCHAR", "rows": "BIGINT", "error": "VARCHAR"}
-HITS: Final = {"anchors": ["BIGINT"], "distances": ["DOUBLE"], "error": "VARCHAR"}
-FOUND: Final = {
-    "hits": [{"_anchor": "BIGINT", "_distance": "DOUBLE"}],
-    "report": {
-        "strategy": "VARCHAR",
-        "nprobe": "BIGINT",
-        "cells": "BIGINT",
-        "segments": "BIGINT",
-        "rows_scored": "BIGINT",
-        "milliseconds": "DOUBLE",
-    },
-    "error": "VARCHAR",
-}
 
 # Of our functions, by what follows the prefix: arguments and result, as `sql_type` takes them.
 SIGNATURES: Final[Mapping[str, tuple[Sequence[Any], Any]]] = {
     "plan": ([*[TEXT] * 6, "UBIGINT", TEXT], TEXT),
-    "files": ([TEXT], FILES_OF),
+    "files": ([TEXT], FILES),
     "knn": ([TEXT, TEXT, ["FLOAT"], TEXT, "UBIGINT", TEXT], FOUND),
     "effect": ([TEXT, [TEXT]], DONE),
     "hits": ([TEXT, ["FLOAT"], ["BIGINT"]], HITS),
