@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -11,6 +12,10 @@ from dreamdb_arrow.store.ahead import fetch_ahead, folder_of
 
 AHEAD_BYTES: Final = 256 << 20  # that are fetched before they are asked for
 AHEAD_MAX: Final = 1024  # and in how many objects
+TOGETHER_BYTES: Final = (
+    48 << 20
+)  # of objects that come at a time: more of them only take turns at the processor
+TOGETHER_MIN: Final = 2 * (os.cpu_count() or 1)  # objects at a time, however large they are
 
 
 def stripes_ahead(
@@ -26,7 +31,8 @@ def stripes_ahead(
     paths = {s.address: s.path for _, needed in held for s in needed if s.directory}
     wanted = list(dict.fromkeys(paths.values()))
     largest = max((s.size for _, needed in held for s in needed), default=0)
-    brought = cached.bring(wanted, min(AHEAD_MAX, max(2, AHEAD_BYTES // max(1, largest))))
+    ahead, together = AHEAD_BYTES // max(1, largest), TOGETHER_BYTES // max(1, largest)
+    brought = cached.bring(wanted, min(AHEAD_MAX, max(2, ahead)), max(TOGETHER_MIN, together))
     here = set[str]()
     for group, needed in held:
         for path in (paths[s.address] for s in needed if s.directory):

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 REQUESTS: Final = 64  # under way together
 WHOLE_BYTES: Final = 64 << 20  # what is larger goes up in parts
 PART_BYTES: Final = 16 << 20
-STREAM_BYTES: Final = 256 << 10  # few enough to be still near the processor when they are hashed and written
+STREAM_BYTES: Final = 1 << 20  # few enough to be still near the processor when they are hashed and written
 FRESH_NS: Final = 600_000_000_000  # what is older is written again when it is put again: collectors spare an hour, by their clock
 CLOCK: Final = f"{LOCKS}/clock"  # an object whose age tells the server's time
 # The threads of all clients belong to the process that made the first request. A fork takes none along, and a request would

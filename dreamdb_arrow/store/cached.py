@@ -203,13 +203,13 @@ class CachedStore:
         address = _address_in(path)
         return address is not None and self._kept.find(address) is not None
 
-    def bring(self, paths: Sequence[str], most: int) -> Iterator[str]:
-        """Yield paths, in order, each once its object is in the folder; the next `most` are fetched meanwhile.
+    def bring(self, paths: Sequence[str], most: int, together: int | None = None) -> Iterator[str]:
+        """Yield paths, in order, each once its object is in the folder; the next `most` are fetched meanwhile, so many `together`.
 
         What is missing or damaged is yielded, too: who reads it will be told.
         """
         wanted = [path for path in paths if not self.has(path)] if not self._offline else []
-        fetched = self._hedge.in_order(self._try_open, self._keep_parts, wanted, most)
+        fetched = self._hedge.in_order(self._try_open, self._keep_parts, wanted, most, together)
         left = set(wanted)
         for path in paths:
             if path in left:

@@ -76,7 +76,7 @@ class _Asked(Generic[T, R]):
 
     def is_late(self, now: float, patience_s: float) -> bool:
         """Whether the last call began, has no answer, and takes longer than usual."""
-        waits = self._calls < ASKED_MAX and len(self.began) == self._calls and not self._answers
+        waits = 0 < len(self.began) == self._calls < ASKED_MAX and not self._answers
         return waits and not self.told.done() and now - self.began[-1] > patience_s
 
     def cancel(self) -> None:
@@ -133,15 +133,22 @@ class Hedge:
                 asked = ASKED_MAX
 
     def in_order(
-        self, work: Callable[[T], R], then: Callable[[T, R], object], items: Sequence[T], most: int
+        self,
+        work: Callable[[T], R],
+        then: Callable[[T, R], object],
+        items: Sequence[T],
+        most: int,
+        together: int | None = None,
     ) -> Iterator[None]:
-        """Yield once for each item, in order, when its answer is there and was dealt with; `most` items are under way.
+        """Yield once for each item, in order, when its answer is there and was dealt with; `most` items are asked for ahead.
 
-        `work` asks; `then` deals with the first answer, in the same thread. Raises as these do.
+        `work` asks; `then` deals with the first answer, in the same thread. Raises as these do. At most `together` items are under way
+        at a time, and no more than there are threads.
         """
         if not items:
             return
         pool, _ = self._started()
+        lanes = None if together is None or together >= self._together else ThreadPoolExecutor(together)
         waiting = iter(items)
         asked: deque[_Asked[T, R]] = deque()
         took = list[float]()
@@ -150,7 +157,7 @@ class Hedge:
             for item in waiting:
                 self._grow()
                 asked.append(_Asked(item, work, then, took))
-                asked[-1].ask(pool.submit)
+                asked[-1].ask((lanes or pool).submit)
                 return
 
         done = Event()
@@ -169,6 +176,8 @@ class Hedge:
             done.set()
             for late in asked:
                 late.cancel()
+            if lanes is not None:
+                lanes.shutdown(wait=False)
 
     def _watch(self, asked: deque[_Asked[T, R]], took: list[float], done: Event) -> None:
         """Ask again for what is late, until all is done; once most answers are there, since large ones take long together."""

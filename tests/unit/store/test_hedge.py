@@ -69,6 +69,22 @@ def test_no_more_are_under_way_than_asked_for(traffic):
     assert len(server.asked) < 10
 
 
+def test_few_come_together_though_many_are_asked_for_ahead(traffic):
+    hedge, server, together, most = Hedge(traffic, 64), Server(), set(), []
+
+    def work(item):
+        together.add(item)
+        most.append(len(together))
+        return server(item)
+
+    running = hedge.in_order(work, lambda item, _: together.discard(item), range(60), 30, together=3)
+    next(running)
+    time.sleep(0.3)
+    assert set(range(20)) <= set(server.asked) <= set(range(35))
+    assert sum(1 for _ in running) == 59
+    assert 2 <= max(most) <= 3 + traffic.counts().get("hedge", 0)
+
+
 def test_errors_come_out(traffic):
     def fail(item):
         raise ObjectNotFoundError(f"x/{item}")
